@@ -1,0 +1,176 @@
+"""solc and anvil from npm packages, and Solidity compilation with a cache.
+
+No native solc is on PyPI or npm, so the WebAssembly build is wrapped in a shell script that
+answers like the native one. ``python -m oracle.chain.toolchain`` writes the wrappers (idempotent)
+and is part of ``make setup``. Not imported by the daemon.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shlex
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import solcx
+from solcx.exceptions import SolcError
+
+from oracle.config import build_dir, project_root
+from oracle.errors import SolidityRejected, ToolchainError
+
+#: Compiler of the hand-written contracts.
+SOLC_CONTRACTS = "0.8.37"
+#: Compiler of ezkl's generated verifiers; ezkl itself asks for this one.
+SOLC_VERIFIERS = "0.8.20"
+
+_PACKAGES = {
+    SOLC_CONTRACTS: ("solc", "0.8.37+commit.f401782d.Emscripten.clang"),
+    SOLC_VERIFIERS: ("solc-0.8.20", "0.8.20+commit.a1b79de6.Emscripten.clang"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Toolchain:
+    """Paths of the installed wrappers."""
+
+    #: Folder with ``anvil`` and ``solc-v*``; goes on PATH and into SOLCX_BINARY_PATH.
+    bin: Path
+    #: A private HOME for ezkl's children, where ezkl finds its solc.
+    ezkl_home: Path
+
+    def solc(self, version: str) -> Path:
+        """Path of the wrapper for one compiler version."""
+        return self.bin / f"solc-v{version}"
+
+    @property
+    def anvil(self) -> Path:
+        """Path of the devnet node."""
+        return self.bin / "anvil"
+
+
+def toolchain() -> Toolchain:
+    """The installed toolchain.
+
+    Raises:
+        ToolchainError: ``make setup`` has not run.
+    """
+    found = _layout()
+    missing = [p for p in (found.anvil, *map(found.solc, _PACKAGES)) if not p.exists()]
+    if missing:
+        raise ToolchainError(f"{missing[0].name} is not installed", remedy="Run: make setup")
+    return found
+
+
+def install() -> Toolchain:
+    """Write the wrappers for the npm packages in ``node_modules``."""
+    modules = project_root() / "node_modules"
+    node = shutil.which("node")
+    if node is None:
+        raise ToolchainError("node is not on PATH", remedy="Install Node.js 20 or newer")
+    result = _layout()
+    result.bin.mkdir(parents=True, exist_ok=True)
+    for version, (package, long_version) in _PACKAGES.items():
+        if not (modules / package).is_dir():
+            raise ToolchainError(f"npm package {package} is missing", remedy="Run: make setup")
+        command = shlex.join(
+            [node, str(project_root() / "scripts" / "solc.cjs"), str(modules), package]
+        )
+        # Answering --version in the shell spares py-solc-x a start of node before every call.
+        _write_executable(
+            result.solc(version),
+            f"""#!/bin/sh
+case "$1" in
+--version)
+    echo "solc, the solidity compiler commandline interface"
+    echo "Version: {long_version}"
+    exit 0 ;;
+esac
+exec {command}
+""",
+        )
+    ezkl_solc = result.ezkl_home / ".svm" / SOLC_VERIFIERS / f"solc-{SOLC_VERIFIERS}"
+    ezkl_solc.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(result.solc(SOLC_VERIFIERS), ezkl_solc)
+    anvils = sorted((modules / "@foundry-rs").glob("anvil-*/bin/anvil"))
+    anvil = anvils[0] if anvils else shutil.which("anvil")
+    if anvil is None:
+        raise ToolchainError("anvil is missing", remedy="Install Foundry's anvil and put it on PATH")
+    _write_executable(result.anvil, f'#!/bin/sh\nexec {shlex.quote(str(anvil))} "$@"\n')
+    return result
+
+
+def compile_solidity(
+    sources: Mapping[str, str],
+    *,
+    version: str,
+    runs: int,
+    evm_version: str,
+    via_ir: bool = False,
+) -> dict[str, Any]:
+    """Compile sources; the answer is cached by the hash of the exact compiler input.
+
+    Args:
+        sources: unit name to source text. Imports must be in here or in an npm package.
+        runs: the optimizer's runs.
+
+    Returns:
+        solc's ``contracts`` object: unit -> contract name -> {abi, evm}.
+
+    Raises:
+        SolidityRejected: the first error that the compiler reports.
+    """
+    standard_input = {
+        "language": "Solidity",
+        "sources": {name: {"content": text} for name, text in sorted(sources.items())},
+        "settings": {
+            "optimizer": {"enabled": True, "runs": runs},
+            "viaIR": via_ir,
+            "evmVersion": evm_version,
+            # No metadata hash: the bytecode depends on the code alone, not on comments or paths.
+            "metadata": {"bytecodeHash": "none"},
+            "outputSelection": {
+                "*": {"*": ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"]}
+            },
+        },
+    }
+    key = hashlib.sha256(
+        json.dumps([version, _locked_packages(), standard_input], sort_keys=True).encode()
+    ).hexdigest()
+    cache = build_dir() / "solc" / f"{key}.json"
+    if cache.exists():
+        return dict(json.loads(cache.read_text()))
+    try:
+        output = solcx.compile_standard(
+            standard_input, solc_binary=toolchain().solc(version), base_path=project_root()
+        )
+    except SolcError as error:
+        raise SolidityRejected(str(error)) from error
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    partial = cache.with_suffix(f".{os.getpid()}")
+    partial.write_text(json.dumps(output["contracts"]))
+    partial.replace(cache)
+    return dict(output["contracts"])
+
+
+def _locked_packages() -> str:
+    """The npm lock, which pins every source that an import can reach."""
+    return (project_root() / "package-lock.json").read_text()
+
+
+def _layout() -> Toolchain:
+    home = build_dir() / "toolchain"
+    return Toolchain(bin=home / "bin", ezkl_home=home / "home")
+
+
+def _write_executable(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+if __name__ == "__main__":
+    print(install().bin)

@@ -1,0 +1,237 @@
+"""One tree for everything that can go wrong, each leaf with a stable code.
+
+    OracleError                      exit code 1
+    |-- UsageError                   2  the caller's input is wrong; nothing was spent
+    |   |-- ConfigError
+    |   |-- ModelError                  the ONNX file: malformed, unsupported
+    |   |-- TensorError                 length, range or encoding of values
+    |-- ToolchainError               3  something this machine lacks
+    |-- CircuitError                 4  building or checking a circuit
+    |-- ProverError                  5  one proof went wrong (says whether a retry can help)
+    |-- ChainError                   6  RPC endpoints, accounts, transactions
+    |-- StoreError                   7  the node's database
+
+A leaf class docstring is its default message. ``code`` never changes once released: log lines,
+alerts and exit paths match on it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class OracleError(Exception):
+    """The operation failed."""
+
+    code: ClassVar[str] = "ORACLE"
+    exit_code: ClassVar[int] = 1
+    #: True when the same call may succeed later without anything being changed.
+    transient: ClassVar[bool] = False
+
+    def __init__(self, message: str | None = None, *, remedy: str | None = None) -> None:
+        self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
+        self.remedy = remedy
+        super().__init__(self.message)
+
+    def line(self) -> str:
+        """One line for a person: ``CODE: what happened. What to do.``"""
+        text = " ".join(self.message.split()).rstrip(".")
+        remedy = f" {' '.join(self.remedy.split()).rstrip('.')}." if self.remedy else ""
+        return f"{self.code}: {text}.{remedy}"
+
+
+class UsageError(OracleError):
+    """The input is not valid."""
+
+    code = "USAGE"
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """The configuration is not valid."""
+
+    code = "CONFIG"
+
+
+class ModelError(UsageError):
+    """The model cannot be used."""
+
+    code = "MODEL"
+
+
+class ModelMalformed(ModelError):
+    """The file is not a valid ONNX model."""
+
+    code = "MODEL_MALFORMED"
+
+
+class ModelUnsupported(ModelError):
+    """The model uses something that cannot be proved."""
+
+    code = "MODEL_UNSUPPORTED"
+
+
+class TensorError(UsageError):
+    """The values do not fit the model."""
+
+    code = "TENSOR"
+
+
+class TensorLength(TensorError):
+    """The number of values is not the model's."""
+
+    code = "TENSOR_LENGTH"
+
+
+class TensorRange(TensorError):
+    """A value lies outside the range that the circuit accepts."""
+
+    code = "TENSOR_RANGE"
+
+
+class TensorEncoding(TensorError):
+    """The bytes are not a valid encoding."""
+
+    code = "TENSOR_ENCODING"
+
+
+class ToolchainError(OracleError):
+    """A tool that is needed is missing."""
+
+    code = "TOOLCHAIN"
+    exit_code = 3
+
+
+class CircuitError(OracleError):
+    """The circuit could not be built."""
+
+    code = "CIRCUIT"
+    exit_code = 4
+
+
+class CircuitInaccurate(CircuitError):
+    """No circuit met the error bound."""
+
+    code = "CIRCUIT_INACCURATE"
+
+
+class VerifierTooLarge(CircuitError):
+    """The verifier contract is over the 24,576-byte limit (EIP-170)."""
+
+    code = "VERIFIER_TOO_LARGE"
+
+
+class SrsMismatch(CircuitError):
+    """The SRS file is not the one that is expected."""
+
+    code = "SRS_MISMATCH"
+
+
+class BundleInvalid(CircuitError):
+    """The bundle's files do not match its manifest."""
+
+    code = "BUNDLE_INVALID"
+
+
+class SolidityRejected(CircuitError):
+    """The Solidity compiler rejected the source."""
+
+    code = "SOLIDITY_REJECTED"
+
+
+class ProverError(OracleError):
+    """The proof failed."""
+
+    code = "PROVER"
+    exit_code = 5
+
+
+class ProverInput(ProverError):
+    """The prover rejected the input."""
+
+    code = "PROVER_INPUT"
+
+
+class ProverTimeout(ProverError):
+    """The proof did not finish in time."""
+
+    code = "PROVER_TIMEOUT"
+    transient = True
+
+
+class ProverMemory(ProverError):
+    """The proof ran out of memory."""
+
+    code = "PROVER_MEMORY"
+    transient = True
+
+
+class ProverCrashed(ProverError):
+    """The prover process died."""
+
+    code = "PROVER_CRASHED"
+    transient = True
+
+
+class ProofInvalid(ProverError):
+    """The proof did not verify locally, so it was not sent."""
+
+    code = "PROOF_INVALID"
+
+
+class ChainError(OracleError):
+    """The chain refused or did not answer."""
+
+    code = "CHAIN"
+    exit_code = 6
+
+
+class RpcUnreachable(ChainError):
+    """No RPC endpoint answered."""
+
+    code = "RPC_UNREACHABLE"
+    transient = True
+
+
+class RpcRejected(ChainError):
+    """The RPC endpoint answered with an error."""
+
+    code = "RPC_REJECTED"
+
+
+class WrongChain(ChainError):
+    """The RPC endpoint serves another chain."""
+
+    code = "WRONG_CHAIN"
+
+
+class ContractMismatch(ChainError):
+    """The contract at this address is not the one that is expected."""
+
+    code = "CONTRACT_MISMATCH"
+
+
+class AccountUnfunded(ChainError):
+    """The account cannot pay for gas."""
+
+    code = "ACCOUNT_UNFUNDED"
+
+
+class TransactionReverted(ChainError):
+    """The transaction reverted."""
+
+    code = "TRANSACTION_REVERTED"
+
+
+class RequestTimeout(ChainError):
+    """The request was not answered in time."""
+
+    code = "REQUEST_TIMEOUT"
+    transient = True
+
+
+class StoreError(OracleError):
+    """The node's database cannot be used."""
+
+    code = "STORE"
+    exit_code = 7

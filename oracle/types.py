@@ -1,0 +1,147 @@
+"""The vocabulary: frozen values that circuits, contracts and node share. No behaviour, no I/O.
+
+Hashes are 32 raw bytes. Addresses are EIP-55 checksum strings. Money is wei, time is seconds
+since the epoch (UTC), durations are seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+
+class Codec(IntEnum):
+    """How request and result bytes carry a tensor. Values are the registry's."""
+
+    PACKED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """A flat tensor of fixed-point integers: real value = integer / 2**scale."""
+
+    length: int
+    #: Bytes per element in the packed codec, 1 to 32.
+    width: int
+    #: Fractional bits.
+    scale: int
+    #: Least and greatest integer the circuit accepts, both inclusive.
+    minimum: int
+    maximum: int
+
+
+@dataclass(frozen=True, slots=True)
+class TagLayout:
+    """How the tag, a truncated keccak256, is cut into public inputs; most significant limb first."""
+
+    limbs: int = 5
+    bits: int = 24
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """What a registered model promises; never changes after registration."""
+
+    onnx_hash: bytes
+    settings_hash: bytes
+    vk_hash: bytes
+    srs_hash: bytes
+    input: TensorSpec
+    output: TensorSpec
+    verifier_code_hash: bytes
+    #: Upper bound for the gas that one verifier call may use.
+    verify_gas: int
+    codec: Codec = Codec.PACKED
+    tag: TagLayout = TagLayout()
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredModel:
+    """A row of the on-chain registry."""
+
+    model_id: int
+    spec: ModelSpec
+    verifier: str
+    #: Wei per request.
+    fee: int
+    #: Publisher's address and its share of the fee in basis points.
+    receiver: str
+    receiver_bps: int
+    is_open: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RequestKey:
+    """Identity of a request across chains and deployments."""
+
+    chain_id: int
+    oracle: str
+    request_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One inference request as its log describes it: the preimage of the on-chain commitment."""
+
+    key: RequestKey
+    account: str
+    model_id: int
+    input: bytes
+    #: Zero address when the caller wants no callback.
+    callback_contract: str
+    callback_gas: int
+    callback_data: bytes
+    refund_to: str
+    deadline: int
+    #: Model fee, fixed at request time (wei).
+    fee: int
+    #: Escrowed gas money (wei).
+    gas_money: int
+    block_number: int
+    block_hash: bytes
+    transaction_hash: bytes
+    log_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitFiles:
+    """The paths a proof needs. The SRS is shared by circuits of the same size."""
+
+    compiled: Path
+    settings: Path
+    proving_key: Path
+    verifying_key: Path
+    srs: Path
+    #: SHA-256 of the SRS file, checked before every use.
+    srs_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ProofJob:
+    """One unit of proving work: no keys, no endpoints, nothing but the statement."""
+
+    job_id: str
+    circuit: CircuitFiles
+    #: Fixed-point input integers, one per input element.
+    inputs: tuple[int, ...]
+    #: Tag limbs, most significant first.
+    tag: tuple[int, ...]
+    timeout: float
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A locally verified proof."""
+
+    job_id: str
+    proof: bytes
+    #: Public instances as integers below the field modulus: inputs, tag limbs, outputs.
+    instances: tuple[int, ...]
+    #: Fixed-point output integers.
+    outputs: tuple[int, ...]
+    witness_seconds: float
+    prove_seconds: float
+    verify_seconds: float
+    peak_memory_bytes: int
