@@ -71,7 +71,7 @@ def install() -> Toolchain:
     modules = project_root() / "node_modules"
     node = shutil.which("node")
     if node is None:
-        raise ToolchainError("node is not on PATH", remedy="Install Node.js 20 or newer")
+        raise ToolchainError("node is not on PATH", remedy="Install Node.js 18 or newer")
     result = _layout()
     result.bin.mkdir(parents=True, exist_ok=True)
     for version, (package, long_version) in _PACKAGES.items():

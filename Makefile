@@ -1,0 +1,66 @@
+# Two commands matter: `make demo` and `make test`. Each sets up what it needs.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+UV_VERSION := 0.13.9
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+TOOLS := $(CURDIR)/build/toolchain/bin
+
+export PATH := $(TOOLS):$(CURDIR)/$(BIN):$(PATH)
+export SOLCX_BINARY_PATH := $(TOOLS)
+# Nothing here reports home.
+export DO_NOT_TRACK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup prerequisites demo test check format ape abi lock clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(READY)  ## Install the locked dependencies (does nothing when nothing changed)
+
+$(READY): requirements.lock pyproject.toml package-lock.json scripts/solc.cjs oracle/chain/toolchain.py
+	@$(MAKE) --no-print-directory prerequisites
+	@test -x $(BIN)/uv || { "$(PYTHON)" -m venv $(VENV) && $(BIN)/python -m pip install -q uv==$(UV_VERSION); }
+	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@$(BIN)/python -m oracle.chain.toolchain
+	@touch $@
+
+prerequisites:
+	@scripts/prerequisites.sh "$(PYTHON)"
+
+demo: setup  ## The whole path once: model, circuit, devnet, node, request, proof, callback
+	@oracle demo
+
+test: setup  ## Every test, with real proofs and a real devnet
+	@pytest -q
+	@$(MAKE) --no-print-directory ape
+
+ape: setup  ## Compile the contracts and run the contract tests with Ape
+	@ape compile
+	@pytest -q -p ape.pytest.plugin tests/contracts/ape
+
+check: setup  ## Linters, types, import rules, Solidity analysis; warnings are errors
+	ruff format --check .
+	ruff check .
+	mypy
+	lint-imports
+	npx --no-install solhint --max-warnings 0 'contracts/**/*.sol'
+	slither .
+
+format: setup  ## Format the Python sources
+	ruff format .
+	ruff check --fix .
+
+abi: setup  ## Regenerate the committed ABIs from the contracts
+	python scripts/export_abi.py
+
+lock: setup  ## Resolve pyproject.toml anew into requirements.lock
+	uv pip compile pyproject.toml --group dev --extra train --generate-hashes --no-emit-index-url \
+		--no-header --no-annotate --python-version 3.11 -q -o requirements.lock
+
+clean:  ## Remove everything that can be made again
+	rm -rf build .build .venv node_modules .mypy_cache .pytest_cache .ruff_cache
