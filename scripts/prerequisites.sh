@@ -15,7 +15,7 @@ elif ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
 fi
 if ! command -v node >/dev/null; then
     missing "node" "apt-get install nodejs (version 18 or newer)"
-elif ! node -e 'process.exit(parseInt(process.versions.node) < 18)'; then
+elif ! node -e 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)'; then
     missing "node 18 or newer (found $(node --version))" "apt-get install nodejs"
 fi
 command -v npm >/dev/null || missing "npm" "apt-get install npm"
