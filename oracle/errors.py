@@ -198,6 +198,20 @@ class RpcRejected(ChainError):
 
     code = "RPC_REJECTED"
 
+    def __init__(
+        self, message: str | None = None, *, remedy: str | None = None, data: bytes = b""
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        #: Revert data, when the endpoint gave any.
+        self.data = data
+
+
+class RpcLimit(RpcRejected):
+    """The RPC endpoint limits the size of a query."""
+
+    code = "RPC_LIMIT"
+    transient = True
+
 
 class WrongChain(ChainError):
     """The RPC endpoint serves another chain."""
@@ -222,6 +236,13 @@ class TransactionReverted(ChainError):
 
     code = "TRANSACTION_REVERTED"
 
+    def __init__(
+        self, message: str | None = None, *, remedy: str | None = None, name: str = ""
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        #: Name of the contract's error, empty when it gave none.
+        self.name = name
+
 
 class RequestTimeout(ChainError):
     """The request was not answered in time."""
@@ -235,3 +256,15 @@ class StoreError(OracleError):
 
     code = "STORE"
     exit_code = 7
+
+
+class StoreLocked(StoreError):
+    """Another node uses this database."""
+
+    code = "STORE_LOCKED"
+
+
+class StoreMismatch(StoreError):
+    """The database belongs to another chain, contract or version."""
+
+    code = "STORE_MISMATCH"

@@ -1,0 +1,258 @@
+"""The oracle and the registry as typed calls that take and return the vocabulary's values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import lru_cache
+from typing import Any
+
+from eth_abi.exceptions import DecodingError
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
+
+from oracle.chain.codec import ContractAbi
+from oracle.chain.rpc import Log, Rpc
+from oracle.errors import ContractMismatch, RpcRejected, TransactionReverted
+from oracle.types import (
+    Codec,
+    ModelSpec,
+    RegisteredModel,
+    Request,
+    RequestKey,
+    TagLayout,
+    TensorSpec,
+)
+
+
+class Status(IntEnum):
+    """Where the contract says a request stands. Values are the contract's."""
+
+    UNKNOWN = 0
+    OPEN = 1
+    FULFILLED = 2
+    REFUNDED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A request's end, as its log tells it."""
+
+    request_id: int
+    status: Status
+    #: The account that was paid for the proof; the refund address for a refund.
+    beneficiary: str
+    block_number: int
+
+
+class OracleContract:
+    """`InferenceOracle` at one address."""
+
+    def __init__(self, rpc: Rpc, address: str) -> None:
+        self.address = address
+        self._rpc = rpc
+        self._abi = ContractAbi.of("InferenceOracle")
+
+    def registry(self) -> str:
+        """Address of the model registry.
+
+        Raises:
+            ContractMismatch: nothing at this address answers like the oracle.
+        """
+        if not self._rpc.code(self.address):
+            raise ContractMismatch(
+                f"no contract at {self.address}", remedy="Correct the oracle's address"
+            )
+        try:
+            return to_checksum_address(self._read("registry"))
+        except (TransactionReverted, DecodingError):
+            raise ContractMismatch(
+                f"the contract at {self.address} is not an inference oracle",
+                remedy="Correct the oracle's address",
+            ) from None
+
+    def events(self, first: int, last: int) -> list[Request | Ended]:
+        """Requests made and requests ended in blocks ``first`` to ``last``, in chain order.
+
+        Raises:
+            RpcLimit: the endpoint wants a smaller range.
+        """
+        made, opened, fulfilled, refunded = map(
+            self._abi.topic,
+            ("AICallbackRequest", "RequestOpened", "RequestFulfilled", "RequestRefunded"),
+        )
+        logs = self._rpc.logs(self.address, (made, opened, fulfilled, refunded), first, last)
+        terms = {
+            (log.transaction_hash, log.topics[1]): log for log in logs if log.topics[0] == opened
+        }
+        found: list[Request | Ended] = []
+        for log in logs:
+            if log.topics[0] == made:
+                pair = terms.get((log.transaction_hash, log.topics[2]))
+                if pair is None:
+                    raise ContractMismatch(
+                        f"a request in block {log.block_number} came without its terms"
+                    )
+                found.append(self._request(log, pair))
+            elif log.topics[0] == fulfilled:
+                event = self._abi.event("RequestFulfilled", log)
+                found.append(_ended(event["requestId"], Status.FULFILLED, event["payee"], log))
+            elif log.topics[0] == refunded:
+                event = self._abi.event("RequestRefunded", log)
+                found.append(_ended(event["requestId"], Status.REFUNDED, event["refundTo"], log))
+        return found
+
+    def status(self, request_id: int) -> Status:
+        """Where a request stands."""
+        return Status(self._read("status", request_id))
+
+    def fulfill_calldata(
+        self, request: Request, payee: str, outputs: Sequence[int], proof: bytes
+    ) -> bytes:
+        """Calldata that delivers a proof.
+
+        Args:
+            request: the request; the contract checks it against its commitment.
+            payee: the address in the proof's tag.
+            outputs: proved outputs as field elements.
+            proof: the proof.
+        """
+        preimage = (
+            request.account,
+            request.model_id,
+            request.callback_contract,
+            request.callback_gas,
+            request.refund_to,
+            request.deadline,
+            request.fee,
+            request.gas_money,
+            keccak(request.input),
+            keccak(request.callback_data),
+        )
+        return self._abi.call(
+            "fulfill",
+            request.key.request_id,
+            preimage,
+            request.input,
+            request.callback_data,
+            payee,
+            list(outputs),
+            proof,
+        )
+
+    def simulate(self, calldata: bytes, sender: str, gas: int) -> None:
+        """Run a call on the latest state without sending it.
+
+        Raises:
+            TransactionReverted: it would revert; ``name`` is the contract's error.
+        """
+        self._call(calldata, sender=sender, gas=gas)
+
+    def _read(self, function: str, *arguments: Any) -> Any:
+        return self._abi.result(function, self._call(self._abi.call(function, *arguments)))
+
+    def _call(self, data: bytes, *, sender: str | None = None, gas: int | None = None) -> bytes:
+        return _call(self._rpc, self._abi, self.address, data, sender=sender, gas=gas)
+
+    def _request(self, log: Log, terms: Log) -> Request:
+        event = self._abi.event("AICallbackRequest", log)
+        opened = self._abi.event("RequestOpened", terms)
+        return Request(
+            key=RequestKey(self._rpc.chain_id, self.address, event["requestId"]),
+            account=_checksum(event["account"]),
+            model_id=event["modelId"],
+            input=event["input"],
+            callback_contract=_checksum(event["callbackContract"]),
+            callback_gas=event["gasLimit"],
+            callback_data=event["callbackData"],
+            refund_to=_checksum(opened["refundTo"]),
+            deadline=opened["deadline"],
+            fee=opened["fee"],
+            gas_money=opened["gasMoney"],
+            block_number=log.block_number,
+            block_hash=log.block_hash,
+            transaction_hash=log.transaction_hash,
+            log_index=log.log_index,
+        )
+
+
+class RegistryContract:
+    """`ModelRegistry` at one address."""
+
+    def __init__(self, rpc: Rpc, address: str) -> None:
+        self.address = address
+        self._rpc = rpc
+        self._abi = ContractAbi.of("ModelRegistry")
+
+    def count(self) -> int:
+        """How many models are registered; their ids are 1 to this number."""
+        return int(self._read("count"))
+
+    def model(self, model_id: int) -> RegisteredModel | None:
+        """A registered model; None for an unknown id."""
+        try:
+            row = self._read("getModel", model_id)
+        except TransactionReverted as error:
+            if error.name == "UnknownModel":
+                return None
+            raise
+        (onnx, settings, vk, srs, code, verifier, gas, codec, limbs, bits, *rest) = row
+        input_, output, fee, receiver, receiver_bps = rest
+        return RegisteredModel(
+            model_id=model_id,
+            spec=ModelSpec(
+                onnx_hash=onnx,
+                settings_hash=settings,
+                vk_hash=vk,
+                srs_hash=srs,
+                input=TensorSpec(*input_),
+                output=TensorSpec(*output),
+                verifier_code_hash=code,
+                verify_gas=gas,
+                codec=Codec(codec),
+                tag=TagLayout(limbs, bits),
+            ),
+            verifier=_checksum(verifier),
+            fee=fee,
+            receiver=_checksum(receiver),
+            receiver_bps=receiver_bps,
+            is_open=bool(self._read("isOpen", model_id)),
+        )
+
+    def _read(self, function: str, *arguments: Any) -> Any:
+        data = self._abi.call(function, *arguments)
+        return self._abi.result(function, _call(self._rpc, self._abi, self.address, data))
+
+
+def code_hash(rpc: Rpc, address: str) -> bytes:
+    """EXTCODEHASH of a deployed contract."""
+    return keccak(rpc.code(address))
+
+
+def _call(
+    rpc: Rpc,
+    abi: ContractAbi,
+    to: str,
+    data: bytes,
+    *,
+    sender: str | None = None,
+    gas: int | None = None,
+) -> bytes:
+    try:
+        return rpc.call(to, data, sender=sender, gas=gas)
+    except RpcRejected as error:
+        if not error.data and "revert" not in error.message.lower():
+            raise
+        name, text = abi.error(error.data)
+        raise TransactionReverted(f"the contract refused: {text}", name=name) from error
+
+
+def _ended(request_id: int, status: Status, beneficiary: str, log: Log) -> Ended:
+    return Ended(request_id, status, _checksum(beneficiary), log.block_number)
+
+
+# Checksums cost a keccak each, and the same few addresses return in every log.
+@lru_cache(maxsize=4096)
+def _checksum(address: str) -> str:
+    return str(to_checksum_address(address))
