@@ -60,8 +60,6 @@ interface IInferenceOracle is IAIOracle {
     error ModelNotOpen(uint256 modelId);
     /// @notice The input's byte length is not the model's.
     error InputLength(uint256 actual, uint256 expected);
-    /// @notice Input element `index` is outside the circuit's range.
-    error InputRange(uint256 index, int256 value);
     /// @notice The callback target must be the caller, or zero together with a zero gas limit.
     error InvalidCallback(address callbackContract, uint64 gasLimit);
     /// @notice The deadline is in the past or too far away.
@@ -80,14 +78,12 @@ interface IInferenceOracle is IAIOracle {
     error DeadlineNotPassed(uint64 deadline);
     /// @notice The input or the callback data is not the one committed to.
     error PreimageMismatch(bytes32 field);
-    /// @notice The number of outputs is not the model's, or one of them is out of range.
-    error InvalidOutput();
+    /// @notice The number of outputs is not the model's.
+    error OutputLength(uint256 actual, uint256 expected);
     /// @notice The verifier did not accept the proof for this request, payee, input and output.
     error ProofRejected();
     /// @notice The verifier's code is not what was registered.
     error VerifierChanged(address verifier);
-    /// @notice Not enough gas was sent along to give the callback its exact amount.
-    error NotEnoughGas(uint256 available, uint256 required);
     /// @notice There is no credit to withdraw, or the recipient is zero.
     error NothingToWithdraw();
     /// @notice The recipient refused the money; nothing changed.
@@ -139,8 +135,11 @@ interface IInferenceOracle is IAIOracle {
     /// @notice keccak256 of the request's preimage while open; a small sentinel once ended.
     function commitments(uint256 requestId) external view returns (bytes32);
 
-    /// @notice The tag limbs that a proof for `requestId` naming `payee` must carry.
-    function tagOf(uint256 requestId, address payee) external view returns (uint256[] memory);
+    /// @notice The tag limbs that a proof by `modelId` for `requestId` naming `payee` must carry.
+    function tagOf(uint256 modelId, uint256 requestId, address payee)
+        external
+        view
+        returns (uint256[] memory);
 
     /// @notice Where the models are.
     function registry() external view returns (IModelRegistry);

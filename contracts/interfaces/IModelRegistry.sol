@@ -7,7 +7,7 @@ pragma solidity ^0.8.24;
 interface IModelRegistry {
     /// @notice A flat tensor of fixed-point integers: real value = integer / 2**scale.
     /// @param length Number of elements.
-    /// @param width Bytes per element in the packed codec, 1 to 32.
+    /// @param width Bytes per element in the packed codec, 1 to 14.
     /// @param scale Fractional bits.
     /// @param minimum Least integer the circuit accepts.
     /// @param maximum Greatest integer the circuit accepts.
@@ -53,6 +53,35 @@ interface IModelRegistry {
         uint16 receiverBps;
     }
 
+    /// @notice What a request is checked and priced against.
+    struct RequestTerms {
+        bool isOpen;
+        uint16 inputLength;
+        uint8 inputWidth;
+        int112 inputMinimum;
+        int112 inputMaximum;
+        uint16 outputLength;
+        uint32 verifyGas;
+        uint96 fee;
+    }
+
+    /// @notice What a result is checked and paid against.
+    struct ProofTerms {
+        address verifier;
+        bytes32 verifierCodeHash;
+        uint32 verifyGas;
+        uint8 tagLimbs;
+        uint8 tagBits;
+        uint16 inputLength;
+        uint8 inputWidth;
+        uint16 outputLength;
+        uint8 outputWidth;
+        int112 outputMinimum;
+        int112 outputMaximum;
+        address receiver;
+        uint16 receiverBps;
+    }
+
     event ModelRegistered(
         uint256 indexed modelId, address indexed publisher, address indexed verifier, bytes32 onnxHash
     );
@@ -75,6 +104,12 @@ interface IModelRegistry {
 
     /// @notice The model as registered. Reverts with `UnknownModel`.
     function getModel(uint256 modelId) external view returns (Model memory);
+
+    /// @notice The part of a model that a request needs. All zero for unknown ids.
+    function requestTerms(uint256 modelId) external view returns (RequestTerms memory);
+
+    /// @notice The part of a model that a fulfilment needs. All zero for unknown ids.
+    function proofTerms(uint256 modelId) external view returns (ProofTerms memory);
 
     /// @notice Whether new requests are accepted. False for unknown ids.
     function isOpen(uint256 modelId) external view returns (bool);

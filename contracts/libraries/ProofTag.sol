@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.24;
+
+/// @title The public inputs that bind a proof to its requests and its payee
+/// @notice Twin of `tag` in `oracle/tensor.py`.
+library ProofTag {
+    /// @notice `keccak256(abi.encode(chainId, oracle, keccak256(abi.encodePacked(ids)), payee))`.
+    /// @param idsHash keccak256 of the request ids, packed (32 bytes each).
+    function digest(uint256 chainId, address oracle, bytes32 idsHash, address payee)
+        internal
+        pure
+        returns (uint256)
+    {
+        return uint256(keccak256(abi.encode(chainId, oracle, idsHash, payee)));
+    }
+
+    /// @notice Write the low `limbs * bits` bits of `tag`, cut into limbs, most significant first,
+    ///         into `fields[offset:offset + limbs]`.
+    function toFields(
+        uint256 tag,
+        uint256 limbs,
+        uint256 bits,
+        uint256[] memory fields,
+        uint256 offset
+    ) internal pure {
+        uint256 mask = (1 << bits) - 1;
+        for (uint256 i = 0; i < limbs; ++i) {
+            fields[offset + i] = (tag >> (bits * (limbs - 1 - i))) & mask;
+        }
+    }
+}

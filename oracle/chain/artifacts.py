@@ -1,0 +1,63 @@
+"""The hand-written contracts, compiled. The one place that holds their compiler settings.
+
+For tests, scripts and the devnet; the daemon reads the committed ABIs in ``abi/`` instead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from oracle.chain.toolchain import SOLC_CONTRACTS, compile_solidity
+from oracle.config import project_root
+from oracle.errors import ToolchainError
+
+#: Fulfilment runs far more often than deployment, so the optimizer favours calls.
+OPTIMIZER_RUNS = 10_000
+#: Transient storage (the reentrancy guard) needs Cancun.
+EVM_VERSION = "cancun"
+VIA_IR = True
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One compiled contract."""
+
+    name: str
+    abi: list[dict[str, Any]]
+    #: Creation code without constructor arguments.
+    bytecode: bytes
+    deployed_bytecode: bytes
+
+
+def contract(name: str) -> Artifact:
+    """The artifact of a contract under ``contracts/``, by its Solidity name.
+
+    Raises:
+        ToolchainError: no contract has this name.
+        SolidityRejected: the sources do not compile.
+    """
+    root = project_root()
+    sources = {
+        str(path.relative_to(root)): path.read_text()
+        for path in sorted((root / "contracts").rglob("*.sol"))
+    }
+    units = compile_solidity(
+        sources,
+        version=SOLC_CONTRACTS,
+        runs=OPTIMIZER_RUNS,
+        evm_version=EVM_VERSION,
+        via_ir=VIA_IR,
+    )
+    for unit in sources:
+        if name in units.get(unit, {}):
+            output = units[unit][name]
+            return Artifact(
+                name=name,
+                abi=output["abi"],
+                bytecode=bytes.fromhex(output["evm"]["bytecode"]["object"]),
+                deployed_bytecode=bytes.fromhex(output["evm"]["deployedBytecode"]["object"]),
+            )
+    raise ToolchainError(
+        f"there is no contract named {name}", remedy="See contracts/ for the names"
+    )

@@ -1,0 +1,37 @@
+"""Write the ABIs that the daemon reads: ``oracle/chain/abi/*.json``, compact and sorted.
+
+Run after changing an interface: ``python scripts/export_abi.py``. A test compares them with the
+sources.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from oracle.chain.artifacts import contract
+from oracle.config import project_root
+
+CONTRACTS = ("InferenceOracle", "ModelRegistry")
+
+
+def abi_path(name: str) -> Path:
+    """Where the committed ABI of a contract lies."""
+    return project_root() / "oracle" / "chain" / "abi" / f"{name}.json"
+
+
+def abi_text(name: str) -> str:
+    """The ABI of a contract as committed: one entry a line, keys and entries sorted."""
+    entries = sorted(
+        json.dumps(entry, sort_keys=True, separators=(",", ":")) for entry in contract(name).abi
+    )
+    return "[\n" + ",\n".join(entries) + "\n]\n"
+
+
+def main() -> None:
+    for name in CONTRACTS:
+        abi_path(name).write_text(abi_text(name))
+
+
+if __name__ == "__main__":
+    main()
