@@ -1,0 +1,553 @@
+"""The node's memory: what was seen, decided, proved and sent. Services talk through it alone.
+
+Every change of state is one guarded statement (``WHERE state = ?``): of two callers only one
+succeeds, and each step lands in the history with its time.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from oracle.errors import StoreMismatch
+from oracle.store.database import Database
+from oracle.store.records import Attempt, Cursor, Intent, Job, RequestRow, Step
+from oracle.store.states import (
+    INTENT_STEPS,
+    REQUEST_STEPS,
+    UNSENT,
+    IntentState,
+    JobState,
+    RequestState,
+)
+from oracle.types import Proof, Request, RequestKey
+
+_MAX_INT64 = 2**63 - 1
+
+
+class Store:
+    """The ledger of one node on one chain and oracle contract.
+
+    Args:
+        database: an open database.
+        chain_id: the chain it belongs to.
+        oracle: the contract it belongs to, a checksum address.
+        clock: seconds since the epoch.
+
+    Raises:
+        StoreMismatch: the database belongs to another chain or contract.
+    """
+
+    def __init__(
+        self, database: Database, chain_id: int, oracle: str, clock: Callable[[], float]
+    ) -> None:
+        self._db = database
+        self._chain_id = chain_id
+        self._oracle = oracle
+        self._clock = clock
+        owner = database.row("owner")
+        if owner is None:
+            database.run("own", chain_id=chain_id, oracle=oracle)
+        elif (owner["chain_id"], owner["oracle"]) != (chain_id, oracle):
+            raise StoreMismatch(
+                f"the store belongs to oracle {owner['oracle']} on chain {owner['chain_id']}",
+                remedy="Use another store path for another oracle",
+            )
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        chain_id: int,
+        oracle: str,
+        clock: Callable[[], float],
+        *,
+        read_only: bool = False,
+    ) -> Store:
+        """Open or create the store at ``path``. Errors as in `Database` and `Store`."""
+        database = Database(path, read_only=read_only)
+        try:
+            return cls(database, chain_id, oracle, clock)
+        except BaseException:
+            database.close()
+            raise
+
+    def close(self) -> None:
+        """Close the database. No thread may use the store now."""
+        self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Several changes as one."""
+        with self._db.transaction():
+            yield
+
+    # --- the chain as read so far ---
+
+    def cursor(self) -> Cursor | None:
+        """Where reading stands; None before the first start."""
+        row = self._db.row("cursor")
+        if row is None:
+            return None
+        return Cursor(
+            block=row["block"],
+            chunk=row["chunk"],
+            head=row["head"],
+            head_timestamp=row["head_timestamp"],
+            head_base_fee=int(row["head_base_fee"]),
+        )
+
+    def start_cursor(self, block: int, chunk: int) -> None:
+        """Begin reading after ``block``. Only for a new store."""
+        self._db.run("start_cursor", block=block, chunk=chunk)
+
+    def set_head(self, number: int, timestamp: int, base_fee: int) -> None:
+        """Remember the chain's head."""
+        self._db.run("set_head", number=number, timestamp=timestamp, base_fee=str(base_fee))
+
+    def set_chunk(self, chunk: int) -> None:
+        """Remember how many blocks a log query may cover."""
+        self._db.run("set_chunk", chunk=chunk)
+
+    def advance(self, block: int, hashes: Iterable[tuple[int, bytes]]) -> None:
+        """Move the cursor to ``block`` and keep the hashes of blocks up to it."""
+        with self.transaction():
+            for number, block_hash in hashes:
+                self._db.run("put_block", number=number, hash=block_hash)
+            self._db.run("set_cursor", block=block)
+
+    def block_hash(self, number: int) -> bytes | None:
+        """The hash under which a block was read."""
+        row = self._db.row("block_hash", number=number)
+        return None if row is None else bytes(row["hash"])
+
+    def known_blocks(self, last: int) -> list[tuple[int, bytes]]:
+        """Numbers and hashes of kept blocks up to ``last``, newest first."""
+        return [(row["number"], row["hash"]) for row in self._db.rows("known_blocks", last=last)]
+
+    def rewind(self, ancestor: int) -> list[int]:
+        """Forget what was read after block ``ancestor``; the ids of the orphaned requests.
+
+        Requests made after it become ORPHANED, ends seen after it are undone, and transactions
+        mined after it are pending again. Proofs stay.
+        """
+        with self.transaction():
+            for row in self._requests("ended_after_block", block=ancestor):
+                self.move(row.request_id, row.state, RequestState.SEEN, "its end was reorganised")
+            for intent in self._intents("intents_mined_after", block=ancestor):
+                self.move_intent(intent, IntentState.PENDING)
+                self._db.run("forget_broadcast", intent_id=intent.intent_id)
+                for state in (RequestState.MINED, RequestState.FINAL):
+                    self.move(intent.request_id, state, RequestState.PENDING, "reorganised")
+            orphaned = [
+                row.request_id
+                for row in self._requests("requests_after_block", block=ancestor)
+                if self.move(row.request_id, row.state, RequestState.ORPHANED, "reorganised")
+            ]
+            self._db.run("drop_blocks_after", number=ancestor)
+            self._db.run("set_cursor", block=ancestor)
+        return orphaned
+
+    # --- requests ---
+
+    def add_request(self, request: Request) -> bool:
+        """Record a request as SEEN; False when it is known and not orphaned."""
+        with self.transaction():
+            added = self._db.run(
+                "put_request",
+                request_id=hex(request.key.request_id),
+                account=request.account,
+                model_id=str(request.model_id),
+                input=request.input,
+                callback_contract=request.callback_contract,
+                callback_gas=str(request.callback_gas),
+                callback_data=request.callback_data,
+                refund_to=request.refund_to,
+                deadline=str(request.deadline),
+                expires_at=min(request.deadline, _MAX_INT64),
+                fee=str(request.fee),
+                gas_money=str(request.gas_money),
+                block_number=request.block_number,
+                block_hash=request.block_hash,
+                transaction_hash=request.transaction_hash,
+                log_index=request.log_index,
+                now=self._clock(),
+            )
+            if added:
+                self._note(request.key.request_id, RequestState.SEEN, "")
+        return bool(added)
+
+    def request(self, request_id: int) -> RequestRow | None:
+        """One request."""
+        return next(iter(self._requests("request", request_id=hex(request_id))), None)
+
+    def requests(self, state: RequestState, limit: int = 100) -> list[RequestRow]:
+        """The oldest requests in a state, in chain order."""
+        return self._requests("requests_in_state", state=state, limit=limit)
+
+    def requests_of(self, job_id: str) -> list[RequestRow]:
+        """The requests that a job answers."""
+        return self._requests("requests_of_job", job_id=job_id)
+
+    def recent(self, limit: int) -> list[RequestRow]:
+        """The newest requests, newest first."""
+        return self._requests("recent_requests", limit=limit)
+
+    def expired(self, now: float, limit: int = 100) -> list[RequestRow]:
+        """Unsent requests whose deadline has passed."""
+        return self._requests("expired", now=now, limit=limit)
+
+    def counts(self) -> dict[RequestState, int]:
+        """Number of requests by state; states without any are left out."""
+        return {RequestState(r["state"]): r["amount"] for r in self._db.rows("count_states")}
+
+    def history(self, request_id: int) -> list[Step]:
+        """Every step of a request, oldest first."""
+        return [
+            Step(row["at"], RequestState(row["state"]), row["reason"])
+            for row in self._db.rows("history", request_id=hex(request_id))
+        ]
+
+    def move(
+        self, request_id: int, source: RequestState, target: RequestState, reason: str = ""
+    ) -> bool:
+        """Take a request from one state to the next; False when it is not in ``source`` any more.
+
+        Raises:
+            ValueError: the step is not in the table of `oracle.store.states`.
+        """
+        if target not in REQUEST_STEPS[source]:
+            raise ValueError(f"no step from {source} to {target}")
+        with self.transaction():
+            moved = self._db.run(
+                "move_request",
+                request_id=hex(request_id),
+                source=source,
+                target=target,
+                reason=reason,
+                now=self._clock(),
+            )
+            if moved:
+                self._note(request_id, target, reason)
+        return bool(moved)
+
+    def end_unsent(self, request_id: int, target: RequestState, reason: str, block: int) -> bool:
+        """The chain ended a request in ``block``; True when the node had not sent an answer."""
+        with self.transaction():
+            row = self.request(request_id)
+            if row is None or row.state not in (
+                *UNSENT,
+                RequestState.FAILED,
+                RequestState.EXPIRED,
+            ):
+                return False
+            self._db.run("set_ended", request_id=hex(request_id), block=block)
+            return self.move(request_id, row.state, target, reason)
+
+    def reconsider_skipped(self) -> int:
+        """Give skipped requests another decision; how many."""
+        with self.transaction():
+            rows = self.requests(RequestState.SKIPPED, limit=_MAX_INT64)
+            return sum(
+                self.move(row.request_id, row.state, RequestState.SEEN, "looked at again")
+                for row in rows
+            )
+
+    # --- jobs ---
+
+    def enqueue(self, request_id: int, job_id: str, bundle_id: str, memory_bytes: int) -> bool:
+        """Give an ACCEPTED request its job, new or known; False when it is not ACCEPTED any more.
+
+        A job that is already proved takes the request straight to PROVED.
+        """
+        with self.transaction():
+            job = self.job(job_id)
+            if job is None:
+                self._db.run(
+                    "put_job",
+                    job_id=job_id,
+                    bundle_id=bundle_id,
+                    memory_bytes=memory_bytes,
+                    now=self._clock(),
+                )
+            else:
+                self._db.run(
+                    "renew_job", job_id=job_id, memory_bytes=memory_bytes, now=self._clock()
+                )
+            self._db.run("set_job", request_id=hex(request_id), job_id=job_id)
+            if job is not None and job.state is JobState.PROVED:
+                return self.move(
+                    request_id, RequestState.ACCEPTED, RequestState.PROVED, "proved before"
+                )
+            moved = self.move(request_id, RequestState.ACCEPTED, RequestState.QUEUED)
+            if moved and job is not None and job.state is JobState.RUNNING:
+                self.move(request_id, RequestState.QUEUED, RequestState.RUNNING)
+            return moved
+
+    def job(self, job_id: str) -> Job | None:
+        """One job."""
+        row = self._db.row("job", job_id=job_id)
+        return None if row is None else _job(row)
+
+    def claim_job(self, now: float, lease: float) -> Job | None:
+        """Start the oldest job that is due, for ``lease`` seconds; None when there is none."""
+        with self.transaction():
+            row = self._db.row("next_job", now=now)
+            if row is None:
+                return None
+            self._db.run("start_job", job_id=row["job_id"], lease_until=now + lease)
+            self._move_requests(row["job_id"], RequestState.QUEUED, RequestState.RUNNING)
+            return self.job(row["job_id"])
+
+    def live_leases(self, now: float) -> int:
+        """Jobs that hold a unit of the prover's capacity."""
+        row = self._db.row("live_leases", now=now)
+        return int(row["amount"]) if row else 0
+
+    def requeue_job(
+        self,
+        job_id: str,
+        *,
+        error: str,
+        attempts: int,
+        memory_bytes: int,
+        not_before: float = 0,
+    ) -> bool:
+        """Put a RUNNING job back for another try not before a time."""
+        with self.transaction():
+            moved = self._db.run(
+                "requeue_job",
+                job_id=job_id,
+                error=error,
+                attempts=attempts,
+                memory_bytes=memory_bytes,
+                not_before=not_before,
+            )
+            if moved:
+                self._move_requests(job_id, RequestState.RUNNING, RequestState.QUEUED, error)
+        return bool(moved)
+
+    def requeue_running(self) -> list[str]:
+        """At a start: no prover knows the jobs that ran when the node died; their ids."""
+        with self.transaction():
+            jobs = [_job(row) for row in self._db.rows("running_jobs")]
+            for job in jobs:
+                # The interrupted start was not the job's fault and is not counted.
+                self.requeue_job(
+                    job.job_id,
+                    error="the node was restarted",
+                    attempts=job.attempts - 1,
+                    memory_bytes=job.memory_bytes,
+                )
+        return [job.job_id for job in jobs]
+
+    def finish_job(self, proof: Proof) -> bool:
+        """Keep a proof and take its requests to PROVED; False when nobody waits for it."""
+        with self.transaction():
+            moved = self._db.run(
+                "finish_job",
+                job_id=proof.job_id,
+                proof=proof.proof,
+                outputs=json.dumps([str(v) for v in proof.outputs]),
+                prove_time=proof.witness_seconds + proof.prove_seconds + proof.verify_seconds,
+            )
+            if moved:
+                self._move_requests(proof.job_id, RequestState.RUNNING, RequestState.PROVED)
+        return bool(moved)
+
+    def fail_job(self, job_id: str, error: str) -> bool:
+        """Give a RUNNING job and its requests up."""
+        with self.transaction():
+            moved = self._db.run("fail_job", job_id=job_id, error=error)
+            if moved:
+                self._move_requests(job_id, RequestState.RUNNING, RequestState.FAILED, error)
+        return bool(moved)
+
+    def cancel_unwanted_jobs(self) -> list[str]:
+        """Cancel jobs whose requests all ended; the ids of those that were RUNNING."""
+        if not self._db.rows("unwanted_jobs"):
+            return []
+        with self.transaction():
+            rows = self._db.rows("unwanted_jobs")
+            for row in rows:
+                self._db.run("cancel_job", job_id=row["job_id"])
+        return [row["job_id"] for row in rows if row["state"] == JobState.RUNNING]
+
+    def prove_times(self, bundle_id: str, limit: int = 50) -> list[float]:
+        """Seconds of the last proofs of a bundle on this machine."""
+        rows = self._db.rows("prove_times", bundle_id=bundle_id, limit=limit)
+        return [row["prove_time"] for row in rows]
+
+    # --- transactions ---
+
+    def next_nonce(self, account: str, chain_nonce: int) -> int:
+        """The first nonce that neither the chain nor the ledger has used."""
+        row = self._db.row("last_nonce", account=account)
+        last = -1 if row is None or row["nonce"] is None else int(row["nonce"])
+        return max(chain_nonce, last + 1)
+
+    def add_intent(
+        self, request_id: int, attempt: Attempt, *, account: str, nonce: int, gas: int, ceiling: int
+    ) -> bool:
+        """Take a PROVED request to PENDING with its signed transaction, which was not sent yet.
+
+        False when the request is not PROVED any more; nothing is stored then.
+        """
+        with self.transaction():
+            if not self.move(request_id, RequestState.PROVED, RequestState.PENDING):
+                return False
+            intent_id = self._db.insert(
+                "put_intent",
+                request_id=hex(request_id),
+                account=account,
+                nonce=nonce,
+                gas=gas,
+                ceiling=str(ceiling),
+                now=self._clock(),
+            )
+            self.add_attempt(intent_id, attempt)
+        return True
+
+    def add_attempt(self, intent_id: int, attempt: Attempt) -> None:
+        """Store a signed transaction of an intent before it is broadcast."""
+        self._db.run(
+            "put_transaction",
+            hash=attempt.hash,
+            intent_id=intent_id,
+            raw=attempt.raw,
+            max_fee=str(attempt.max_fee),
+            priority_fee=str(attempt.priority_fee),
+            cancels=attempt.cancels,
+            now=attempt.created_at,
+        )
+
+    def set_broadcast(self, transaction_hash: bytes) -> None:
+        """An endpoint took the transaction."""
+        self._db.run("set_broadcast", hash=transaction_hash, now=self._clock())
+
+    def intents(self, state: IntentState) -> list[Intent]:
+        """Intents in a state, by nonce."""
+        return self._intents("intents_in_state", state=state)
+
+    def live_intent(self, request_id: int) -> Intent | None:
+        """The intent that may still answer a request, or did."""
+        return next(iter(self._intents("live_intent", request_id=hex(request_id))), None)
+
+    def move_intent(
+        self, intent: Intent, target: IntentState, mined_block: int | None = None
+    ) -> bool:
+        """Take an intent to its next state; False when it has moved meanwhile.
+
+        Raises:
+            ValueError: the step is not in the table of `oracle.store.states`.
+        """
+        if target not in INTENT_STEPS[intent.state]:
+            raise ValueError(f"no step from {intent.state} to {target}")
+        return bool(
+            self._db.run(
+                "move_intent",
+                intent_id=intent.intent_id,
+                source=intent.state,
+                target=target,
+                mined_block=mined_block,
+            )
+        )
+
+    # --- housekeeping ---
+
+    def trim(self, *, blocks_before: int, rows_before: float) -> int:
+        """Delete old block hashes, and requests that ended before a time; rows deleted."""
+        with self.transaction():
+            return self._db.run("trim_blocks", before=blocks_before) + sum(
+                self._db.run(name, before=rows_before)
+                for name in ("trim_intents", "trim_requests", "trim_jobs", "trim_history")
+            )
+
+    # --- rows to values ---
+
+    def _note(self, request_id: int, target: RequestState, reason: str) -> None:
+        self._db.run(
+            "note", request_id=hex(request_id), target=target, reason=reason, now=self._clock()
+        )
+
+    def _move_requests(
+        self, job_id: str, source: RequestState, target: RequestState, reason: str = ""
+    ) -> None:
+        for row in self.requests_of(job_id):
+            self.move(row.request_id, source, target, reason)
+
+    def _requests(self, query: str, **values: object) -> list[RequestRow]:
+        return [self._request_row(row) for row in self._db.rows(query, **values)]
+
+    def _request_row(self, row: sqlite3.Row) -> RequestRow:
+        return RequestRow(
+            request=Request(
+                key=RequestKey(self._chain_id, self._oracle, int(row["request_id"], 16)),
+                account=row["account"],
+                model_id=int(row["model_id"]),
+                input=row["input"],
+                callback_contract=row["callback_contract"],
+                callback_gas=int(row["callback_gas"]),
+                callback_data=row["callback_data"],
+                refund_to=row["refund_to"],
+                deadline=int(row["deadline"]),
+                fee=int(row["fee"]),
+                gas_money=int(row["gas_money"]),
+                block_number=row["block_number"],
+                block_hash=row["block_hash"],
+                transaction_hash=row["transaction_hash"],
+                log_index=row["log_index"],
+            ),
+            state=RequestState(row["state"]),
+            reason=row["reason"],
+            job_id=row["job_id"],
+            seen_at=row["seen_at"],
+            updated_at=row["updated_at"],
+        )
+
+    def _intents(self, query: str, **values: object) -> list[Intent]:
+        return [
+            Intent(
+                intent_id=row["intent_id"],
+                request_id=int(row["request_id"], 16),
+                account=row["account"],
+                nonce=row["nonce"],
+                state=IntentState(row["state"]),
+                gas=row["gas"],
+                ceiling=int(row["ceiling"]),
+                mined_block=row["mined_block"],
+                attempts=self._attempts(row["intent_id"]),
+            )
+            for row in self._db.rows(query, **values)
+        ]
+
+    def _attempts(self, intent_id: int) -> tuple[Attempt, ...]:
+        return tuple(
+            Attempt(
+                hash=row["hash"],
+                raw=row["raw"],
+                max_fee=int(row["max_fee"]),
+                priority_fee=int(row["priority_fee"]),
+                cancels=bool(row["cancels"]),
+                broadcast_at=row["broadcast_at"],
+                created_at=row["created_at"],
+            )
+            for row in self._db.rows("transactions_of", intent_id=intent_id)
+        )
+
+
+def _job(row: sqlite3.Row) -> Job:
+    outputs = row["outputs"]
+    return Job(
+        job_id=row["job_id"],
+        bundle_id=row["bundle_id"],
+        state=JobState(row["state"]),
+        attempts=row["attempts"],
+        memory_bytes=row["memory_bytes"],
+        error=row["error"],
+        proof=row["proof"],
+        outputs=None if outputs is None else tuple(int(v) for v in json.loads(outputs)),
+    )

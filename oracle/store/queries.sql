@@ -1,0 +1,212 @@
+-- Named statements. A statement belongs to the `-- name:` line above it.
+
+-- name: owner
+SELECT chain_id, oracle FROM owner;
+
+-- name: own
+INSERT INTO owner (chain_id, oracle) VALUES (:chain_id, :oracle);
+
+-- name: cursor
+SELECT block, chunk, head, head_timestamp, head_base_fee FROM cursor;
+
+-- name: start_cursor
+INSERT INTO cursor (block, chunk, head, head_timestamp, head_base_fee) VALUES (:block, :chunk, 0, 0, '0');
+
+-- name: set_head
+UPDATE cursor SET head = :number, head_timestamp = :timestamp, head_base_fee = :base_fee;
+
+-- name: set_cursor
+UPDATE cursor SET block = :block;
+
+-- name: set_chunk
+UPDATE cursor SET chunk = :chunk;
+
+-- name: block_hash
+SELECT hash FROM blocks WHERE number = :number;
+
+-- name: put_block
+INSERT INTO blocks (number, hash) VALUES (:number, :hash)
+ON CONFLICT (number) DO UPDATE SET hash = excluded.hash;
+
+-- name: known_blocks
+SELECT number, hash FROM blocks WHERE number <= :last ORDER BY number DESC;
+
+-- name: drop_blocks_after
+DELETE FROM blocks WHERE number > :number;
+
+-- name: trim_blocks
+-- The newest kept block stays whatever its age: it anchors the reorg check.
+DELETE FROM blocks WHERE number < :before AND number < (SELECT block FROM cursor);
+
+-- name: put_request
+-- Only an orphaned request is written again: mined anew, its block has changed.
+INSERT INTO requests (
+    request_id, state, account, model_id, input, callback_contract, callback_gas, callback_data,
+    refund_to, deadline, expires_at, fee, gas_money, block_number, block_hash, transaction_hash,
+    log_index, seen_at, updated_at
+) VALUES (
+    :request_id, 'seen', :account, :model_id, :input, :callback_contract, :callback_gas,
+    :callback_data, :refund_to, :deadline, :expires_at, :fee, :gas_money, :block_number,
+    :block_hash, :transaction_hash, :log_index, :now, :now
+)
+ON CONFLICT (request_id) DO UPDATE SET
+    state = 'seen', reason = '', account = excluded.account, model_id = excluded.model_id,
+    input = excluded.input, callback_contract = excluded.callback_contract,
+    callback_gas = excluded.callback_gas, callback_data = excluded.callback_data,
+    refund_to = excluded.refund_to, deadline = excluded.deadline,
+    expires_at = excluded.expires_at, fee = excluded.fee, gas_money = excluded.gas_money,
+    block_number = excluded.block_number, block_hash = excluded.block_hash,
+    transaction_hash = excluded.transaction_hash, log_index = excluded.log_index,
+    job_id = NULL, ended_block = NULL, updated_at = excluded.updated_at
+WHERE requests.state = 'orphaned';
+
+-- name: request
+SELECT * FROM requests WHERE request_id = :request_id;
+
+-- name: requests_in_state
+SELECT * FROM requests WHERE state = :state ORDER BY block_number, log_index LIMIT :limit;
+
+-- name: requests_of_job
+SELECT * FROM requests WHERE job_id = :job_id ORDER BY block_number, log_index;
+
+-- name: recent_requests
+SELECT * FROM requests ORDER BY block_number DESC, log_index DESC LIMIT :limit;
+
+-- name: move_request
+UPDATE requests SET state = :target, reason = :reason, updated_at = :now
+WHERE request_id = :request_id AND state = :source;
+
+-- name: set_job
+UPDATE requests SET job_id = :job_id WHERE request_id = :request_id;
+
+-- name: set_ended
+UPDATE requests SET ended_block = :block WHERE request_id = :request_id;
+
+-- name: expired
+SELECT * FROM requests
+WHERE expires_at < :now AND state IN ('seen', 'skipped', 'accepted', 'queued', 'running', 'proved')
+LIMIT :limit;
+
+-- name: requests_after_block
+SELECT * FROM requests WHERE block_number > :block AND state != 'orphaned';
+
+-- name: ended_after_block
+SELECT * FROM requests WHERE ended_block > :block AND state IN ('lost', 'cancelled');
+
+-- name: count_states
+SELECT state, count(*) AS amount FROM requests GROUP BY state;
+
+-- name: note
+INSERT INTO history (request_id, at, state, reason) VALUES (:request_id, :now, :target, :reason);
+
+-- name: history
+SELECT at, state, reason FROM history WHERE request_id = :request_id ORDER BY rowid;
+
+-- name: put_job
+INSERT INTO jobs (job_id, bundle_id, state, memory_bytes, created_at)
+VALUES (:job_id, :bundle_id, 'queued', :memory_bytes, :now);
+
+-- name: renew_job
+UPDATE jobs SET state = 'queued', attempts = 0, memory_bytes = :memory_bytes, not_before = 0,
+    lease_until = NULL, error = '', created_at = :now
+WHERE job_id = :job_id AND state IN ('failed', 'cancelled');
+
+-- name: job
+SELECT * FROM jobs WHERE job_id = :job_id;
+
+-- name: next_job
+SELECT * FROM jobs WHERE state = 'queued' AND not_before <= :now ORDER BY created_at, rowid LIMIT 1;
+
+-- name: start_job
+UPDATE jobs SET state = 'running', attempts = attempts + 1, lease_until = :lease_until
+WHERE job_id = :job_id AND state = 'queued';
+
+-- name: requeue_job
+UPDATE jobs SET state = 'queued', attempts = :attempts, memory_bytes = :memory_bytes,
+    not_before = :not_before, lease_until = NULL, error = :error
+WHERE job_id = :job_id AND state = 'running';
+
+-- name: finish_job
+UPDATE jobs SET state = 'proved', proof = :proof, outputs = :outputs, prove_time = :prove_time,
+    lease_until = NULL, error = ''
+WHERE job_id = :job_id AND state = 'running';
+
+-- name: fail_job
+UPDATE jobs SET state = 'failed', error = :error, lease_until = NULL
+WHERE job_id = :job_id AND state = 'running';
+
+-- name: cancel_job
+UPDATE jobs SET state = 'cancelled', lease_until = NULL
+WHERE job_id = :job_id AND state IN ('queued', 'running');
+
+-- name: unwanted_jobs
+-- Open jobs that no request waits for any more.
+SELECT job_id, state FROM jobs WHERE state IN ('queued', 'running') AND NOT EXISTS (
+    SELECT 1 FROM requests
+    WHERE requests.job_id = jobs.job_id AND requests.state IN ('queued', 'running'));
+
+-- name: running_jobs
+SELECT * FROM jobs WHERE state = 'running';
+
+-- name: live_leases
+SELECT count(*) AS amount FROM jobs WHERE state = 'running' AND lease_until > :now;
+
+-- name: prove_times
+SELECT prove_time FROM jobs WHERE state = 'proved' AND bundle_id = :bundle_id
+ORDER BY created_at DESC LIMIT :limit;
+
+-- name: last_nonce
+SELECT max(nonce) AS nonce FROM intents WHERE account = :account AND state != 'displaced';
+
+-- name: put_intent
+INSERT INTO intents (request_id, account, nonce, state, gas, ceiling, created_at)
+VALUES (:request_id, :account, :nonce, 'pending', :gas, :ceiling, :now);
+
+-- name: put_transaction
+INSERT INTO transactions (hash, intent_id, raw, max_fee, priority_fee, cancels, created_at)
+VALUES (:hash, :intent_id, :raw, :max_fee, :priority_fee, :cancels, :now);
+
+-- name: intents_in_state
+SELECT * FROM intents WHERE state = :state ORDER BY account, nonce;
+
+-- name: live_intent
+SELECT * FROM intents WHERE request_id = :request_id AND state IN ('pending', 'mined', 'final')
+ORDER BY intent_id DESC LIMIT 1;
+
+-- name: transactions_of
+SELECT * FROM transactions WHERE intent_id = :intent_id ORDER BY created_at, rowid;
+
+-- name: set_broadcast
+UPDATE transactions SET broadcast_at = :now WHERE hash = :hash;
+
+-- name: forget_broadcast
+UPDATE transactions SET broadcast_at = NULL WHERE intent_id = :intent_id;
+
+-- name: move_intent
+UPDATE intents SET state = :target, mined_block = :mined_block
+WHERE intent_id = :intent_id AND state = :source;
+
+-- name: intents_mined_after
+SELECT * FROM intents WHERE mined_block > :block AND state IN ('mined', 'final');
+
+-- name: trim_intents
+DELETE FROM intents WHERE request_id IN (
+    SELECT request_id FROM requests
+    WHERE updated_at < :before
+      AND state IN ('skipped', 'final', 'failed', 'expired', 'lost', 'cancelled', 'orphaned'))
+  AND state IN ('final', 'displaced');
+
+-- name: trim_requests
+DELETE FROM requests
+WHERE updated_at < :before
+  AND state IN ('skipped', 'final', 'failed', 'expired', 'lost', 'cancelled', 'orphaned')
+  AND NOT EXISTS (SELECT 1 FROM intents WHERE intents.request_id = requests.request_id);
+
+-- name: trim_jobs
+DELETE FROM jobs
+WHERE created_at < :before AND state IN ('proved', 'failed', 'cancelled')
+  AND NOT EXISTS (SELECT 1 FROM requests WHERE requests.job_id = jobs.job_id);
+
+-- name: trim_history
+DELETE FROM history WHERE at < :before
+  AND NOT EXISTS (SELECT 1 FROM requests WHERE requests.request_id = history.request_id);

@@ -1,0 +1,96 @@
+"""Rows of the ledger as frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from oracle.store.states import IntentState, JobState, RequestState
+from oracle.types import Request
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far the chain was read, and its head when last looked at."""
+
+    #: Last block whose logs are in the store.
+    block: int
+    #: Blocks per log query.
+    chunk: int
+    head: int
+    head_timestamp: int
+    #: Wei per gas.
+    head_base_fee: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRow:
+    """A request and where it stands."""
+
+    request: Request
+    state: RequestState
+    reason: str
+    job_id: str | None
+    seen_at: float
+    updated_at: float
+
+    @property
+    def request_id(self) -> int:
+        """The request's id on chain."""
+        return self.request.key.request_id
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of a request's history."""
+
+    at: float
+    state: RequestState
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One proof to make, or made."""
+
+    job_id: str
+    bundle_id: str
+    state: JobState
+    #: Starts so far.
+    attempts: int
+    memory_bytes: int
+    error: str
+    proof: bytes | None
+    #: Fixed-point output integers.
+    outputs: tuple[int, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One signed transaction of an intent."""
+
+    hash: bytes
+    raw: bytes
+    #: Wei per gas.
+    max_fee: int
+    priority_fee: int
+    #: Only uses up the nonce: the request had ended.
+    cancels: bool
+    #: When an endpoint last took it; None while that is unknown.
+    broadcast_at: float | None
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """One nonce, the request it answers, and every transaction signed for it (oldest first)."""
+
+    intent_id: int
+    request_id: int
+    account: str
+    nonce: int
+    state: IntentState
+    gas: int
+    #: Wei per gas that no replacement exceeds.
+    ceiling: int
+    mined_block: int | None
+    attempts: tuple[Attempt, ...]

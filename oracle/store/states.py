@@ -1,0 +1,104 @@
+"""Every state of the ledger and every legal step between them, in one place.
+
+Request:
+    SEEN -> SKIPPED | ACCEPTED -> QUEUED -> RUNNING -> PROVED -> PENDING -> MINED -> FINAL
+    side exits: FAILED (code) · EXPIRED (deadline) · LOST (another node was first)
+                CANCELLED (refunded) · ORPHANED (its block left the chain)
+Job (one proof):         QUEUED -> RUNNING -> PROVED | FAILED | CANCELLED
+Intent (one nonce):      PENDING -> MINED -> FINAL, or DISPLACED (the nonce went to another sender)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum, auto
+
+
+class RequestState(StrEnum):
+    """Where a request stands on this node."""
+
+    SEEN = auto()
+    SKIPPED = auto()
+    ACCEPTED = auto()
+    QUEUED = auto()
+    RUNNING = auto()
+    PROVED = auto()
+    PENDING = auto()
+    MINED = auto()
+    FINAL = auto()
+    FAILED = auto()
+    EXPIRED = auto()
+    LOST = auto()
+    CANCELLED = auto()
+    ORPHANED = auto()
+
+
+class JobState(StrEnum):
+    """Where a proof stands."""
+
+    QUEUED = auto()
+    RUNNING = auto()
+    PROVED = auto()
+    FAILED = auto()
+    CANCELLED = auto()
+
+
+class IntentState(StrEnum):
+    """Where a nonce stands."""
+
+    PENDING = auto()
+    MINED = auto()
+    FINAL = auto()
+    DISPLACED = auto()
+
+
+_R = RequestState
+
+#: Before its transaction is signed a request may leave for these at any time.
+_EXITS = frozenset({_R.EXPIRED, _R.LOST, _R.CANCELLED, _R.ORPHANED})
+
+REQUEST_STEPS: Mapping[RequestState, frozenset[RequestState]] = {
+    _R.SEEN: _EXITS | {_R.SKIPPED, _R.ACCEPTED},
+    # Back to SEEN at a start: the operator may have added the bundle that was missing.
+    _R.SKIPPED: _EXITS | {_R.SEEN},
+    # Straight to PROVED when the same statement was proved before a reorg.
+    _R.ACCEPTED: _EXITS | {_R.QUEUED, _R.PROVED, _R.FAILED},
+    _R.QUEUED: _EXITS | {_R.RUNNING, _R.PROVED, _R.FAILED},
+    _R.RUNNING: _EXITS | {_R.QUEUED, _R.PROVED, _R.FAILED},
+    _R.PROVED: _EXITS | {_R.PENDING, _R.FAILED},
+    # Back to PROVED when another sender of the account used up the nonce.
+    _R.PENDING: _EXITS | {_R.MINED, _R.PROVED, _R.FAILED},
+    # Back to PENDING when a reorg dropped the transaction's block.
+    _R.MINED: frozenset({_R.FINAL, _R.PENDING, _R.ORPHANED}),
+    _R.FINAL: frozenset({_R.PENDING, _R.ORPHANED}),
+    _R.FAILED: frozenset({_R.ORPHANED, _R.LOST, _R.CANCELLED}),
+    _R.EXPIRED: frozenset({_R.ORPHANED, _R.LOST, _R.CANCELLED}),
+    # Back to SEEN when a reorg dropped the block in which it ended.
+    _R.LOST: frozenset({_R.SEEN, _R.ORPHANED}),
+    _R.CANCELLED: frozenset({_R.SEEN, _R.ORPHANED}),
+    # Mined again.
+    _R.ORPHANED: frozenset({_R.SEEN}),
+}
+
+JOB_STEPS: Mapping[JobState, frozenset[JobState]] = {
+    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELLED}),
+    JobState.RUNNING: frozenset(
+        {JobState.QUEUED, JobState.PROVED, JobState.FAILED, JobState.CANCELLED}
+    ),
+    # Finished proofs stay for a request that is mined again.
+    JobState.PROVED: frozenset(),
+    JobState.FAILED: frozenset({JobState.QUEUED}),
+    JobState.CANCELLED: frozenset({JobState.QUEUED}),
+}
+
+INTENT_STEPS: Mapping[IntentState, frozenset[IntentState]] = {
+    IntentState.PENDING: frozenset({IntentState.MINED, IntentState.DISPLACED}),
+    IntentState.MINED: frozenset({IntentState.FINAL, IntentState.PENDING}),
+    IntentState.FINAL: frozenset({IntentState.PENDING}),
+    IntentState.DISPLACED: frozenset(),
+}
+
+#: Requests that no proof is paid for yet: their deadline and their end on chain still matter.
+UNSENT = (_R.SEEN, _R.SKIPPED, _R.ACCEPTED, _R.QUEUED, _R.RUNNING, _R.PROVED)
+#: States that nothing but a reorg or an operator changes; their rows may be trimmed.
+ENDED = (_R.SKIPPED, _R.FINAL, _R.FAILED, _R.EXPIRED, _R.LOST, _R.CANCELLED, _R.ORPHANED)
