@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from pathlib import Path
+from typing import Literal, Self
+
+from eth_utils.address import is_address, to_checksum_address
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from oracle.errors import ConfigError
 
 
 def project_root() -> Path:
@@ -14,3 +27,134 @@ def project_root() -> Path:
 def build_dir() -> Path:
     """Everything generated: bundles, SRS files, compiler wrappers and caches, benchmarks."""
     return Path(os.environ.get("ORACLE_BUILD_DIR", project_root() / "build"))
+
+
+class NodeConfig(BaseSettings):
+    """What a node needs to know. From a TOML file; ``ORACLE_NODE__<FIELD>`` overrides a field.
+
+    Relative paths are relative to the configuration file's folder.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="ORACLE_NODE__", extra="forbid", frozen=True, validate_default=False
+    )
+
+    chain_id: int = Field(gt=0)
+    #: HTTP endpoints, best first; the next one takes over when one does not answer.
+    rpc_urls: tuple[str, ...] = Field(min_length=1)
+    #: Seconds for one call on one endpoint.
+    rpc_timeout: float = Field(default=10, gt=0)
+    #: Address of the oracle contract.
+    oracle: str
+    #: First block to read: the one the oracle was deployed in, or later.
+    start_block: int = Field(default=0, ge=0)
+    #: Blocks on top of a log or a transaction before it counts.
+    confirmations: int = Field(default=12, ge=0)
+    #: Seconds between two looks at the chain.
+    poll_seconds: float = Field(default=2, gt=0)
+    #: Blocks in one log query; halved when the endpoint finds it too many.
+    log_chunk: int = Field(default=2_000, gt=0)
+    #: Folders of the models to prove.
+    bundles: tuple[Path, ...] = Field(min_length=1)
+    #: The ledger's SQLite file.
+    store: Path
+    #: Where proofs run; anything in it may be deleted.
+    work_dir: Path
+    #: The account: a file with the key in hex, or an encrypted keystore and its password's file.
+    key_file: Path | None = None
+    keystore: Path | None = None
+    password_file: Path | None = None
+    #: Who is paid; the account itself by default.
+    payee: str | None = None
+    #: Proofs at the same time, and threads of each.
+    workers: int = Field(default=1, gt=0)
+    threads: int = Field(default=2, gt=0)
+    #: Seconds after which a proof is stopped.
+    prove_timeout: float = Field(default=600, gt=0)
+    #: Seconds to keep between a proof and its request's deadline.
+    deadline_margin: float = Field(default=30, ge=0)
+    #: Wei the account must hold; below that the node takes no new requests.
+    min_balance: int = Field(default=10**16, ge=0)
+    #: Tip in wei per gas; the endpoint's suggestion by default.
+    priority_fee: int | None = Field(default=None, ge=0)
+    #: Seconds after which a transaction that is not mined is replaced by a dearer one.
+    stuck_seconds: float = Field(default=60, gt=0)
+    #: Seconds to keep ended requests and their history.
+    retention_seconds: float = Field(default=30 * 24 * 3600, gt=0)
+    log_format: Literal["text", "json"] = "text"
+
+    @field_validator("oracle", "payee")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if not is_address(value):
+            raise ValueError("not an Ethereum address")
+        return str(to_checksum_address(value))
+
+    @field_validator("rpc_urls")
+    @classmethod
+    def _urls(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(url.startswith(("http://", "https://")) for url in value):
+            raise ValueError("must start with http:// or https://")
+        return value
+
+    @model_validator(mode="after")
+    def _one_account(self) -> Self:
+        if (self.key_file is None) == (self.keystore is None):
+            raise ValueError("set either key_file or keystore")
+        if (self.keystore is None) != (self.password_file is None):
+            raise ValueError("keystore and password_file go together")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic-settings' signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file, whose values `load_node_config` passes in."""
+        return env_settings, init_settings
+
+
+def load_node_config(path: Path) -> NodeConfig:
+    """Read and check a node's configuration file.
+
+    Raises:
+        ConfigError: one line that names the file and the field, or the line that is not TOML.
+    """
+    try:
+        values = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    try:
+        config = NodeConfig(**values)
+    except (ValidationError, SettingsError) as error:
+        raise ConfigError(f"{path}: {_first_problem(error)}") from None
+    folder = path.resolve().parent
+    resolved: dict[str, object] = {
+        name: folder / value
+        for name in ("store", "work_dir", "key_file", "keystore", "password_file")
+        if (value := getattr(config, name)) is not None
+    }
+    resolved["bundles"] = tuple(folder / bundle for bundle in config.bundles)
+    return config.model_copy(update=resolved)
+
+
+def _first_problem(error: ValidationError | SettingsError) -> str:
+    """The first problem without the offending value, which may be a secret put in a wrong field."""
+    if isinstance(error, SettingsError):
+        return f"an environment override is not valid: {error}"
+    first = error.errors(include_url=False, include_input=False)[0]
+    field = ".".join(map(str, first["loc"]))
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "missing":
+        message = "is missing"
+    elif first["type"] == "extra_forbidden":
+        message = "is not a known field"
+    return f"{field}: {message}" if field else message

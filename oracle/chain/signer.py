@@ -36,6 +36,8 @@ class Unsigned:
     data: bytes
     gas: int
     fees: Fees
+    #: Wei sent along.
+    value: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ class LocalSigner:
             "chainId": transaction.chain_id,
             "nonce": transaction.nonce,
             "to": transaction.to,
-            "value": 0,
+            "value": transaction.value,
             "data": transaction.data,
             "gas": transaction.gas,
             "maxFeePerGas": transaction.fees.max_fee,

@@ -1,0 +1,76 @@
+"""What a fulfilment costs and what may be paid for it. Pure; money in wei, prices in wei per gas."""
+
+from __future__ import annotations
+
+from oracle.chain.signer import Fees
+from oracle.types import RegisteredModel, Request
+
+#: Terms of the contract's quote (`InferenceOracle._gasUnits`): gas besides verifier and callback.
+BASE_GAS = 160_000
+ELEMENT_GAS = 700
+CALLBACK_BYTE_GAS = 24
+#: Gas of one byte of calldata that is not zero.
+CALLDATA_BYTE_GAS = 16
+#: The contract demands 64/63 of what a call gets (EIP-150); a 32nd covers that, twice nested.
+_RESERVE_SHARE = 32
+_RESERVE_GAS = 60_000
+_BPS = 10_000
+#: Endpoints take a replacement only if both prices rise by 10 to 12.5%.
+_BUMP_DIVISOR = 8
+
+
+def gas_units(request: Request, model: RegisteredModel) -> int:
+    """The gas that the contract quotes and pays for a request, an upper bound of what it uses."""
+    spec = model.spec
+    return (
+        BASE_GAS
+        + spec.verify_gas
+        + request.callback_gas
+        + ELEMENT_GAS * (spec.input.length + spec.output.length)
+        + CALLBACK_BYTE_GAS * len(request.callback_data)
+    )
+
+
+def gas_limit(request: Request, model: RegisteredModel, calldata: bytes) -> int:
+    """The transaction's gas limit: the quote and what the inner calls' guarantees need on top."""
+    units = gas_units(request, model)
+    return units + units // _RESERVE_SHARE + CALLDATA_BYTE_GAS * len(calldata) + _RESERVE_GAS
+
+
+def income(request: Request, model: RegisteredModel) -> int:
+    """The most that the payee can get for a request."""
+    return request.fee - request.fee * model.receiver_bps // _BPS + request.gas_money
+
+
+def ceiling(request: Request, model: RegisteredModel) -> int:
+    """The gas price at which answering stops paying."""
+    return income(request, model) // gas_units(request, model)
+
+
+def first(base_fee: int, tip: int, highest: int) -> Fees | None:
+    """Prices for a first transaction: room for the base fee to double, within the ceiling.
+
+    Returns:
+        None when the ceiling is below the present base fee.
+    """
+    if highest < base_fee:
+        return None
+    max_fee = min(2 * base_fee + tip, highest)
+    return Fees(max_fee=max_fee, priority_fee=min(tip, max_fee))
+
+
+def bump(last: Fees, base_fee: int, tip: int, highest: int) -> Fees | None:
+    """Prices that replace a transaction of the same nonce: an eighth more, or today's if higher.
+
+    Returns:
+        None when that is above the ceiling.
+    """
+    max_fee = max(_raised(last.max_fee), min(2 * base_fee + tip, highest))
+    priority_fee = max(_raised(last.priority_fee), min(tip, max_fee))
+    if max_fee > highest:
+        return None
+    return Fees(max_fee=max_fee, priority_fee=min(priority_fee, max_fee))
+
+
+def _raised(price: int) -> int:
+    return price + price // _BUMP_DIVISOR + 1

@@ -1,0 +1,78 @@
+"""Log lines that a person can follow and a machine can parse, and that never hold a secret."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TextIO
+
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+
+#: Fields that are public and may hold 32 bytes in hex.
+_PUBLIC = frozenset({"request", "tx", "block_hash", "job", "bundle", "code_hash"})
+_SECRET_NAME = re.compile(r"key|secret|password|passphrase|mnemonic|token|credential", re.I)
+#: A private key is 32 bytes in hex.
+_KEY_LIKE = re.compile(r"(?<![0-9a-fA-F])(?:0x)?[0-9a-fA-F]{64}(?![0-9a-fA-F])")
+#: Credentials and API keys travel in a URL's user, path and query.
+_URL = re.compile(r"\b([a-z]+://)(?:[^\s/@]*@)?([^\s/?#'\"]+)[^\s'\"]*")
+_MASK = "***"
+
+
+def make_logger(
+    stream: TextIO, *, json: bool = False, secrets: Iterable[str] = ()
+) -> FilteringBoundLogger:
+    """A logger that writes to ``stream``.
+
+    Args:
+        stream: where lines go.
+        json: one JSON object a line instead of aligned text.
+        secrets: strings that never appear, whatever field holds them.
+    """
+    render: Processor
+    if json:
+        render = structlog.processors.JSONRenderer()
+    else:
+        render = structlog.dev.ConsoleRenderer(
+            colors=stream.isatty(), pad_event_to=26, sort_keys=False
+        )
+    logger: FilteringBoundLogger = structlog.wrap_logger(
+        structlog.WriteLogger(stream),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso" if json else "%H:%M:%S.%f", utc=True),
+            structlog.processors.format_exc_info,
+            redactor(secrets),
+            render,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger("info"),
+    )
+    return logger
+
+
+def redactor(secrets: Iterable[str] = ()) -> Processor:
+    """A processor that masks secrets: known ones, fields named like one, key-like text, URLs."""
+    # Longest first: a key with its 0x prefix contains the key without.
+    known = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
+
+    def redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        return {name: _clean(name, value, known) for name, value in event.items()}
+
+    return redact
+
+
+def short(request_id: int) -> str:
+    """A request id for a person: small ids whole, hashes by their first eight digits."""
+    return str(request_id) if request_id < 1 << 32 else f"{request_id:064x}"[:8]
+
+
+def _clean(name: str, value: object, known: list[str]) -> object:
+    if isinstance(value, int | float) or value is None:
+        return value
+    if _SECRET_NAME.search(name):
+        return _MASK
+    text = value.hex() if isinstance(value, bytes) else str(value)
+    for secret in known:
+        text = text.replace(secret, _MASK)
+    text = _URL.sub(r"\1\2", text)
+    return text if name in _PUBLIC else _KEY_LIKE.sub(_MASK, text)
