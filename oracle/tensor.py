@@ -15,8 +15,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from eth_utils.crypto import keccak
-
 from oracle.errors import TensorEncoding, TensorLength, TensorRange
 from oracle.types import TagLayout, TensorSpec
 
@@ -122,6 +120,9 @@ def tag(
     ``keccak256(abi.encode(chainId, oracle, keccak256(abi.encodePacked(requestIds)), payee))``,
     its low ``limbs * bits`` bits, most significant limb first. Same as ``ProofTag.sol``.
     """
+    # Slow to import, and every proof's subprocess imports this module.
+    from eth_utils.crypto import keccak
+
     ids = keccak(b"".join(i.to_bytes(32, "big") for i in request_ids))
     digest = int.from_bytes(
         keccak(

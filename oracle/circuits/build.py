@@ -1,0 +1,281 @@
+"""From an ONNX file and sample inputs to a `Bundle` that has proved once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from oracle import __version__
+from oracle.chain.toolchain import SOLC_VERIFIERS, toolchain
+from oracle.circuits import bundle as files
+from oracle.circuits import onnx, tuner, verifier
+from oracle.circuits.bundle import Bundle, Measures
+from oracle.circuits.srs import Srs, SrsSource, sha256_file
+from oracle.config import build_dir
+from oracle.errors import BundleInvalid, CircuitError, SrsMismatch, TensorLength, UsageError
+from oracle.prover.base import memory_cap
+from oracle.prover.child import Limits, Sandbox
+from oracle.prover.local import proof_from, prove_params
+from oracle.tensor import R, quantize
+from oracle.types import CircuitFiles, ModelSpec, Proof, ProofJob, TagLayout
+
+Floats = npt.NDArray[np.floating]
+Progress = Callable[[str], None]
+
+#: What one step of a build may use.
+LIMITS = Limits(timeout=900, memory_bytes=16 << 30, threads=os.cpu_count() or 1)
+#: `ModelSpec.verify_gas` over the measured gas: a call's cost varies with the proof's bytes.
+_GAS_MARGIN = 1.1
+
+
+def build(
+    onnx_path: Path,
+    samples: Floats,
+    *,
+    name: str,
+    max_error: float,
+    out: Path,
+    srs: SrsSource,
+    progress: Progress = lambda _: None,
+    limits: Limits = LIMITS,
+) -> Bundle:
+    """Search, set up, prove once, check the proof here and on an EVM, and seal the result.
+
+    Args:
+        samples: typical inputs, float [n, inputs], n >= 8: they calibrate, and measure the error.
+        max_error: bound on the absolute difference from the float model, per output.
+        out: folder to create; it appears whole or not at all.
+        progress: called with a few words before each step.
+        limits: of each step.
+
+    Raises:
+        ModelError: the file is malformed or cannot be proved.
+        CircuitError: no circuit fits the error bound, or its verifier fits no contract.
+        UsageError: unusable samples, or ``out`` exists.
+    """
+    started = time.monotonic()
+    if out.exists():
+        raise UsageError(f"{out} exists already", remedy="Choose another folder or delete it")
+    sandbox = Sandbox(limits, toolchain().ezkl_home)
+    layout = TagLayout()
+    progress("checking the model")
+    model = onnx.load(onnx_path, sandbox)
+    rows = _check_samples(samples, model.input_length)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
+        work = Path(temporary)
+        tagged = work / files.MODEL
+        tagged.write_bytes(onnx.add_tag(model, layout))
+        progress("searching for the cheapest circuit")
+        tuned = tuner.tune(model, tagged.resolve(), rows, max_error, layout, sandbox)
+        (work / files.SETTINGS).write_text(
+            json.dumps(tuned.settings, indent=2, sort_keys=True) + "\n"
+        )
+        progress(f"making keys for 2**{tuned.logrows} rows")
+        srs_file = srs.get(tuned.logrows, sandbox)
+        circuit = _set_up(work, srs_file, sandbox)
+        progress("writing the verifier contract")
+        contract = _verifier(work, circuit, srs_file, sandbox)
+        progress("proving a sample")
+        inputs = tuple(quantize(value, tuned.input.scale) for value in rows[0].tolist())
+        proof = _prove_once(circuit, inputs, layout, sandbox)
+        gas = verifier.measure_gas(contract, proof.proof, proof.instances)
+        spec = ModelSpec(
+            onnx_hash=sha256_file(work / files.MODEL),
+            settings_hash=sha256_file(work / files.SETTINGS),
+            vk_hash=sha256_file(work / files.VERIFYING_KEY),
+            srs_hash=srs_file.sha256,
+            input=tuned.input,
+            output=tuned.output,
+            verifier_code_hash=contract.code_hash,
+            verify_gas=_with_margin(gas),
+            tag=layout,
+        )
+        measures = Measures(
+            max_abs_error=tuned.max_abs_error,
+            logrows=tuned.logrows,
+            verify_gas=gas,
+            proving_key_bytes=circuit.proving_key.stat().st_size,
+            verifier_code_bytes=len(contract.runtime),
+            proof_bytes=len(proof.proof),
+            prove_memory_bytes=proof.peak_memory_bytes,
+            prove_seconds=proof.prove_seconds,
+            build_seconds=time.monotonic() - started,
+            srs_unsafe=srs_file.unsafe,
+        )
+        files.write_manifest(
+            work,
+            name=name,
+            spec=spec,
+            input_name=model.input_name,
+            output_name=model.output_name,
+            measures=measures,
+            versions=versions(sandbox),
+        )
+        work.chmod(0o755)
+        # The rename is the commit: a build that died leaves only a hidden folder behind.
+        work.rename(out)
+        work.mkdir()
+    return Bundle.load(out, srs.folder)
+
+
+def build_cached(
+    onnx_path: Path,
+    samples: Floats,
+    *,
+    name: str,
+    max_error: float,
+    srs: SrsSource,
+    progress: Progress = lambda _: None,
+    limits: Limits = LIMITS,
+) -> Bundle:
+    """`build`, or what it made before from the same model, samples, options and versions."""
+    sandbox = Sandbox(limits)
+    key = hashlib.sha256(
+        json.dumps(
+            [
+                sha256_file(onnx_path).hex(),
+                hashlib.sha256(np.ascontiguousarray(samples, np.float64).tobytes()).hexdigest(),
+                list(samples.shape),
+                name,
+                max_error,
+                srs.unsafe,
+                versions(sandbox),
+            ]
+        ).encode()
+    ).hexdigest()
+    out = build_dir() / "bundles" / f"{name}-{key[:16]}"
+    if out.exists():
+        try:
+            return Bundle.load(out, srs.folder)
+        except (BundleInvalid, SrsMismatch) as error:
+            progress(f"the cached bundle is not usable ({error.message}); building again")
+            shutil.rmtree(out)
+    return build(
+        onnx_path,
+        samples,
+        name=name,
+        max_error=max_error,
+        out=out,
+        srs=srs,
+        progress=progress,
+        limits=limits,
+    )
+
+
+def reference(bundle: Bundle, inputs: Floats, limits: Limits = LIMITS) -> Floats:
+    """onnxruntime's float outputs [n, outputs] of the bundled model for ``inputs`` [n, inputs]."""
+    return tuner.reference(
+        bundle.model,
+        bundle.input_name,
+        bundle.output_name,
+        np.asarray(inputs, dtype=np.float64),
+        Sandbox(limits),
+    )
+
+
+def versions(sandbox: Sandbox) -> dict[str, str]:
+    """What decides a bundle's content, by name."""
+    return {
+        **sandbox.run("versions", {}),
+        "oracle": __version__,
+        "solc": SOLC_VERIFIERS,
+        "format": str(files.FORMAT),
+    }
+
+
+def _check_samples(samples: Floats, length: int) -> tuner.Floats:
+    rows = np.asarray(samples, dtype=np.float64)
+    if rows.ndim != 2 or rows.shape[1] != length:
+        raise TensorLength(
+            f"the samples have shape {list(rows.shape)}, the model takes rows of {length}",
+            remedy=f"Give samples of shape [n, {length}]",
+        )
+    if len(rows) < 8:
+        raise UsageError(
+            f"{len(rows)} samples are too few", remedy="Give at least 8 typical inputs"
+        )
+    if not np.isfinite(rows).all():
+        raise UsageError("a sample is not a finite number", remedy="Remove such rows")
+    return rows
+
+
+def _set_up(work: Path, srs: Srs, sandbox: Sandbox) -> CircuitFiles:
+    circuit = CircuitFiles(
+        compiled=work / files.COMPILED,
+        settings=work / files.SETTINGS,
+        proving_key=work / files.PROVING_KEY,
+        verifying_key=work / files.VERIFYING_KEY,
+        srs=srs.path,
+        srs_hash=srs.sha256,
+    )
+    sandbox.run(
+        "setup",
+        {
+            "model": str((work / files.MODEL).resolve()),
+            "settings": str(circuit.settings.resolve()),
+            "compiled": str(circuit.compiled.resolve()),
+            "verifying_key": str(circuit.verifying_key.resolve()),
+            "proving_key": str(circuit.proving_key.resolve()),
+            "srs": str(srs.path.resolve()),
+            "srs_hash": srs.sha256.hex(),
+        },
+    )
+    return circuit
+
+
+def _verifier(work: Path, circuit: CircuitFiles, srs: Srs, sandbox: Sandbox) -> verifier.Verifier:
+    source = work / files.SOLIDITY
+    verifier.generate(
+        settings=circuit.settings,
+        verifying_key=circuit.verifying_key,
+        srs=srs,
+        solidity=source,
+        sandbox=sandbox,
+    )
+    contract = verifier.compile_verifier(source.read_text())
+    (work / files.VERIFIER).write_text(
+        json.dumps(
+            {
+                "abi": contract.abi,
+                "bytecode": contract.bytecode.hex(),
+                "code_hash": contract.code_hash.hex(),
+            },
+            indent=2,
+        )
+        + "\n"
+    )
+    return contract
+
+
+def _prove_once(
+    circuit: CircuitFiles, inputs: tuple[int, ...], layout: TagLayout, sandbox: Sandbox
+) -> Proof:
+    job = ProofJob(
+        job_id="build",
+        circuit=circuit,
+        inputs=inputs,
+        tag=tuple(range(1, layout.limbs + 1)),
+        timeout=sandbox.limits.timeout,
+        memory_bytes=memory_cap(circuit),
+    )
+    # The cap that the node will use must suffice here already.
+    capped = Sandbox(Limits(job.timeout, job.memory_bytes, sandbox.limits.threads))
+    proof = proof_from(job.job_id, capped.run("prove", prove_params(job)))
+    if len(proof.instances) != len(inputs) + layout.limbs + len(proof.outputs):
+        raise CircuitError("the circuit's instances are not inputs, tag and outputs")
+    return proof
+
+
+def _with_margin(gas: int) -> int:
+    """Gas with the margin, rounded up to a thousand so that equal circuits promise the same."""
+    return -(-int(gas * _GAS_MARGIN) // 1000) * 1000

@@ -1,0 +1,230 @@
+"""A built circuit on disk: everything to register, prove and audit a model, bound by hashes.
+
+    model.onnx        as proved: batch 1, tag input included
+    settings.json     ezkl's settings, pinned
+    circuit.ezkl      compiled circuit (differs from build to build; checked, but no identity)
+    vk.key, pk.key    verifying and proving key
+    Verifier.sol      ezkl's Solidity
+    verifier.json     ABI and creation code
+    manifest.json     specification, hash of every file, measures
+
+The SRS is shared by many circuits and stays in its own folder; the manifest names its hash.
+Loading needs neither a compiler nor ezkl: the daemon does it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from oracle.circuits.srs import find, sha256_file
+from oracle.config import build_dir
+from oracle.errors import BundleInvalid
+from oracle.types import CircuitFiles, Codec, ModelSpec, TagLayout, TensorSpec
+
+FORMAT = 1
+MODEL = "model.onnx"
+SETTINGS = "settings.json"
+COMPILED = "circuit.ezkl"
+VERIFYING_KEY = "vk.key"
+PROVING_KEY = "pk.key"
+SOLIDITY = "Verifier.sol"
+VERIFIER = "verifier.json"
+MANIFEST = "manifest.json"
+FILES = (MODEL, SETTINGS, COMPILED, VERIFYING_KEY, PROVING_KEY, SOLIDITY, VERIFIER)
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """What the build measured. Times are this machine's."""
+
+    #: Greatest difference from the float model over held-back samples.
+    max_abs_error: float
+    logrows: int
+    #: Gas of one verifier call.
+    verify_gas: int
+    #: Bytes.
+    proving_key_bytes: int
+    verifier_code_bytes: int
+    proof_bytes: int
+    #: Peak resident memory of one proof.
+    prove_memory_bytes: int
+    prove_seconds: float
+    build_seconds: float
+    #: The SRS was made by one party: proofs can be forged by whoever kept its secret.
+    srs_unsafe: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A checked bundle."""
+
+    path: Path
+    name: str
+    #: SHA-256 of the specification: equal for equal builds, wherever they were made.
+    bundle_id: str
+    spec: ModelSpec
+    circuit: CircuitFiles
+    verifier_abi: list[dict[str, Any]]
+    #: Creation code of the verifier.
+    verifier_bytecode: bytes
+    input_name: str
+    output_name: str
+    measures: Measures
+    #: Version by tool.
+    versions: dict[str, str]
+
+    @property
+    def model(self) -> Path:
+        """The ONNX file as proved."""
+        return self.path / MODEL
+
+    @classmethod
+    def load(cls, path: Path, srs_folder: Path | None = None) -> Bundle:
+        """Read a bundle and check every file against the manifest.
+
+        Args:
+            srs_folder: where the SRS files are; by default the build directory's ``srs``.
+
+        Raises:
+            BundleInvalid: a file is missing, changed, or the manifest is not readable.
+            SrsMismatch: the SRS file is not in the folder.
+        """
+        manifest = _read_manifest(path)
+        _check_files(path, manifest)
+        try:
+            return cls._from(path, manifest, srs_folder or build_dir() / "srs")
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleInvalid(
+                f"{path / MANIFEST} lacks or garbles {error}", remedy="Build the bundle again"
+            ) from None
+
+    @classmethod
+    def _from(cls, path: Path, manifest: dict[str, Any], srs_folder: Path) -> Bundle:
+        spec = spec_from(manifest["spec"])
+        measures = Measures(**manifest["measures"])
+        verifier = json.loads((path / VERIFIER).read_text())
+        if manifest["bundle_id"] != spec_id(spec):
+            raise BundleInvalid(f"{path / MANIFEST}: bundle_id is not the specification's hash")
+        for file, expected in (
+            (MODEL, spec.onnx_hash),
+            (SETTINGS, spec.settings_hash),
+            (VERIFYING_KEY, spec.vk_hash),
+        ):
+            if manifest["files"][file] != expected.hex():
+                raise BundleInvalid(f"{path / file} is not the file that the specification names")
+        return cls(
+            path=path,
+            name=manifest["name"],
+            bundle_id=manifest["bundle_id"],
+            spec=spec,
+            circuit=CircuitFiles(
+                compiled=path / COMPILED,
+                settings=path / SETTINGS,
+                proving_key=path / PROVING_KEY,
+                verifying_key=path / VERIFYING_KEY,
+                srs=find(srs_folder, spec.srs_hash, measures.logrows),
+                srs_hash=spec.srs_hash,
+            ),
+            verifier_abi=verifier["abi"],
+            verifier_bytecode=bytes.fromhex(verifier["bytecode"]),
+            input_name=manifest["input_name"],
+            output_name=manifest["output_name"],
+            measures=measures,
+            versions=manifest["versions"],
+        )
+
+
+def write_manifest(
+    path: Path,
+    *,
+    name: str,
+    spec: ModelSpec,
+    input_name: str,
+    output_name: str,
+    measures: Measures,
+    versions: dict[str, str],
+) -> None:
+    """Seal the files in ``path``."""
+    manifest = {
+        "format": FORMAT,
+        "name": name,
+        "bundle_id": spec_id(spec),
+        "spec": spec_json(spec),
+        "input_name": input_name,
+        "output_name": output_name,
+        "files": {file: sha256_file(path / file).hex() for file in FILES},
+        "measures": dataclasses.asdict(measures),
+        "versions": versions,
+    }
+    (path / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+
+
+def spec_json(spec: ModelSpec) -> dict[str, Any]:
+    """A specification as JSON values, bytes in hex."""
+
+    def plain(value: object) -> object:
+        if isinstance(value, bytes):
+            return value.hex()
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        return value
+
+    return {key: plain(value) for key, value in dataclasses.asdict(spec).items()}
+
+
+def spec_from(values: dict[str, Any]) -> ModelSpec:
+    """The inverse of `spec_json`."""
+    return ModelSpec(
+        onnx_hash=bytes.fromhex(values["onnx_hash"]),
+        settings_hash=bytes.fromhex(values["settings_hash"]),
+        vk_hash=bytes.fromhex(values["vk_hash"]),
+        srs_hash=bytes.fromhex(values["srs_hash"]),
+        input=TensorSpec(**values["input"]),
+        output=TensorSpec(**values["output"]),
+        verifier_code_hash=bytes.fromhex(values["verifier_code_hash"]),
+        verify_gas=values["verify_gas"],
+        codec=Codec(values["codec"]),
+        tag=TagLayout(**values["tag"]),
+    )
+
+
+def spec_id(spec: ModelSpec) -> str:
+    """SHA-256 (hex) of the canonical JSON of a specification."""
+    return hashlib.sha256(json.dumps(spec_json(spec), sort_keys=True).encode()).hexdigest()
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((path / MANIFEST).read_text())
+    except OSError as error:
+        raise BundleInvalid(
+            f"cannot read {path / MANIFEST}: {error.strerror}",
+            remedy="Give the folder of a built model",
+        ) from None
+    except ValueError:
+        raise BundleInvalid(f"{path / MANIFEST} is not JSON") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise BundleInvalid(
+            f"{path / MANIFEST} has another format than {FORMAT}", remedy="Build the bundle again"
+        )
+    return manifest
+
+
+def _check_files(path: Path, manifest: dict[str, Any]) -> None:
+    hashes = manifest.get("files")
+    for file in FILES:
+        expected = hashes.get(file) if isinstance(hashes, dict) else None
+        try:
+            actual = sha256_file(path / file).hex()
+        except OSError as error:
+            raise BundleInvalid(f"cannot read {path / file}: {error.strerror}") from None
+        if actual != expected:
+            raise BundleInvalid(
+                f"{path / file} has SHA-256 {actual}, the manifest says {expected}",
+                remedy="Build the bundle again, or copy it again",
+            )

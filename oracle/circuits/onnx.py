@@ -1,0 +1,193 @@
+"""A model file as it arrives, hostile until checked, and as it is proved, with the tag input."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from oracle.errors import ModelMalformed, ModelUnsupported, ProverError
+from oracle.prover.child import Sandbox
+from oracle.types import TagLayout
+
+#: Name of the graph input that carries the tag.
+TAG = "tag"
+#: Larger files are refused unread (bytes).
+MAX_BYTES = 256 << 20
+
+#: Standard operators that the circuit compiler rejects or gets wrong.
+_UNSUPPORTED = frozenset({"Gelu", "Mish", "LpNormalization", "IsNaN"})
+_CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A checked model: one float input, one output, no free dimensions."""
+
+    #: The file's bytes with every batch dimension set to 1.
+    data: bytes
+    input_name: str
+    output_name: str
+    input_shape: tuple[int, ...]
+
+    @property
+    def input_length(self) -> int:
+        """Number of input elements."""
+        return math.prod(self.input_shape)
+
+    @property
+    def sha256(self) -> bytes:
+        """Identity of the file."""
+        return hashlib.sha256(self.data).digest()
+
+
+def load(path: Path, sandbox: Sandbox) -> Model:
+    """Read and check a model file.
+
+    Args:
+        sandbox: runs ONNX's own checker, native code, on the untrusted bytes.
+
+    Raises:
+        ModelMalformed: not a valid ONNX file.
+        ModelUnsupported: valid, but outside what can be proved; names the operator and node.
+    """
+    data = _read(path)
+    _check(data, sandbox)
+    try:
+        proto = onnx.load_model_from_string(data)
+    except DecodeError as error:
+        raise _malformed(str(error)) from None
+    _reject_unsupported(proto.graph)
+    graph_input, graph_output = _only_input(proto.graph), _only_output(proto.graph)
+    shape = _fix_batch(graph_input)
+    # ezkl derives the output's shape from the input's; a stale symbolic one would only mislead it.
+    graph_output.type.tensor_type.ClearField("shape")
+    del proto.graph.value_info[:]
+    return Model(
+        data=proto.SerializeToString(deterministic=True),
+        input_name=graph_input.name,
+        output_name=graph_output.name,
+        input_shape=shape,
+    )
+
+
+def add_tag(model: Model, layout: TagLayout) -> bytes:
+    """The model with one more graph input, `TAG`, that no node reads.
+
+    Public graph inputs are public instances whether used or not, and the last input comes right
+    before the outputs: instances = inputs, tag limbs, outputs.
+    """
+    proto = onnx.load_model_from_string(model.data)
+    taken = {value for node in proto.graph.node for value in (*node.input, *node.output)}
+    taken |= {value.name for value in (*proto.graph.input, *proto.graph.initializer)}
+    if TAG in taken:
+        raise ModelUnsupported(
+            f"the model uses the name '{TAG}', which the oracle needs", remedy="Rename that tensor"
+        )
+    proto.graph.input.append(
+        onnx.helper.make_tensor_value_info(TAG, onnx.TensorProto.FLOAT, [1, layout.limbs])
+    )
+    return proto.SerializeToString(deterministic=True)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise ModelUnsupported(f"{path.name} has {size} bytes, the limit is {MAX_BYTES}")
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelMalformed(
+            f"cannot read {path}: {error.strerror}", remedy="Give the path of an ONNX file"
+        ) from None
+
+
+def _check(data: bytes, sandbox: Sandbox) -> None:
+    with tempfile.TemporaryDirectory(prefix="oracle-model-") as folder:
+        copy = Path(folder) / "model.onnx"
+        copy.write_bytes(data)
+        try:
+            verdict = sandbox.run("check_model", {"model": str(copy)})
+        except ProverError as error:
+            raise _malformed(f"the checker failed on it ({error.message})") from None
+    if not verdict["valid"]:
+        raise _malformed(verdict["reason"])
+
+
+def _malformed(reason: str) -> ModelMalformed:
+    lines = [line for line in reason.splitlines() if line.strip()]
+    return ModelMalformed(
+        f"not a valid ONNX model: {lines[0][:200] if lines else 'empty'}",
+        remedy="Export the model again and check it with onnx.checker",
+    )
+
+
+def _reject_unsupported(graph: onnx.GraphProto) -> None:
+    for index, node in enumerate(graph.node):
+        label = f"'{node.name}'" if node.name else f"number {index}"
+        if node.domain not in ("", "ai.onnx"):
+            raise ModelUnsupported(
+                f"operator {node.domain}.{node.op_type} (node {label}) is not a core ONNX operator",
+                remedy="Export with core operators such as Gemm, MatMul, Add, Relu",
+            )
+        if node.op_type in _UNSUPPORTED | _CONTROL_FLOW:
+            raise ModelUnsupported(
+                f"operator {node.op_type} (node {label}) cannot be proved",
+                remedy="Replace it by core arithmetic operators",
+            )
+    for tensor in graph.initializer:
+        # The path of external data is the file's choice: it could name any file of this machine.
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            raise ModelUnsupported(
+                f"tensor '{tensor.name}' is stored in another file",
+                remedy="Save the model as one file",
+            )
+
+
+def _only_input(graph: onnx.GraphProto) -> onnx.ValueInfoProto:
+    # Old exporters list the weights as inputs with defaults.
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in weights]
+    if len(inputs) != 1:
+        raise ModelUnsupported(
+            f"the model has {len(inputs)} inputs, one is supported",
+            remedy="Concatenate them into one input",
+        )
+    del graph.input[:]
+    graph.input.append(inputs[0])
+    if inputs[0].type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
+        raise ModelUnsupported(
+            f"input '{inputs[0].name}' is not float32", remedy="Export with a float32 input"
+        )
+    return graph.input[0]
+
+
+def _only_output(graph: onnx.GraphProto) -> onnx.ValueInfoProto:
+    if len(graph.output) != 1:
+        raise ModelUnsupported(
+            f"the model has {len(graph.output)} outputs, one is supported",
+            remedy="Keep one output, or concatenate them",
+        )
+    return graph.output[0]
+
+
+def _fix_batch(value: onnx.ValueInfoProto) -> tuple[int, ...]:
+    """Set a free first dimension to 1 and return the shape."""
+    shape = []
+    for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+        if dim.WhichOneof("value") != "dim_value":
+            if axis > 0:
+                raise ModelUnsupported(
+                    f"dimension {axis} of input '{value.name}' is not fixed",
+                    remedy="Export with fixed dimensions; only the batch may be free",
+                )
+            dim.dim_value = 1
+        shape.append(dim.dim_value)
+    if not shape or math.prod(shape) < 1:
+        raise ModelUnsupported(f"input '{value.name}' has no fixed, non-empty shape")
+    return tuple(shape)

@@ -1,0 +1,236 @@
+"""One verb, one subprocess: ezkl can crash, hang, panic or eat all memory without taking us along.
+
+A job directory holds ``job.json`` on the way in, ``result.json`` on the way out and ``log`` (the
+child's stdout and stderr). The child is a session of its own, gets an allow-listed environment
+without keys or endpoints, and ends with its parent: its standard input is a pipe whose closing,
+which happens even when the parent is killed, sends the child a fatal signal (see `worker`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from oracle.errors import (
+    OracleError,
+    ProofInvalid,
+    ProverCrashed,
+    ProverError,
+    ProverInput,
+    ProverMemory,
+    ProverTimeout,
+    SrsMismatch,
+)
+
+_CODED: Mapping[str, type[OracleError]] = {
+    error.code: error
+    for error in (
+        ProofInvalid,
+        ProverCrashed,
+        ProverError,
+        ProverInput,
+        ProverMemory,
+        ProverTimeout,
+        SrsMismatch,
+    )
+}
+#: How Rust, Python, the loader and the kernel's thread limit report a failed allocation.
+_MEMORY_SIGNS = (
+    "memory allocation of",
+    "cannot allocate memory",
+    "memoryerror",
+    "failed to map segment",
+    "resource temporarily unavailable",
+    "failed to spawn thread",
+)
+_LOG_TAIL_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one child may use."""
+
+    #: Seconds from start to kill.
+    timeout: float
+    #: Cap on the child's address space (bytes).
+    memory_bytes: int
+    #: Proving threads.
+    threads: int
+
+
+class Child:
+    """A running subprocess. `poll` until it answers or raises, then it is gone."""
+
+    def __init__(
+        self,
+        verb: str,
+        params: Mapping[str, Any],
+        job_dir: Path,
+        limits: Limits,
+        home: Path | None = None,
+    ) -> None:
+        """Start ``verb``.
+
+        Args:
+            params: JSON values; paths absolute.
+            job_dir: an empty directory that belongs to this child.
+            home: HOME of the child where ezkl finds its solc; by default the job directory.
+        """
+        self.job_dir = job_dir
+        self._deadline = time.monotonic() + limits.timeout
+        self._limits = limits
+        job = {
+            "verb": verb,
+            "params": dict(params),
+            "timeout": limits.timeout,
+            "memory_bytes": limits.memory_bytes,
+        }
+        (job_dir / "job.json").write_text(json.dumps(job))
+        with (job_dir / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                # -I: neither PYTHON* variables nor the working directory decide what is imported.
+                [sys.executable, "-I", "-m", "oracle.prover.worker", str(job_dir)],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=job_dir,
+                env=_environment(home or job_dir, limits.threads),
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        """Process id, which is also its group's."""
+        return self._process.pid
+
+    def poll(self) -> dict[str, Any] | None:
+        """The result, or None while the child runs.
+
+        Raises:
+            ProverError: it failed, died or ran past its deadline. SrsMismatch likewise.
+        """
+        if self._exited():
+            self.kill()
+            return self._result()
+        if time.monotonic() >= self._deadline:
+            self.kill()
+            raise self._timed_out()
+        return None
+
+    def wait(self) -> dict[str, Any]:
+        """`poll` until there is a result."""
+        pause = 0.002
+        while (result := self.poll()) is None:
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.05)
+        return result
+
+    def kill(self) -> None:
+        """End the child and all it started. Idempotent."""
+        if self._process.returncode is not None:
+            return
+        try:
+            # The leader is not reaped yet, so its group id cannot belong to anyone else.
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
+    def _exited(self) -> bool:
+        if self._process.returncode is not None:
+            return True
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def _result(self) -> dict[str, Any]:
+        try:
+            answer = json.loads((self.job_dir / "result.json").read_text())
+        except FileNotFoundError:
+            raise self._died() from None
+        if error := answer.get("error"):
+            message = error["message"]
+            if _is_memory(message):
+                raise self._out_of_memory()
+            raise _CODED[error["code"]](message)
+        return dict(answer["ok"])
+
+    def _died(self) -> ProverError:
+        code = self._process.returncode
+        last = self._last_line()
+        if code == -signal.SIGALRM:
+            return self._timed_out()
+        if _is_memory(self._log_tail()):
+            return self._out_of_memory()
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
+        return ProverCrashed(f"the prover process {how}" + (f": {last}" if last else ""))
+
+    def _timed_out(self) -> ProverTimeout:
+        return ProverTimeout(
+            f"no proof within {self._limits.timeout:g} s",
+            remedy="Allow more time or use fewer jobs at once",
+        )
+
+    def _out_of_memory(self) -> ProverMemory:
+        return ProverMemory(
+            f"the prover needed more than {self._limits.memory_bytes >> 20} MiB",
+            remedy="Allow more memory",
+        )
+
+    def _log_tail(self) -> str:
+        with (self.job_dir / "log").open("rb") as log:
+            log.seek(0, os.SEEK_END)
+            log.seek(max(0, log.tell() - _LOG_TAIL_BYTES))
+            return log.read().decode(errors="replace")
+
+    def _last_line(self) -> str:
+        lines = [line.strip() for line in self._log_tail().splitlines() if line.strip()]
+        return lines[-1][:300] if lines else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """Runs verbs one after the other and waits for each; what building a circuit needs."""
+
+    limits: Limits
+    home: Path | None = None
+
+    def run(self, verb: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The verb's result. Errors as `Child.poll`."""
+        job_dir = Path(tempfile.mkdtemp(prefix=f"oracle-{verb}-"))
+        try:
+            child = Child(verb, params, job_dir, self.limits, self.home)
+            try:
+                return child.wait()
+            finally:
+                child.kill()
+        finally:
+            shutil.rmtree(job_dir, ignore_errors=True)
+
+
+def _environment(home: Path, threads: int) -> dict[str, str]:
+    """An allow-list: a secret in our own environment must not be readable in the child's."""
+    return {
+        "PATH": os.defpath,
+        "HOME": str(home),
+        "LANG": "C.UTF-8",
+        "RAYON_NUM_THREADS": str(threads),
+        "OMP_NUM_THREADS": str(threads),
+        "OPENBLAS_NUM_THREADS": "1",
+        "RUST_BACKTRACE": "0",
+    }
+
+
+def _is_memory(text: str) -> bool:
+    text = text.lower()
+    return any(sign in text for sign in _MEMORY_SIGNS)

@@ -1,0 +1,125 @@
+"""Proofs on this machine, one subprocess each."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from oracle.errors import ConfigError, OracleError
+from oracle.prover.base import ProofOutcome
+from oracle.prover.child import Child, Limits
+from oracle.types import Proof, ProofJob
+
+
+class LocalProver:
+    """A `Prover` with ``workers`` slots. Belongs to one thread.
+
+    Nothing it does must survive it: children end with this process, and a new LocalProver on the
+    same directory removes what an old one left.
+    """
+
+    def __init__(self, work_dir: Path, *, workers: int = 1, threads: int = 2) -> None:
+        """Take over ``work_dir``.
+
+        Args:
+            work_dir: created if missing; anything in it may be deleted.
+            workers: proofs at the same time.
+            threads: proving threads of each.
+
+        Raises:
+            ConfigError: another process uses the directory.
+        """
+        work_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._work_dir = work_dir.resolve()
+        self._workers = workers
+        self._threads = threads
+        self._children: dict[str, Child] = {}
+        self._lock = (self._work_dir / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise ConfigError(
+                f"{work_dir} is in use by another node", remedy="Give each node its own directory"
+            ) from None
+        for leftover in self._work_dir.glob("job-*"):
+            shutil.rmtree(leftover)
+
+    def submit(self, job: ProofJob) -> None:
+        """Start a job. See `Prover.submit`."""
+        if job.job_id in self._children:
+            raise ValueError(f"job {job.job_id} is running already")
+        if self.capacity() == 0:
+            raise ValueError("no free slot")
+        # Job ids are the node's business and need not be file names.
+        job_dir = Path(tempfile.mkdtemp(prefix="job-", dir=self._work_dir))
+        limits = Limits(job.timeout, job.memory_bytes, self._threads)
+        self._children[job.job_id] = Child("prove", prove_params(job), job_dir, limits)
+
+    def poll(self) -> list[ProofOutcome]:
+        """The jobs that ended since the last call. Also enforces their deadlines."""
+        outcomes = []
+        for job_id, child in list(self._children.items()):
+            result: Proof | OracleError
+            try:
+                answer = child.poll()
+                if answer is None:
+                    continue
+                result = proof_from(job_id, answer)
+            except OracleError as error:
+                result = error
+            self._forget(job_id)
+            outcomes.append(ProofOutcome(job_id, result))
+        return outcomes
+
+    def cancel(self, job_id: str) -> None:
+        """Stop a job. Unknown ids are ignored."""
+        if job_id in self._children:
+            self._forget(job_id)
+
+    def capacity(self) -> int:
+        """Free slots."""
+        return self._workers - len(self._children)
+
+    def close(self) -> None:
+        """Stop everything and release the directory. Idempotent."""
+        for job_id in list(self._children):
+            self._forget(job_id)
+        self._lock.close()
+
+    def _forget(self, job_id: str) -> None:
+        child = self._children.pop(job_id)
+        child.kill()
+        shutil.rmtree(child.job_dir)
+
+
+def prove_params(job: ProofJob) -> dict[str, Any]:
+    """The parameters of the worker's ``prove``."""
+    circuit = job.circuit
+    return {
+        "compiled": str(circuit.compiled.resolve()),
+        "settings": str(circuit.settings.resolve()),
+        "proving_key": str(circuit.proving_key.resolve()),
+        "verifying_key": str(circuit.verifying_key.resolve()),
+        "srs": str(circuit.srs.resolve()),
+        "srs_hash": circuit.srs_hash.hex(),
+        "inputs": list(job.inputs),
+        "tag": list(job.tag),
+    }
+
+
+def proof_from(job_id: str, answer: dict[str, Any]) -> Proof:
+    """A `Proof` from the worker's answer to ``prove``."""
+    return Proof(
+        job_id=job_id,
+        proof=bytes.fromhex(answer["proof"]),
+        instances=tuple(map(int, answer["instances"])),
+        outputs=tuple(map(int, answer["outputs"])),
+        witness_seconds=answer["witness_seconds"],
+        prove_seconds=answer["prove_seconds"],
+        verify_seconds=answer["verify_seconds"],
+        peak_memory_bytes=answer["peak_memory_bytes"],
+    )

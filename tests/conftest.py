@@ -1,0 +1,39 @@
+"""Fixtures that several suites share. The bundle is built once and kept under ``build/``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from oracle.circuits.build import build_cached
+from oracle.circuits.bundle import Bundle
+from oracle.circuits.srs import SrsSource
+from oracle.config import build_dir, project_root
+
+MODELS = project_root() / "scripts" / "models"
+
+
+@pytest.fixture(scope="session")
+def iris_onnx() -> Path:
+    """The committed model file, free batch dimension, no tag."""
+    return MODELS / "iris.onnx"
+
+
+@pytest.fixture(scope="session")
+def iris_samples() -> np.ndarray:
+    """Calibration rows, float32 [105, 4]."""
+    return np.load(MODELS / "iris_samples.npy")
+
+
+@pytest.fixture(scope="session")
+def devnet_srs() -> SrsSource:
+    """Unsafe SRS files of this machine."""
+    return SrsSource(build_dir() / "srs", unsafe=True)
+
+
+@pytest.fixture(scope="session")
+def iris_bundle(iris_onnx: Path, iris_samples: np.ndarray, devnet_srs: SrsSource) -> Bundle:
+    """The demo model, built as the demo builds it."""
+    return build_cached(iris_onnx, iris_samples, name="iris", max_error=0.1, srs=devnet_srs)
