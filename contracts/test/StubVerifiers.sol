@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.24;
+
+import {IVerifier} from "../interfaces/IVerifier.sol";
+
+/// @notice Accepts exactly the proof `keccak256(instances as 32-byte words)`; reverts otherwise,
+///         like a generated verifier.
+contract HashVerifier is IVerifier {
+    function verifyProof(bytes calldata proof, uint256[] calldata instances)
+        external
+        pure
+        returns (bool)
+    {
+        require(
+            proof.length == 32 && bytes32(proof) == keccak256(abi.encodePacked(instances)), ""
+        );
+        return true;
+    }
+}
+
+/// @notice Answers with whatever raw bytes it was built with, whatever the proof.
+contract FixedAnswerVerifier {
+    bytes private _answer;
+
+    constructor(bytes memory answer) {
+        _answer = answer;
+    }
+
+    fallback(bytes calldata) external returns (bytes memory) {
+        return _answer;
+    }
+}
+
+/// @notice Uses all the gas that it gets.
+contract BurningVerifier is IVerifier {
+    function verifyProof(bytes calldata, uint256[] calldata) external pure returns (bool) {
+        while (true) {}
+        return true;
+    }
+}
+
+/// @notice Reads the proof at the fixed calldata position where the standard encoding puts it, as
+///         generated verifiers do, and accepts if it is `keccak256("valid")`.
+contract FixedOffsetVerifier {
+    function verifyProof(bytes calldata, uint256[] calldata) external pure returns (bool) {
+        return bytes32(msg.data[0x64:0x84]) == keccak256("valid");
+    }
+}
