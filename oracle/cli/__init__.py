@@ -1,0 +1,1 @@
+"""The `oracle` command: thin layers of options and tables over the package."""

@@ -1,0 +1,119 @@
+"""``oracle demo``: the main job once, for people (a table) or scripts (one JSON object)."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from oracle import demo as main_job
+from oracle.demo import IRIS_LABELS, DemoResult
+
+
+class ConsoleReport:
+    """A line a step, with a spinner while it runs and the seconds that it took."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[Callable[[str], None]]:
+        """See `oracle.demo.Report`."""
+        started = time.monotonic()
+        last = ""
+
+        with self._console.status(title) as status:
+
+            def detail(text: str) -> None:
+                nonlocal last
+                last = text
+                status.update(f"{title} [dim]{text}[/]")
+
+            try:
+                yield detail
+            except BaseException:
+                self._console.print(f"[red]✗[/] {title}")
+                raise
+        seconds = time.monotonic() - started
+        self._console.print(f"[green]✓[/] {title} [dim]{last}[/]", highlight=False, end=" ")
+        self._console.print(f"[cyan]{seconds:.1f} s[/]", highlight=False)
+
+
+def demo(
+    as_json: bool = typer.Option(
+        False, "--json", help="Print one JSON object on stdout; progress goes to stderr."
+    ),
+    keep: Path | None = typer.Option(
+        None, help="Keep logs, node configuration and database in this new folder."
+    ),
+) -> None:
+    """Run the whole path once on a local devnet: model, circuit, node, request, proof, callback.
+
+    Exits with 1 if the answer on chain is not the model's or an attack was not rejected.
+    """
+    report = ConsoleReport(Console(stderr=True))
+    if keep is not None:
+        keep.mkdir(parents=True)
+        result = main_job.run(report, keep.resolve())
+    else:
+        with tempfile.TemporaryDirectory(prefix="oracle-demo-") as folder:
+            result = main_job.run(report, Path(folder))
+    if as_json:
+        typer.echo(json.dumps(asdict(result)))
+    else:
+        _show(Console(), result)
+    if not result.ok:
+        raise typer.Exit(1)
+
+
+def _show(console: Console, result: DemoResult) -> None:
+    answer = Table(title="\nThe answer", title_justify="left", title_style="bold")
+    answer.add_column("class")
+    answer.add_column("onnxruntime (float)", justify="right")
+    answer.add_column("proved, in the caller (fixed point)", justify="right")
+    for index, label in enumerate(IRIS_LABELS):
+        chosen = "bold green" if index == result.label_onchain else ""
+        answer.add_row(
+            label,
+            f"{result.prediction_reference[index]:.6f}",
+            f"{result.output_onchain[index]:.6f}",
+            style=chosen,
+        )
+    console.print(f"\n[bold]Input[/]  {', '.join(map(str, result.input))} cm", highlight=False)
+    console.print(answer)
+    console.print(f"greatest difference {result.max_abs_error:.6f}", highlight=False)
+
+    figures = Table(title="\nTime and gas", title_justify="left", title_style="bold")
+    figures.add_column("step")
+    figures.add_column("seconds", justify="right")
+    figures.add_column("gas", justify="right")
+    figures.add_row("request", "", f"{result.request_gas:,}")
+    figures.add_row("witness, proof, local check", f"{result.prove_seconds:.2f}", "")
+    figures.add_row("the node's own share", f"{result.node_overhead_seconds:.2f}", "")
+    figures.add_row("request mined to answer stored", f"{result.latency_seconds:.2f}", "")
+    figures.add_row("fulfilment, all in", "", f"{result.fulfil_gas:,}")
+    figures.add_row("  of it the verifier", "", f"{result.verify_gas:,}")
+    figures.add_row("  of it the caller's callback", "", f"{result.callback_gas:,}")
+    console.print(figures)
+
+    attempts = Table(title="\nAttempts to cheat", title_justify="left", title_style="bold")
+    attempts.add_column("attempt")
+    attempts.add_column("outcome")
+    for name, rejected in result.tamper.items():
+        outcome = "[green]rejected on chain[/]" if rejected else "[bold red]NOT REJECTED[/]"
+        attempts.add_row(name.replace("_", " "), outcome)
+    console.print(attempts)
+    console.print(
+        f"\n{result.model}: whole demo {result.total_seconds:.1f} s. The devnet's SRS is made here: "
+        "fine for a demo, never for value.",
+        style="dim",
+        highlight=False,
+    )
