@@ -1,0 +1,1 @@
+"""A model becomes a proving circuit and a verifier contract."""

@@ -9,7 +9,9 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,10 +27,10 @@ from oracle.errors import BundleInvalid, CircuitError, SrsMismatch, TensorLength
 from oracle.prover.base import memory_cap
 from oracle.prover.child import Limits, Sandbox
 from oracle.prover.local import proof_from, prove_params
-from oracle.tensor import R, quantize
+from oracle.tensor import quantize
 from oracle.types import CircuitFiles, ModelSpec, Proof, ProofJob, TagLayout
 
-Floats = npt.NDArray[np.floating]
+Floats = npt.NDArray[np.floating[Any]]
 Progress = Callable[[str], None]
 
 #: What one step of a build may use.
@@ -51,9 +53,12 @@ def build(
     """Search, set up, prove once, check the proof here and on an EVM, and seal the result.
 
     Args:
+        onnx_path: the model file; not trusted.
         samples: typical inputs, float [n, inputs], n >= 8: they calibrate, and measure the error.
+        name: what people call the model.
         max_error: bound on the absolute difference from the float model, per output.
         out: folder to create; it appears whole or not at all.
+        srs: where the SRS comes from.
         progress: called with a few words before each step.
         limits: of each step.
 
@@ -76,7 +81,7 @@ def build(
         tagged = work / files.MODEL
         tagged.write_bytes(onnx.add_tag(model, layout))
         progress("searching for the cheapest circuit")
-        tuned = tuner.tune(model, tagged.resolve(), rows, max_error, layout, sandbox)
+        tuned = tuner.tune(tuner.Subject(model, tagged.resolve(), layout, sandbox), rows, max_error)
         (work / files.SETTINGS).write_text(
             json.dumps(tuned.settings, indent=2, sort_keys=True) + "\n"
         )
@@ -119,7 +124,7 @@ def build(
             input_name=model.input_name,
             output_name=model.output_name,
             measures=measures,
-            versions=versions(sandbox),
+            versions=versions(),
         )
         work.chmod(0o755)
         # The rename is the commit: a build that died leaves only a hidden folder behind.
@@ -139,7 +144,6 @@ def build_cached(
     limits: Limits = LIMITS,
 ) -> Bundle:
     """`build`, or what it made before from the same model, samples, options and versions."""
-    sandbox = Sandbox(limits)
     key = hashlib.sha256(
         json.dumps(
             [
@@ -149,7 +153,7 @@ def build_cached(
                 name,
                 max_error,
                 srs.unsafe,
-                versions(sandbox),
+                versions(),
             ]
         ).encode()
     ).hexdigest()
@@ -173,7 +177,7 @@ def build_cached(
 
 
 def reference(bundle: Bundle, inputs: Floats, limits: Limits = LIMITS) -> Floats:
-    """onnxruntime's float outputs [n, outputs] of the bundled model for ``inputs`` [n, inputs]."""
+    """Float outputs of onnxruntime [n, outputs] for ``inputs`` [n, inputs] to the bundled model."""
     return tuner.reference(
         bundle.model,
         bundle.input_name,
@@ -183,10 +187,11 @@ def reference(bundle: Bundle, inputs: Floats, limits: Limits = LIMITS) -> Floats
     )
 
 
-def versions(sandbox: Sandbox) -> dict[str, str]:
+def versions() -> dict[str, str]:
     """What decides a bundle's content, by name."""
     return {
-        **sandbox.run("versions", {}),
+        "ezkl": version("ezkl"),
+        "onnxruntime": version("onnxruntime"),
         "oracle": __version__,
         "solc": SOLC_VERIFIERS,
         "format": str(files.FORMAT),

@@ -88,6 +88,7 @@ class Bundle:
         """Read a bundle and check every file against the manifest.
 
         Args:
+            path: the bundle's folder.
             srs_folder: where the SRS files are; by default the build directory's ``srs``.
 
         Raises:

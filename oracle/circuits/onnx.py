@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,7 @@ def load(path: Path, sandbox: Sandbox) -> Model:
     """Read and check a model file.
 
     Args:
+        path: the file.
         sandbox: runs ONNX's own checker, native code, on the untrusted bytes.
 
     Raises:
@@ -62,6 +64,11 @@ def load(path: Path, sandbox: Sandbox) -> Model:
         proto = onnx.load_model_from_string(data)
     except DecodeError as error:
         raise _malformed(str(error)) from None
+    if proto.functions:
+        raise ModelUnsupported(
+            f"the model defines its own function '{proto.functions[0].name}'",
+            remedy="Export with functions inlined",
+        )
     _reject_unsupported(proto.graph)
     graph_input, graph_output = _only_input(proto.graph), _only_output(proto.graph)
     shape = _fix_batch(graph_input)
@@ -84,7 +91,8 @@ def add_tag(model: Model, layout: TagLayout) -> bytes:
     """
     proto = onnx.load_model_from_string(model.data)
     taken = {value for node in proto.graph.node for value in (*node.input, *node.output)}
-    taken |= {value.name for value in (*proto.graph.input, *proto.graph.initializer)}
+    taken |= {value.name for value in proto.graph.input}
+    taken |= {tensor.name for tensor in proto.graph.initializer}
     if TAG in taken:
         raise ModelUnsupported(
             f"the model uses the name '{TAG}', which the oracle needs", remedy="Rename that tensor"
@@ -92,7 +100,7 @@ def add_tag(model: Model, layout: TagLayout) -> bytes:
     proto.graph.input.append(
         onnx.helper.make_tensor_value_info(TAG, onnx.TensorProto.FLOAT, [1, layout.limbs])
     )
-    return proto.SerializeToString(deterministic=True)
+    return bytes(proto.SerializeToString(deterministic=True))
 
 
 def _read(path: Path) -> bytes:
@@ -140,13 +148,23 @@ def _reject_unsupported(graph: onnx.GraphProto) -> None:
                 f"operator {node.op_type} (node {label}) cannot be proved",
                 remedy="Replace it by core arithmetic operators",
             )
-    for tensor in graph.initializer:
+    for tensor in _tensors(graph):
         # The path of external data is the file's choice: it could name any file of this machine.
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             raise ModelUnsupported(
                 f"tensor '{tensor.name}' is stored in another file",
                 remedy="Save the model as one file",
             )
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Every constant: initializers and attributes. Nested graphs are refused before this."""
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
 
 
 def _only_input(graph: onnx.GraphProto) -> onnx.ValueInfoProto:

@@ -7,6 +7,7 @@ it can forge proofs. It serves a devnet and is marked ``unsafe`` wherever it goe
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -53,10 +54,9 @@ class SrsSource:
             self.folder.mkdir(parents=True, exist_ok=True)
             partial = path.with_suffix(f".{os.getpid()}")
             sandbox.run("srs", {"path": str(partial.resolve()), "logrows": logrows})
-            try:
+            # Where another process was first, its file is as good.
+            with contextlib.suppress(FileExistsError):
                 path.hardlink_to(partial)
-            except FileExistsError:
-                pass  # another process was first; its file is as good
             partial.unlink()
         return Srs(path, sha256_file(path), unsafe=True)
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +26,13 @@ import numpy as np
 import numpy.typing as npt
 
 from oracle.circuits.onnx import Model
-from oracle.errors import CircuitInaccurate, ModelUnsupported
+from oracle.errors import CircuitInaccurate, ModelUnsupported, ProverError
 from oracle.prover.child import Sandbox
 from oracle.tensor import dequantize, quantize
 from oracle.types import TagLayout, TensorSpec
 
 Floats = npt.NDArray[np.float64]
+Json = dict[str, Any]
 
 SCALES = (4, 6, 8, 10, 12, 14)
 MULTIPLIERS = (1, 2, 4)
@@ -56,11 +58,22 @@ _TUNING_SAMPLES = 32
 
 
 @dataclass(frozen=True, slots=True)
+class Subject:
+    """The model that is tuned, and where ezkl may look at it."""
+
+    model: Model
+    #: File of the model with its tag input; absolute.
+    tagged: Path
+    layout: TagLayout
+    sandbox: Sandbox
+
+
+@dataclass(frozen=True, slots=True)
 class Tuned:
     """The circuit that was chosen."""
 
     #: ezkl's settings, normalised: the same for the same choice.
-    settings: dict[str, Any]
+    settings: Json
     input: TensorSpec
     output: TensorSpec
     #: Greatest difference from the float model over samples that the search did not see.
@@ -91,17 +104,11 @@ class _Shape:
         return (self.logrows - 1) * self.legs
 
 
-def tune(
-    model: Model,
-    tagged: Path,
-    samples: Floats,
-    max_error: float,
-    layout: TagLayout,
-    sandbox: Sandbox,
-) -> Tuned:
-    """Choose settings for ``tagged``, the file of ``model`` with its tag input.
+def tune(subject: Subject, samples: Floats, max_error: float) -> Tuned:
+    """Choose settings.
 
     Args:
+        subject: what to tune.
         samples: real inputs, float [n, inputs], n >= 2. Odd rows only measure the result.
         max_error: bound on the absolute difference from the float model, per output.
 
@@ -109,19 +116,20 @@ def tune(
         ModelUnsupported: ezkl cannot express the model.
         CircuitInaccurate: no candidate meets the bound and takes every probe.
     """
+    candidates = _candidates(_shapes(subject))
     seen, held_back = _thin(samples[0::2]), _thin(samples[1::2])
     rows = np.vstack([seen, held_back])
-    expected = reference(tagged, model.input_name, model.output_name, rows, sandbox)
-    low, high = _promised_range(samples)
-    probes = _probes(low, high, model.input_length)
-    best_error = float("inf")
+    expected = _expected(subject, rows)
+    promised = _promised_range(samples)
+    tried = np.vstack([rows, _probes(promised, subject.model.input_length)])
+    best_error = math.inf
     # Accuracy depends on scale and multiplier alone; room for large numbers shrinks with scale.
     inaccurate: set[tuple[int, int]] = set()
     too_small: set[_Shape] = set()
-    for shape, scale in _candidates(_shapes(tagged, layout, sandbox)):
+    for shape, scale in candidates:
         if shape in too_small or (shape.multiplier, scale) in inaccurate:
             continue
-        trial = _try(shape, scale, tagged, np.vstack([rows, probes]), layout, sandbox)
+        trial = _try(subject, shape, scale, tried)
         if trial is None:
             too_small.add(shape)
             continue
@@ -140,10 +148,11 @@ def tune(
                 f"allowed {max_error:g}",
                 remedy="Give more samples or allow a larger error",
             )
-        return _tuned(shape, settings, low, high, expected.shape[1], measured)
+        tensors = _tensors(shape, settings, promised, expected.shape[1])
+        return Tuned(settings, *tensors, max_abs_error=measured)
     raise CircuitInaccurate(
         f"no circuit met the error bound {max_error:g}"
-        + (f"; the best had {best_error:.3g}" if np.isfinite(best_error) else ""),
+        + (f"; the best had {best_error:.3g}" if math.isfinite(best_error) else ""),
         remedy="Allow a larger error, or scale inputs and activations to a smaller range",
     )
 
@@ -151,7 +160,7 @@ def tune(
 def reference(
     model: Path, input_name: str, output_name: str, rows: Floats, sandbox: Sandbox
 ) -> Floats:
-    """onnxruntime's float outputs [n, outputs] for ``rows`` [n, inputs]; the tag is zero."""
+    """Float outputs [n, outputs] of onnxruntime for ``rows`` [n, inputs]; the tag is zero."""
     params = {
         "model": str(model.resolve()),
         "input": input_name,
@@ -161,12 +170,18 @@ def reference(
     return np.asarray(sandbox.run("reference", params)["outputs"], dtype=np.float64)
 
 
-def _shapes(tagged: Path, layout: TagLayout, sandbox: Sandbox) -> list[_Shape]:
+# --- candidates -----------------------------------------------------------------------------------
+
+
+def _shapes(subject: Subject) -> list[_Shape]:
     """Size classes that hold the circuit; of those that cost the same, the one with most legs."""
     grid = list(itertools.product(MULTIPLIERS, LEGS))
     # Rows depend on neither scale nor base, so any will do here.
-    args = [_run_args(_Shape(11, multiplier, legs), SCALES[2]) for multiplier, legs in grid]
-    answers = sandbox.run("settings", {"model": str(tagged), "run_args": args})["candidates"]
+    run_args = [_run_args(_Shape(11, multiplier, legs), SCALES[2]) for multiplier, legs in grid]
+    try:
+        answers = _all_settings(subject, run_args)
+    except ProverError as error:
+        raise _refused(error.message) from None
     found: dict[tuple[int, int], _Shape] = {}
     for (multiplier, legs), answer in zip(grid, answers, strict=True):
         if answer["settings"] is None:
@@ -174,16 +189,23 @@ def _shapes(tagged: Path, layout: TagLayout, sandbox: Sandbox) -> list[_Shape]:
         least = _logrows(answer["settings"])
         for logrows in range(least, min(least + _SPARE_LOGROWS, MAX_LOGROWS) + 1):
             shape = _Shape(logrows, multiplier, legs)
-            if layout.bits <= shape.bits <= MAX_BITS:
+            if subject.layout.bits <= shape.bits <= MAX_BITS:
                 # The grid lists legs in rising order, so the last one to fit stays.
                 found[logrows, multiplier] = shape
     if not found:
         reasons = [answer["reason"] for answer in answers if answer["settings"] is None]
-        raise ModelUnsupported(
-            f"the circuit compiler refused it: {reasons[0]}" if reasons else "the model is too big",
-            remedy="Use core operators such as Gemm, MatMul, Add, Relu, or a smaller model",
-        )
+        raise _refused(reasons[0] if reasons else f"it needs more than 2**{MAX_LOGROWS} rows")
     return list(found.values())
+
+
+def _refused(reason: str) -> ModelUnsupported:
+    remedy = "Use core operators such as Gemm, MatMul, Add, Relu, or a smaller model"
+    # tract's words for an operator it does not know.
+    if match := re.search(r'node #\d+ "([^"]*)" Unimplemented\((\w+)\)', reason):
+        return ModelUnsupported(
+            f"operator {match[2]} (node '{match[1]}') cannot be proved", remedy=remedy
+        )
+    return ModelUnsupported(f"the circuit compiler refused the model: {reason}", remedy=remedy)
 
 
 def _candidates(shapes: Sequence[_Shape]) -> list[tuple[_Shape, int]]:
@@ -193,80 +215,14 @@ def _candidates(shapes: Sequence[_Shape]) -> list[tuple[_Shape, int]]:
     )
 
 
-def _try(
-    shape: _Shape,
-    scale: int,
-    tagged: Path,
-    rows: Floats,
-    layout: TagLayout,
-    sandbox: Sandbox,
-) -> tuple[dict[str, Any], Floats] | None:
-    """Pinned settings and real outputs [n, outputs] for ``rows``, or None if a row does not fit."""
-    settings = _settings(_run_args(shape, scale), tagged, sandbox)
-    if settings is None:
-        return None
-    trial = _trial(settings, tagged, rows, layout, sandbox)
-    if trial is None:
-        return None
-    outputs, lookups = trial
-    if settings["required_lookups"]:
-        # The probes reached further than any promised input, so what they looked up is enough.
-        if lookups[1] - lookups[0] + _BLINDING_ROWS > 1 << shape.logrows:
-            return None
-        settings = _settings(_run_args(shape, scale) | {"lookup_range": lookups}, tagged, sandbox)
-        if settings is None or _trial(settings, tagged, rows, layout, sandbox) is None:
-            return None
-    return settings, outputs
+def _logrows(settings: Json) -> int:
+    """The least size that holds the circuit's rows and its instances."""
+    instances = sum(math.prod(shape) for shape in settings["model_instance_shapes"])
+    rows = max(settings["num_rows"], settings["total_const_size"], instances)
+    return int(rows + _BLINDING_ROWS - 1).bit_length()
 
 
-def _settings(run_args: dict[str, Any], tagged: Path, sandbox: Sandbox) -> dict[str, Any] | None:
-    params = {"model": str(tagged), "run_args": [run_args]}
-    found = sandbox.run("settings", params)["candidates"][0]["settings"]
-    return None if found is None else _normalised(found)
-
-
-def _trial(
-    settings: dict[str, Any], tagged: Path, rows: Floats, layout: TagLayout, sandbox: Sandbox
-) -> tuple[Floats, list[int]] | None:
-    scale = settings["model_input_scales"][0]
-    params = {
-        "model": str(tagged),
-        "settings": settings,
-        "rows": [[quantize(value, scale) for value in row] for row in rows.tolist()],
-        "tag": [(1 << layout.bits) - 1] * layout.limbs,
-    }
-    found = sandbox.run("trial", params)
-    if None in found["outputs"]:
-        return None
-    output_scale = settings["model_output_scales"][0]
-    outputs = [[dequantize(v, output_scale) for v in row] for row in found["outputs"]]
-    return np.asarray(outputs, dtype=np.float64), found["lookups"]
-
-
-def _tuned(
-    shape: _Shape,
-    settings: dict[str, Any],
-    low: float,
-    high: float,
-    outputs: int,
-    max_abs_error: float,
-) -> Tuned:
-    inputs = math.prod(settings["model_instance_shapes"][0])
-    scale = settings["model_input_scales"][0]
-    minimum, maximum = quantize(low, scale), quantize(high, scale)
-    # The circuit range-checks its outputs against base**legs: what it proves, this range holds.
-    bound = (1 << shape.bits) - 1
-    return Tuned(
-        settings=settings,
-        input=TensorSpec(inputs, _width(minimum, maximum), scale, minimum, maximum),
-        output=TensorSpec(
-            outputs, _width(-bound, bound), settings["model_output_scales"][0], -bound, bound
-        ),
-        max_abs_error=max_abs_error,
-    )
-
-
-def _run_args(shape: _Shape, scale: int) -> dict[str, Any]:
+def _run_args(shape: _Shape, scale: int) -> Json:
     return {
         "input_visibility": "public",
         "output_visibility": "public",
@@ -285,24 +241,85 @@ def _run_args(shape: _Shape, scale: int) -> dict[str, Any]:
     }
 
 
-def _normalised(settings: dict[str, Any]) -> dict[str, Any]:
-    """ezkl lists range checks and lookups in random order, and their order decides the key."""
+# --- one candidate --------------------------------------------------------------------------------
+
+
+def _try(subject: Subject, shape: _Shape, scale: int, rows: Floats) -> tuple[Json, Floats] | None:
+    """Pinned settings and real outputs [n, outputs] for ``rows``, or None if a row does not fit."""
+    run_args = _run_args(shape, scale)
+    settings = _settings(subject, run_args)
+    if settings is None or (trial := _trial(subject, settings, rows)) is None:
+        return None
+    outputs, lookups = trial
+    if settings["required_lookups"]:
+        # The probes reached further than any promised input, so what they looked up is enough.
+        if lookups[1] - lookups[0] + _BLINDING_ROWS > 1 << shape.logrows:
+            return None
+        settings = _settings(subject, run_args | {"lookup_range": lookups})
+        if settings is None or _trial(subject, settings, rows) is None:
+            return None
+    return settings, outputs
+
+
+def _settings(subject: Subject, run_args: Json) -> Json | None:
+    found = _all_settings(subject, [run_args])[0]["settings"]
+    return None if found is None else _normalised(found)
+
+
+def _all_settings(subject: Subject, run_args: list[Json]) -> list[Json]:
+    params = {"model": str(subject.tagged), "run_args": run_args}
+    return list(subject.sandbox.run("settings", params)["candidates"])
+
+
+def _normalised(settings: Json) -> Json:
+    """Sort what ezkl lists in random order: the order of checks and lookups decides the key."""
     return settings | {
         "required_range_checks": sorted(settings["required_range_checks"]),
-        "required_lookups": sorted(settings["required_lookups"], key=_canonical),
+        "required_lookups": sorted(
+            settings["required_lookups"], key=lambda op: json.dumps(op, sort_keys=True)
+        ),
         "timestamp": 0,
     }
 
 
-def _canonical(value: object) -> str:
-    return json.dumps(value, sort_keys=True)
+def _trial(subject: Subject, settings: Json, rows: Floats) -> tuple[Floats, list[int]] | None:
+    """Real outputs for ``rows`` and the range of looked-up values; None if a row does not fit."""
+    scale = settings["model_input_scales"][0]
+    params = {
+        "model": str(subject.tagged),
+        "settings": settings,
+        "rows": [[quantize(value, scale) for value in row] for row in rows.tolist()],
+        "tag": [(1 << subject.layout.bits) - 1] * subject.layout.limbs,
+    }
+    found = subject.sandbox.run("trial", params)
+    if None in found["outputs"]:
+        return None
+    output_scale = settings["model_output_scales"][0]
+    outputs = [[dequantize(v, output_scale) for v in row] for row in found["outputs"]]
+    return np.asarray(outputs, dtype=np.float64), found["lookups"]
 
 
-def _logrows(settings: dict[str, Any]) -> int:
-    """The least size that holds the circuit's rows and its instances."""
-    instances = sum(math.prod(shape) for shape in settings["model_instance_shapes"])
-    rows = max(settings["num_rows"], settings["total_const_size"], instances)
-    return int(rows + _BLINDING_ROWS - 1).bit_length()
+# --- samples and ranges ---------------------------------------------------------------------------
+
+
+def _expected(subject: Subject, rows: Floats) -> Floats:
+    model = subject.model
+    return reference(subject.tagged, model.input_name, model.output_name, rows, subject.sandbox)
+
+
+def _tensors(
+    shape: _Shape, settings: Json, promised: tuple[float, float], outputs: int
+) -> tuple[TensorSpec, TensorSpec]:
+    inputs = math.prod(settings["model_instance_shapes"][0])
+    scale = settings["model_input_scales"][0]
+    minimum, maximum = (quantize(value, scale) for value in promised)
+    # The circuit range-checks its outputs against base**legs: what it proves, this range holds.
+    bound = (1 << shape.bits) - 1
+    output_scale = settings["model_output_scales"][0]
+    return (
+        TensorSpec(inputs, _width(minimum, maximum), scale, minimum, maximum),
+        TensorSpec(outputs, _width(-bound, bound), output_scale, -bound, bound),
+    )
 
 
 def _width(minimum: int, maximum: int) -> int:
@@ -316,17 +333,17 @@ def _promised_range(samples: Floats) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _probes(low: float, high: float, length: int) -> Floats:
-    """Inputs beyond the promised range, float [n, length]: its corners, then random ones."""
+def _probes(promised: tuple[float, float], length: int) -> Floats:
+    """Inputs beyond the promised range, float [n, length]: uniform, alternating, random signs."""
+    low, high = promised
     centre, reach = (low + high) / 2, _PROBE_REACH * (high - low) / 2
     alternating = np.where(np.arange(length) % 2 == 0, 1.0, -1.0)
-    corners = np.vstack([np.ones(length), -np.ones(length), alternating, -alternating])
     # Seeded: the same model and samples must give the same circuit.
-    signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(_RANDOM_PROBES, length))
-    return np.asarray(centre + reach * np.vstack([corners, signs]), dtype=np.float64)
+    random = np.random.default_rng(0).choice([-1.0, 1.0], size=(_RANDOM_PROBES, length))
+    signs = np.vstack([np.ones(length), -np.ones(length), alternating, -alternating, random])
+    return np.asarray(centre + reach * signs, dtype=np.float64)
 
 
 def _thin(rows: Floats) -> Floats:
     """At most `_TUNING_SAMPLES` rows, evenly spread."""
-    step = -(-len(rows) // _TUNING_SAMPLES)
-    return rows[::step]
+    return rows[:: -(-len(rows) // _TUNING_SAMPLES)]

@@ -106,8 +106,8 @@ def measure_gas(verifier: Verifier, proof: bytes, instances: Sequence[int]) -> i
         )
     except RuntimeError as error:
         raise CircuitError(f"the verifier rejects the proof: {error}") from None
-    if decode(["bool"], answer) != (True,):
-        raise CircuitError("the verifier answers false")
+    if decode(["bool"], answer) != (True,) or evm.result is None:
+        raise CircuitError("the verifier does not accept the proof")
     # The transaction's own price is not part of what a contract pays for the call.
     return int(evm.result.gas_used) - _intrinsic_gas(calldata)
 

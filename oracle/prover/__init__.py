@@ -1,0 +1,1 @@
+"""Proof jobs, each in a subprocess of its own."""

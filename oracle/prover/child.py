@@ -8,6 +8,7 @@ which happens even when the parent is killed, sends the child a fatal signal (se
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -82,8 +83,10 @@ class Child:
         """Start ``verb``.
 
         Args:
+            verb: one of the worker's.
             params: JSON values; paths absolute.
             job_dir: an empty directory that belongs to this child.
+            limits: enforced here and, in case we die, in the child.
             home: HOME of the child where ezkl finds its solc; by default the job directory.
         """
         self.job_dir = job_dir
@@ -139,11 +142,9 @@ class Child:
         """End the child and all it started. Idempotent."""
         if self._process.returncode is not None:
             return
-        try:
-            # The leader is not reaped yet, so its group id cannot belong to anyone else.
+        # The leader is not reaped yet, so its group id cannot belong to anyone else.
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self._process.wait()
         if self._process.stdin is not None:
             self._process.stdin.close()

@@ -75,7 +75,7 @@ def _answer(verb: Callable[[JsonObject], JsonObject], params: JsonObject) -> Jso
         return _error(failure.code, str(failure))
     except MemoryError:
         return _error(ProverMemory.code, "MemoryError")
-    except BaseException as error:  # a Rust panic is no Exception
+    except BaseException as error:  # noqa: BLE001 - a Rust panic is no Exception
         return _error(ProverError.code, f"{type(error).__name__}: {error}")
 
 
@@ -86,20 +86,13 @@ def _error(code: str, message: str) -> JsonObject:
 # --- verbs ------------------------------------------------------------------------------------
 
 
-def _versions(_: JsonObject) -> JsonObject:
-    import ezkl
-    import onnxruntime
-
-    return {"ezkl": ezkl.__version__, "onnxruntime": onnxruntime.__version__}
-
-
 def _check_model(params: JsonObject) -> JsonObject:
     """``{valid, reason}`` by ONNX's own checker, shape inference included."""
     import onnx
 
     try:
         onnx.checker.check_model(Path(params["model"]).read_bytes(), full_check=True)
-    except Exception as error:  # hostile bytes raise many types
+    except Exception as error:  # noqa: BLE001 - hostile bytes raise many types
         return {"valid": False, "reason": str(error)}
     return {"valid": True, "reason": ""}
 
@@ -130,7 +123,7 @@ def _settings(params: JsonObject) -> JsonObject:
     for run_args in params["run_args"]:
         try:
             ezkl.gen_settings(params["model"], str(path), _run_args(run_args))
-        except BaseException as error:  # panics too
+        except BaseException as error:  # noqa: BLE001 - panics too
             found.append({"settings": None, "reason": str(error)})
         else:
             found.append({"settings": json.loads(path.read_text()), "reason": ""})
@@ -153,8 +146,8 @@ def _trial(params: JsonObject) -> JsonObject:
     for row in params["rows"]:
         _write_inputs(Path("input.json"), row, params["tag"])
         try:
-            ezkl.gen_witness("input.json", str(compiled), str(witness))
-        except BaseException:  # panics too; why does not matter, the row is not provable
+            ezkl.gen_witness("input.json", str(compiled), str(witness), None, None)
+        except BaseException:  # noqa: BLE001 - panics too; why does not matter
             outputs.append(None)
             continue
         found = json.loads(witness.read_text())
@@ -177,7 +170,14 @@ def _setup(params: JsonObject) -> JsonObject:
 
     _check_srs(params)
     ezkl.compile_circuit(params["model"], params["compiled"], params["settings"])
-    ezkl.setup(params["compiled"], params["verifying_key"], params["proving_key"], params["srs"])
+    ezkl.setup(
+        params["compiled"],
+        params["verifying_key"],
+        params["proving_key"],
+        params["srs"],
+        witness_path=None,
+        disable_selector_compression=False,
+    )
     return {}
 
 
@@ -212,8 +212,8 @@ def _prove(params: JsonObject) -> JsonObject:
     _write_inputs(input_file, params["inputs"], params["tag"])
     started = time.monotonic()
     try:
-        ezkl.gen_witness(str(input_file), params["compiled"], str(witness))
-    except BaseException as error:  # panics too
+        ezkl.gen_witness(str(input_file), params["compiled"], str(witness), None, None)
+    except BaseException as error:  # noqa: BLE001 - panics too
         raise _Failed(ProverInput.code, f"the circuit cannot take this input: {error}") from None
     witnessed = time.monotonic()
     ezkl.prove(str(witness), params["compiled"], params["proving_key"], str(proof), params["srs"])
@@ -242,16 +242,19 @@ def _verify(proof: Path, params: JsonObject) -> None:
 
     try:
         accepted = ezkl.verify(
-            str(proof), params["settings"], params["verifying_key"], params["srs"]
+            str(proof),
+            params["settings"],
+            params["verifying_key"],
+            params["srs"],
+            reduced_srs=False,
         )
-    except BaseException as error:  # ezkl raises for most bad proofs and panics for some
+    except BaseException as error:  # noqa: BLE001 - ezkl raises or panics
         raise _Failed(ProofInvalid.code, f"the proof did not verify: {error}") from None
     if not accepted:
         raise _Failed(ProofInvalid.code, "the proof did not verify")
 
 
 _VERBS: Mapping[str, Callable[[JsonObject], JsonObject]] = {
-    "versions": _versions,
     "check_model": _check_model,
     "reference": _reference,
     "settings": _settings,
@@ -276,7 +279,7 @@ def _run_args(values: JsonObject) -> Any:
 
 
 def _check_srs(params: JsonObject) -> None:
-    """ezkl itself does not check the file it is given."""
+    """Refuse a changed SRS file; ezkl takes any."""
     digest = hashlib.sha256()
     with Path(params["srs"]).open("rb") as srs:
         while chunk := srs.read(_HASH_CHUNK):
@@ -299,7 +302,7 @@ def _little_endian(value: int) -> str:
 
 
 def _elements(tensors: Iterable[Iterable[str]]) -> Iterable[int]:
-    """Field elements from ezkl's little-endian hex, flattened."""
+    """Field elements from little-endian hex, flattened."""
     for tensor in tensors:
         for element in tensor:
             yield int.from_bytes(bytes.fromhex(element), "little")
