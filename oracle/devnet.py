@@ -160,7 +160,7 @@ def deploy(w3: Web3, bundle: Bundle, consumer: str) -> Deployed:
             f"chain {w3.eth.chain_id} is not a local devnet",
             remedy="Deploy with: ape run deploy --network ...",
         )
-    deployer, publisher, caller, *_ = w3.eth.accounts
+    deployer, publisher, caller = list(w3.eth.accounts)[:3]
     registry = _deploy(w3, deployer, "ModelRegistry")
     oracle = _deploy(w3, deployer, "InferenceOracle", registry.address)
     verifier = _create(w3, publisher, bundle.verifier_abi, bundle.verifier_bytecode)

@@ -1,0 +1,67 @@
+"""A devnet with everything deployed, and no node yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from oracle import demo, tensor
+from oracle.circuits.bundle import Bundle
+from oracle.devnet import Anvil, Deployed, NodeProcess, deploy
+
+
+@dataclass
+class Place:
+    """One devnet and what a person does on it."""
+
+    folder: Path
+    anvil: Anvil
+    deployed: Deployed
+    bundle: Bundle
+    config: Path
+    nodes: list[NodeProcess] = field(default_factory=list)
+
+    def start_node(self) -> NodeProcess:
+        node = NodeProcess(self.config, self.folder / f"node-{len(self.nodes)}.log")
+        self.nodes.append(node)
+        return node
+
+    def ask(self, *features: float) -> tuple[int, int]:
+        """Send a request from the caller contract; its id and block."""
+        data = tensor.encode(features, self.bundle.spec.input)
+        request_id, block, _ = demo.ask(self.deployed, data)
+        return request_id, block
+
+    def fulfilments(self, request_id: int) -> int:
+        logs = self.deployed.oracle.events.RequestFulfilled().get_logs(
+            from_block=0, argument_filters={"requestId": request_id}
+        )
+        return len(list(logs))
+
+
+@pytest.fixture
+def place(tmp_path: Path, iris_bundle: Bundle) -> Iterator[Place]:
+    with Anvil(tmp_path / "anvil.log") as anvil:
+        deployed = deploy(anvil.w3, iris_bundle, "PredictionConsumer")
+        config = demo.write_node_config(tmp_path, anvil, deployed, iris_bundle)
+        result = Place(tmp_path, anvil, deployed, iris_bundle, config)
+        try:
+            yield result
+        finally:
+            for node in result.nodes:
+                node.close()
+
+
+@pytest.fixture
+def edit_config(place: Place) -> Callable[[str, str], None]:
+    """Replace a piece of the node's configuration."""
+
+    def edit(old: str, new: str) -> None:
+        text = place.config.read_text()
+        assert old in text
+        place.config.write_text(text.replace(old, new))
+
+    return edit
