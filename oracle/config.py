@@ -56,6 +56,8 @@ class NodeConfig(BaseSettings):
     log_chunk: int = Field(default=2_000, gt=0)
     #: Folders of the models to prove.
     bundles: tuple[Path, ...] = Field(min_length=1)
+    #: Folder of the SRS files; the build directory's by default.
+    srs_dir: Path | None = None
     #: The ledger's SQLite file.
     store: Path
     #: Where proofs run; anything in it may be deleted.
@@ -139,7 +141,7 @@ def load_node_config(path: Path) -> NodeConfig:
     folder = path.resolve().parent
     resolved: dict[str, object] = {
         name: folder / value
-        for name in ("store", "work_dir", "key_file", "keystore", "password_file")
+        for name in ("srs_dir", "store", "work_dir", "key_file", "keystore", "password_file")
         if (value := getattr(config, name)) is not None
     }
     resolved["bundles"] = tuple(folder / bundle for bundle in config.bundles)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import TextIO
 
 import structlog
@@ -19,15 +18,12 @@ _URL = re.compile(r"\b([a-z]+://)(?:[^\s/@]*@)?([^\s/?#'\"]+)[^\s'\"]*")
 _MASK = "***"
 
 
-def make_logger(
-    stream: TextIO, *, json: bool = False, secrets: Iterable[str] = ()
-) -> FilteringBoundLogger:
+def make_logger(stream: TextIO, *, json: bool = False) -> FilteringBoundLogger:
     """A logger that writes to ``stream``.
 
     Args:
         stream: where lines go.
         json: one JSON object a line instead of aligned text.
-        secrets: strings that never appear, whatever field holds them.
     """
     render: Processor
     if json:
@@ -42,7 +38,7 @@ def make_logger(
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso" if json else "%H:%M:%S.%f", utc=True),
             structlog.processors.format_exc_info,
-            redactor(secrets),
+            redact,
             render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger("info"),
@@ -50,15 +46,9 @@ def make_logger(
     return logger
 
 
-def redactor(secrets: Iterable[str] = ()) -> Processor:
-    """A processor that masks secrets: known ones, fields named like one, key-like text, URLs."""
-    # Longest first: a key with its 0x prefix contains the key without.
-    known = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
-
-    def redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-        return {name: _clean(name, value, known) for name, value in event.items()}
-
-    return redact
+def redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """A processor that masks fields named like a secret, key-like text, and what URLs hide."""
+    return {name: _clean(name, value) for name, value in event.items()}
 
 
 def short(request_id: int) -> str:
@@ -66,13 +56,11 @@ def short(request_id: int) -> str:
     return str(request_id) if request_id < 1 << 32 else f"{request_id:064x}"[:8]
 
 
-def _clean(name: str, value: object, known: list[str]) -> object:
+def _clean(name: str, value: object) -> object:
     if isinstance(value, int | float) or value is None:
         return value
     if _SECRET_NAME.search(name):
         return _MASK
     text = value.hex() if isinstance(value, bytes) else str(value)
-    for secret in known:
-        text = text.replace(secret, _MASK)
     text = _URL.sub(r"\1\2", text)
     return text if name in _PUBLIC else _KEY_LIKE.sub(_MASK, text)

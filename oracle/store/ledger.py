@@ -330,8 +330,12 @@ class Store:
                 self._move_requests(job_id, RequestState.RUNNING, RequestState.QUEUED, error)
         return bool(moved)
 
-    def requeue_running(self) -> list[str]:
-        """At a start: no prover knows the jobs that ran when the node died; their ids."""
+    def recover(self) -> int:
+        """At a start: requeue the jobs that ran when the node died, and count no broadcast as done.
+
+        Returns:
+            the number of jobs.
+        """
         with self.transaction():
             jobs = [_job(row) for row in self._db.rows("running_jobs")]
             for job in jobs:
@@ -342,7 +346,17 @@ class Store:
                     attempts=job.attempts - 1,
                     memory_bytes=job.memory_bytes,
                 )
-        return [job.job_id for job in jobs]
+            self._db.run("forget_broadcasts")
+        return len(jobs)
+
+    def lapsed_leases(self, now: float) -> list[Job]:
+        """RUNNING jobs of which nothing was heard in their time."""
+        return [_job(row) for row in self._db.rows("lapsed_leases", now=now)]
+
+    def backlog(self) -> int:
+        """Proofs that are waited for."""
+        row = self._db.row("backlog")
+        return int(row["amount"]) if row else 0
 
     def finish_job(self, proof: Proof) -> bool:
         """Keep a proof and take its requests to PROVED; False when nobody waits for it."""
@@ -433,7 +447,7 @@ class Store:
         return self._intents("intents_in_state", state=state)
 
     def live_intent(self, request_id: int) -> Intent | None:
-        """The intent that may still answer a request, or did."""
+        """The intent that may still answer a request."""
         return next(iter(self._intents("live_intent", request_id=hex(request_id))), None)
 
     def move_intent(

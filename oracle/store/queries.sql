@@ -84,7 +84,7 @@ UPDATE requests SET ended_block = :block WHERE request_id = :request_id;
 
 -- name: expired
 SELECT * FROM requests
-WHERE expires_at < :now AND state IN ('seen', 'skipped', 'accepted', 'queued', 'running', 'proved')
+WHERE expires_at < :now AND state IN ('seen', 'accepted', 'queued', 'running', 'proved')
 LIMIT :limit;
 
 -- name: requests_after_block
@@ -151,6 +151,12 @@ SELECT * FROM jobs WHERE state = 'running';
 -- name: live_leases
 SELECT count(*) AS amount FROM jobs WHERE state = 'running' AND lease_until > :now;
 
+-- name: lapsed_leases
+SELECT * FROM jobs WHERE state = 'running' AND lease_until <= :now;
+
+-- name: backlog
+SELECT count(*) AS amount FROM jobs WHERE state IN ('queued', 'running');
+
 -- name: prove_times
 SELECT prove_time FROM jobs WHERE state = 'proved' AND bundle_id = :bundle_id
 ORDER BY created_at DESC LIMIT :limit;
@@ -170,7 +176,7 @@ VALUES (:hash, :intent_id, :raw, :max_fee, :priority_fee, :cancels, :now);
 SELECT * FROM intents WHERE state = :state ORDER BY account, nonce;
 
 -- name: live_intent
-SELECT * FROM intents WHERE request_id = :request_id AND state IN ('pending', 'mined', 'final')
+SELECT * FROM intents WHERE request_id = :request_id AND state = 'pending'
 ORDER BY intent_id DESC LIMIT 1;
 
 -- name: transactions_of
@@ -181,6 +187,10 @@ UPDATE transactions SET broadcast_at = :now WHERE hash = :hash;
 
 -- name: forget_broadcast
 UPDATE transactions SET broadcast_at = NULL WHERE intent_id = :intent_id;
+
+-- name: forget_broadcasts
+UPDATE transactions SET broadcast_at = NULL
+WHERE intent_id IN (SELECT intent_id FROM intents WHERE state = 'pending');
 
 -- name: move_intent
 UPDATE intents SET state = :target, mined_block = :mined_block

@@ -56,7 +56,7 @@ CREATE TABLE requests (
 ) STRICT;
 CREATE INDEX requests_by_state ON requests (state, block_number, log_index);
 CREATE INDEX requests_by_block ON requests (block_number);
-CREATE INDEX requests_by_expiry ON requests (expires_at) WHERE state IN ('seen', 'skipped', 'accepted', 'queued', 'running', 'proved');
+CREATE INDEX requests_by_expiry ON requests (expires_at) WHERE state IN ('seen', 'accepted', 'queued', 'running', 'proved');
 CREATE INDEX requests_by_job ON requests (job_id) WHERE job_id IS NOT NULL;
 
 -- One proof. Its id is the hash of what it states, so the same statement is never proved twice.

@@ -1,0 +1,178 @@
+"""Gives queued jobs to the prover and keeps what comes back.
+
+Invariant: a RUNNING job holds a lease in the store; capacity is what leases leave over, so it
+cannot leak. A proof is in the store before anything else happens with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from structlog.typing import FilteringBoundLogger
+
+from oracle import tensor
+from oracle.errors import OracleError, ProverCrashed, ProverMemory
+from oracle.log import short
+from oracle.policy import ServedModel
+from oracle.prover.base import Prover
+from oracle.store.ledger import Store
+from oracle.store.records import Job
+from oracle.types import Proof, ProofJob
+
+#: Starts of a job whose errors may pass.
+MAX_ATTEMPTS = 3
+#: Seconds before the second start; doubles with each.
+RETRY_DELAY = 2.0
+#: What one more try gets after running out of memory.
+_MEMORY_FACTOR = 2
+#: Seconds that a lease outlives the prover's own deadline.
+_LEASE_MARGIN = 30.0
+
+
+class Runner:
+    """Runs proofs.
+
+    Args:
+        store: the ledger.
+        prover: used from one thread.
+        served: what this node can prove.
+        payee: who the proofs name.
+        workers: proofs at the same time.
+        timeout: seconds for one proof.
+        clock: seconds since the epoch.
+        log: for a person.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        prover: Prover,
+        served: Sequence[ServedModel],
+        *,
+        payee: str,
+        workers: int,
+        timeout: float,
+        clock: Callable[[], float],
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._store = store
+        self._prover = prover
+        self._served = {model.bundle_id: model for model in served}
+        self._payee = payee
+        self._workers = workers
+        self._timeout = timeout
+        self._clock = clock
+        self._log = log
+
+    def step(self) -> bool:
+        """Collect finished proofs and start new ones; False when nothing changed."""
+        worked = self._stop_unwanted()
+        for outcome in self._prover.poll():
+            self._finish(outcome.job_id, outcome.result)
+            worked = True
+        while self._has_capacity():
+            job = self._store.claim_job(self._clock(), self._timeout + _LEASE_MARGIN)
+            if job is None:
+                break
+            self._start(job)
+            worked = True
+        return worked
+
+    @property
+    def busy(self) -> bool:
+        """Whether a proof is being made."""
+        return self._store.live_leases(self._clock()) > 0
+
+    def _has_capacity(self) -> bool:
+        leases = self._store.live_leases(self._clock())
+        return leases < self._workers and self._prover.capacity() > 0
+
+    def _stop_unwanted(self) -> bool:
+        cancelled = self._store.cancel_unwanted_jobs()
+        for job_id in cancelled:
+            self._prover.cancel(job_id)
+            self._log.info("proof stopped, nobody waits for it", job=job_id)
+        lapsed = self._store.lapsed_leases(self._clock())
+        for job in lapsed:
+            self._prover.cancel(job.job_id)
+            self._finish(job.job_id, ProverCrashed("nothing was heard of the proof in its time"))
+        return bool(cancelled or lapsed)
+
+    def _start(self, job: Job) -> None:
+        requests = [row.request for row in self._store.requests_of(job.job_id)]
+        served = self._served.get(job.bundle_id)
+        if served is None:
+            self._store.fail_job(job.job_id, "NO_BUNDLE: the bundle is not configured any more")
+            return
+        key = requests[0].key
+        statement = ProofJob(
+            job_id=job.job_id,
+            circuit=served.circuit,
+            inputs=tensor.unpack(requests[0].input, served.spec.input),
+            tag=tensor.tag(
+                key.chain_id,
+                key.oracle,
+                [request.key.request_id for request in requests],
+                self._payee,
+                served.spec.tag,
+            ),
+            timeout=self._timeout,
+            memory_bytes=job.memory_bytes,
+        )
+        self._log.info(
+            "proof started",
+            request=short(key.request_id),
+            job=job.job_id,
+            attempt=job.attempts,
+        )
+        try:
+            self._prover.submit(statement)
+        except OracleError as error:
+            self._finish(job.job_id, error)
+        except OSError as error:
+            self._finish(job.job_id, ProverCrashed(f"the proof did not start: {error.strerror}"))
+
+    def _finish(self, job_id: str, result: Proof | OracleError) -> None:
+        if isinstance(result, Proof):
+            self._keep(result)
+        else:
+            self._retry_or_fail(job_id, result)
+
+    def _keep(self, proof: Proof) -> None:
+        if not self._store.finish_job(proof):
+            return
+        for row in self._store.requests_of(proof.job_id):
+            self._log.info(
+                "request proved",
+                request=short(row.request_id),
+                job=proof.job_id,
+                witness_seconds=round(proof.witness_seconds, 3),
+                prove_seconds=round(proof.prove_seconds, 3),
+                verify_seconds=round(proof.verify_seconds, 3),
+                memory_mb=proof.peak_memory_bytes >> 20,
+            )
+
+    def _retry_or_fail(self, job_id: str, error: OracleError) -> None:
+        job = self._store.job(job_id)
+        if job is None:
+            return
+        memory = job.memory_bytes
+        if isinstance(error, ProverMemory):
+            served = self._served.get(job.bundle_id)
+            again = served is not None and memory < served.memory_bytes * _MEMORY_FACTOR
+            memory *= _MEMORY_FACTOR
+        else:
+            again = error.transient and job.attempts < MAX_ATTEMPTS
+        if again:
+            delay = RETRY_DELAY * 2 ** (job.attempts - 1)
+            self._store.requeue_job(
+                job_id,
+                error=error.line(),
+                attempts=job.attempts,
+                memory_bytes=memory,
+                not_before=self._clock() + delay,
+            )
+            self._log.warning("proof failed, trying again", job=job_id, code=error.code, in_=delay)
+        else:
+            self._store.fail_job(job_id, error.line())
+            self._log.error("proof failed", job=job_id, code=error.code, detail=error.message)

@@ -1,0 +1,180 @@
+"""Decides which requests are worth a proof, and queues those.
+
+Invariant: nothing is spent on a request before `oracle.policy` has said yes, and every no is
+stored with its reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+from structlog.typing import FilteringBoundLogger
+
+from oracle.chain.contracts import RegistryContract, code_hash
+from oracle.chain.rpc import Rpc
+from oracle.log import short
+from oracle.policy import ServedModel, Situation, decide, p95, same_circuit
+from oracle.store.ledger import Store
+from oracle.store.records import Cursor, RequestRow
+from oracle.store.states import RequestState
+from oracle.types import RegisteredModel
+
+#: The reader may be this many blocks behind: older requests may have ended in blocks not read yet.
+_CAUGHT_UP = 2
+#: Seconds for which a look at the balance holds.
+_BALANCE_AGE = 10.0
+
+
+class Scheduler:
+    """Takes or skips what the watcher saw.
+
+    Args:
+        store: the ledger.
+        rpc: the chain, for the verifiers' code and the balance.
+        registry: the registered models.
+        served: what this node can prove.
+        account: who pays for gas.
+        payee: who the proofs name.
+        workers: proofs at the same time.
+        confirmations: the watcher's.
+        margin_seconds: time to keep between proof and deadline.
+        min_balance: wei below which nothing new is taken.
+        clock: seconds since the epoch.
+        log: for a person.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        rpc: Rpc,
+        registry: RegistryContract,
+        served: Sequence[ServedModel],
+        *,
+        account: str,
+        payee: str,
+        workers: int,
+        confirmations: int,
+        margin_seconds: float,
+        min_balance: int,
+        clock: Callable[[], float],
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._store = store
+        self._rpc = rpc
+        self._registry = registry
+        self._served = served
+        self._account = account
+        self._payee = payee
+        self._workers = workers
+        self._confirmations = confirmations
+        self._margin_seconds = margin_seconds
+        self._min_balance = min_balance
+        self._clock = clock
+        self._log = log
+        # Registered models and verifier code never change: one look a process is enough.
+        self._models: dict[int, tuple[RegisteredModel, bytes]] = {}
+        self._funded = True
+        self._balance_at = float("-inf")
+
+    def step(self) -> bool:
+        """Decide on what is new; False when there was nothing to decide."""
+        cursor = self._store.cursor()
+        if cursor is None or self._behind(cursor) > _CAUGHT_UP:
+            return False
+        seen = self._store.requests(RequestState.SEEN)
+        if seen and not self._has_funds():
+            seen = []
+        for row in seen:
+            self._decide(row, cursor)
+        accepted = self._store.requests(RequestState.ACCEPTED)
+        for row in accepted:
+            self._enqueue(row)
+        return bool(seen or accepted)
+
+    def _behind(self, cursor: Cursor) -> int:
+        return cursor.head - self._confirmations - cursor.block
+
+    def _has_funds(self) -> bool:
+        if self._clock() - self._balance_at >= _BALANCE_AGE:
+            balance = self._rpc.balance(self._account)
+            self._balance_at = self._clock()
+            funded = balance >= self._min_balance
+            if funded != self._funded:
+                self._log.warning(
+                    "balance is enough again" if funded else "balance too low, taking nothing",
+                    account=self._account,
+                    wei=balance,
+                    needed=self._min_balance,
+                )
+            self._funded = funded
+        return self._funded
+
+    def _decide(self, row: RequestRow, cursor: Cursor) -> None:
+        model, verifier_code = self._model(row.request.model_id)
+        served = self._serving(model)
+        skip = decide(
+            row.request,
+            Situation(
+                model=model,
+                verifier_code_hash=verifier_code,
+                served=served,
+                now=max(self._clock(), cursor.head_timestamp),
+                expected_seconds=self._expected_seconds(served) if served else 0,
+                margin_seconds=self._margin_seconds,
+                base_fee=cursor.head_base_fee,
+            ),
+        )
+        if skip is None:
+            self._store.move(row.request_id, RequestState.SEEN, RequestState.ACCEPTED)
+        elif self._store.move(row.request_id, RequestState.SEEN, RequestState.SKIPPED, str(skip)):
+            self._log.info(
+                "request skipped",
+                request=short(row.request_id),
+                reason=skip.reason.value,
+                detail=skip.detail,
+            )
+
+    def _enqueue(self, row: RequestRow) -> None:
+        model, _ = self._model(row.request.model_id)
+        served = self._serving(model)
+        if served is None:
+            self._store.move(
+                row.request_id, RequestState.ACCEPTED, RequestState.FAILED, "the bundle is gone"
+            )
+            return
+        job_id = self._job_id(row, served)
+        if self._store.enqueue(row.request_id, job_id, served.bundle_id, served.memory_bytes):
+            self._log.info(
+                "request accepted", request=short(row.request_id), model=served.name, job=job_id
+            )
+
+    def _model(self, model_id: int) -> tuple[RegisteredModel | None, bytes]:
+        if model_id not in self._models:
+            model = self._registry.model(model_id)
+            if model is None:
+                return None, b""
+            self._models[model_id] = (model, code_hash(self._rpc, model.verifier))
+        return self._models[model_id]
+
+    def _serving(self, model: RegisteredModel | None) -> ServedModel | None:
+        if model is None:
+            return None
+        return next((s for s in self._served if same_circuit(model.spec, s.spec)), None)
+
+    def _expected_seconds(self, served: ServedModel) -> float:
+        one = p95(self._store.prove_times(served.bundle_id), served.prove_seconds)
+        return one * (1 + self._store.backlog() / self._workers)
+
+    def _job_id(self, row: RequestRow, served: ServedModel) -> str:
+        """The hash of what the proof will state: the same statement has the same job."""
+        key = row.request.key
+        statement = (
+            key.chain_id,
+            key.oracle,
+            [key.request_id],
+            self._payee,
+            served.bundle_id,
+            row.request.input.hex(),
+        )
+        return hashlib.sha256(repr(statement).encode()).hexdigest()[:32]

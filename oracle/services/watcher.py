@@ -1,0 +1,172 @@
+"""Reads the chain into the store: requests made, requests ended, reorgs.
+
+Invariant: what the store holds up to its cursor is what one chain of blocks says. Requests, block
+hashes and cursor move in one transaction; a block whose parent is not the known one undoes
+everything back to the common ancestor first.
+"""
+
+from __future__ import annotations
+
+from structlog.typing import FilteringBoundLogger
+
+from oracle.chain.contracts import Ended, OracleContract, Status
+from oracle.chain.rpc import Rpc
+from oracle.errors import RpcLimit
+from oracle.log import short
+from oracle.store.ledger import Store
+from oracle.store.records import Cursor
+from oracle.store.states import RequestState
+from oracle.types import Request
+
+#: A query's block range grows by this share after each full one that was answered.
+_GROWTH = 8
+
+
+class Watcher:
+    """Follows the oracle's logs.
+
+    Args:
+        store: where to put them.
+        rpc: the chain.
+        oracle: the contract.
+        start_block: first block to read in a new store.
+        confirmations: blocks that must lie on top of a block before it is read.
+        chunk: most blocks in one log query.
+        log: for a person.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        rpc: Rpc,
+        oracle: OracleContract,
+        *,
+        start_block: int,
+        confirmations: int,
+        chunk: int,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._store = store
+        self._rpc = rpc
+        self._oracle = oracle
+        self._start_block = start_block
+        self._confirmations = confirmations
+        self._chunk = chunk
+        self._log = log
+        self._head_hash = b""
+
+    def step(self) -> bool:
+        """Read the next range of blocks; False when there is nothing new."""
+        cursor = self._store.cursor() or self._start()
+        head = self._rpc.head()
+        if head.hash != self._head_hash:
+            self._store.set_head(head.number, head.timestamp, head.base_fee)
+        elif cursor.block >= head.number - self._confirmations:
+            return False
+        first = cursor.block + 1
+        last = min(head.number - self._confirmations, cursor.block + cursor.chunk)
+        worked = (
+            self._still_known(cursor, head.number)
+            if first > last
+            else self._read(cursor, first, last)
+        )
+        # Remembered last, so that a step that failed half-way looks at this head again.
+        self._head_hash = head.hash
+        return worked
+
+    def _start(self) -> Cursor:
+        self._store.start_cursor(self._start_block - 1, self._chunk)
+        return Cursor(self._start_block - 1, self._chunk, 0, 0, 0)
+
+    def _still_known(self, cursor: Cursor, head: int) -> bool:
+        """With no new block to read: whether those that were read are still the chain's."""
+        # An endpoint whose head is behind the cursor may only be late: what it has must agree.
+        newest = next(iter(self._store.known_blocks(min(cursor.block, head))), None)
+        if newest is None or self._has_block(*newest):
+            return False
+        self._rewind(cursor)
+        return True
+
+    def _read(self, cursor: Cursor, first: int, last: int) -> bool:
+        # The last block is asked for before and after the rest: if it is the same one, then so is
+        # every block below it, and the endpoint that answered knew them all.
+        final = self._rpc.block(last)
+        opening = final if first == last else self._rpc.block(first)
+        if final is None or opening is None:
+            return False
+        known = self._store.block_hash(cursor.block)
+        if known is not None and opening.parent_hash != known:
+            self._rewind(cursor)
+            return True
+        try:
+            events = self._oracle.events(first, last)
+        except RpcLimit:
+            if first == last:
+                raise
+            self._store.set_chunk((last - first + 1) // 2)
+            return True
+        again = self._rpc.block(last)
+        if again is None or again.hash != final.hash:
+            return True
+        self._record(events, last, final.hash)
+        if last - first + 1 == cursor.chunk < self._chunk:
+            grown = cursor.chunk + max(1, cursor.chunk // _GROWTH)
+            self._store.set_chunk(min(grown, self._chunk))
+        return True
+
+    def _record(self, events: list[Request | Ended], last: int, last_hash: bytes) -> None:
+        hashes = {e.block_number: e.block_hash for e in events if isinstance(e, Request)}
+        hashes[last] = last_hash
+        seen: list[Request] = []
+        ended: list[tuple[Ended, RequestState]] = []
+        with self._store.transaction():
+            for event in events:
+                if isinstance(event, Request):
+                    if self._store.add_request(event):
+                        seen.append(event)
+                else:
+                    state, reason = _end(event)
+                    if self._store.end_unsent(event.request_id, state, reason, event.block_number):
+                        ended.append((event, state))
+            self._store.advance(last, hashes.items())
+        for request in seen:
+            self._log.info(
+                "request seen",
+                request=short(request.key.request_id),
+                model=request.model_id,
+                block=request.block_number,
+            )
+        for event, state in ended:
+            self._log.info(
+                "request ended elsewhere",
+                request=short(event.request_id),
+                state=state.value,
+                by=event.beneficiary,
+            )
+
+    def _rewind(self, cursor: Cursor) -> None:
+        ancestor = next(
+            (
+                number
+                for number, block_hash in self._store.known_blocks(cursor.block)
+                if self._has_block(number, block_hash)
+            ),
+            self._start_block - 1,
+        )
+        orphaned = self._store.rewind(ancestor)
+        self._log.warning(
+            "chain reorganised",
+            from_block=cursor.block,
+            to_block=ancestor,
+            orphaned=len(orphaned),
+        )
+
+    def _has_block(self, number: int, block_hash: bytes) -> bool:
+        block = self._rpc.block(number)
+        return block is not None and block.hash == block_hash
+
+
+def _end(event: Ended) -> tuple[RequestState, str]:
+    if event.status is Status.FULFILLED:
+        return RequestState.LOST, f"fulfilled for {event.beneficiary}"
+    return RequestState.CANCELLED, f"refunded to {event.beneficiary}"
