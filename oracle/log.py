@@ -10,6 +10,8 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor, Wrapped
 
 #: Fields that are public and may hold 32 bytes in hex.
 _PUBLIC = frozenset({"request", "tx", "block_hash", "job", "bundle", "code_hash"})
+#: Fields that a person recognises by their first digits.
+_SHORTENED = frozenset({"request", "job"})
 _SECRET_NAME = re.compile(r"key|secret|password|passphrase|mnemonic|token|credential", re.I)
 #: A private key is 32 bytes in hex.
 _KEY_LIKE = re.compile(r"(?<![0-9a-fA-F])(?:0x)?[0-9a-fA-F]{64}(?![0-9a-fA-F])")
@@ -25,13 +27,14 @@ def make_logger(stream: TextIO, *, json: bool = False) -> FilteringBoundLogger:
         stream: where lines go.
         json: one JSON object a line instead of aligned text.
     """
-    render: Processor
+    render: list[Processor]
     if json:
-        render = structlog.processors.JSONRenderer()
+        render = [structlog.processors.JSONRenderer()]
     else:
-        render = structlog.dev.ConsoleRenderer(
+        console = structlog.dev.ConsoleRenderer(
             colors=stream.isatty(), pad_event_to=26, sort_keys=False
         )
+        render = [_shorten, console]
     logger: FilteringBoundLogger = structlog.wrap_logger(
         structlog.WriteLogger(stream),
         processors=[
@@ -39,7 +42,7 @@ def make_logger(stream: TextIO, *, json: bool = False) -> FilteringBoundLogger:
             structlog.processors.TimeStamper(fmt="iso" if json else "%H:%M:%S.%f", utc=True),
             structlog.processors.format_exc_info,
             redact,
-            render,
+            *render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger("info"),
     )
@@ -51,9 +54,15 @@ def redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return {name: _clean(name, value) for name, value in event.items()}
 
 
-def short(request_id: int) -> str:
-    """A request id for a person: small ids whole, hashes by their first eight digits."""
-    return str(request_id) if request_id < 1 << 32 else f"{request_id:064x}"[:8]
+def request_hex(request_id: int) -> str:
+    """A request id as explorers write it: 0x and 64 digits. Text logs show the first eight."""
+    return f"{request_id:#066x}"
+
+
+def _shorten(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    for name in _SHORTENED & event.keys():
+        event[name] = str(event[name]).removeprefix("0x")[:8]
+    return event
 
 
 def _clean(name: str, value: object) -> object:
@@ -61,6 +70,6 @@ def _clean(name: str, value: object) -> object:
         return value
     if _SECRET_NAME.search(name):
         return _MASK
-    text = value.hex() if isinstance(value, bytes) else str(value)
+    text = "0x" + value.hex() if isinstance(value, bytes) else str(value)
     text = _URL.sub(r"\1\2", text)
     return text if name in _PUBLIC else _KEY_LIKE.sub(_MASK, text)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from structlog.typing import FilteringBoundLogger
 
-from oracle.log import short
+from oracle.log import request_hex
 from oracle.store.ledger import Store
 from oracle.store.states import RequestState
 
@@ -55,7 +55,7 @@ class Janitor:
                 row.request_id, row.state, RequestState.EXPIRED, f"deadline passed, was {row.state}"
             ):
                 self._log.warning(
-                    "request expired", request=short(row.request_id), was=row.state.value
+                    "request expired", request=request_hex(row.request_id), was=row.state.value
                 )
         if self._clock() - self._trimmed_at >= _TRIM_INTERVAL:
             self._trimmed_at = self._clock()

@@ -12,7 +12,7 @@ from structlog.typing import FilteringBoundLogger
 
 from oracle import tensor
 from oracle.errors import OracleError, ProverCrashed, ProverMemory
-from oracle.log import short
+from oracle.log import request_hex
 from oracle.policy import ServedModel
 from oracle.prover.base import Prover
 from oracle.store.ledger import Store
@@ -120,8 +120,8 @@ class Runner:
             memory_bytes=job.memory_bytes,
         )
         self._log.info(
-            "proof started",
-            request=short(key.request_id),
+            "proving",
+            request=request_hex(key.request_id),
             job=job.job_id,
             attempt=job.attempts,
         )
@@ -141,11 +141,13 @@ class Runner:
     def _keep(self, proof: Proof) -> None:
         if not self._store.finish_job(proof):
             return
+        total = proof.witness_seconds + proof.prove_seconds + proof.verify_seconds
         for row in self._store.requests_of(proof.job_id):
             self._log.info(
-                "request proved",
-                request=short(row.request_id),
+                "proved",
+                request=request_hex(row.request_id),
                 job=proof.job_id,
+                proving_seconds=round(total, 3),
                 witness_seconds=round(proof.witness_seconds, 3),
                 prove_seconds=round(proof.prove_seconds, 3),
                 verify_seconds=round(proof.verify_seconds, 3),

@@ -13,7 +13,7 @@ from structlog.typing import FilteringBoundLogger
 
 from oracle.chain.contracts import RegistryContract, code_hash
 from oracle.chain.rpc import Rpc
-from oracle.log import short
+from oracle.log import request_hex
 from oracle.policy import ServedModel, Situation, decide, p95, same_circuit
 from oracle.store.ledger import Store
 from oracle.store.records import Cursor, RequestRow
@@ -130,7 +130,7 @@ class Scheduler:
         elif self._store.move(row.request_id, RequestState.SEEN, RequestState.SKIPPED, str(skip)):
             self._log.info(
                 "request skipped",
-                request=short(row.request_id),
+                request=request_hex(row.request_id),
                 reason=skip.reason.value,
                 detail=skip.detail,
             )
@@ -146,7 +146,10 @@ class Scheduler:
         job_id = self._job_id(row, served)
         if self._store.enqueue(row.request_id, job_id, served.bundle_id, served.memory_bytes):
             self._log.info(
-                "request accepted", request=short(row.request_id), model=served.name, job=job_id
+                "request accepted",
+                request=request_hex(row.request_id),
+                model=served.name,
+                job=job_id,
             )
 
     def _model(self, model_id: int) -> tuple[RegisteredModel | None, bytes]:

@@ -16,7 +16,7 @@ from oracle.chain.contracts import OracleContract, RegistryContract, Status
 from oracle.chain.rpc import Receipt, Rpc
 from oracle.chain.signer import Fees, Signer, Unsigned
 from oracle.errors import RpcRejected, RpcUnreachable, TransactionReverted
-from oracle.log import short
+from oracle.log import request_hex
 from oracle.store.ledger import Store
 from oracle.store.records import Attempt, Intent, RequestRow
 from oracle.store.states import IntentState, RequestState
@@ -119,7 +119,7 @@ class Submitter:
             return True
         self._log.info(
             "transaction signed",
-            request=short(row.request_id),
+            request=request_hex(row.request_id),
             nonce=nonce,
             tx=attempt.hash,
             max_fee=price.max_fee,
@@ -147,7 +147,7 @@ class Submitter:
             self._priced_out.add(request_id)
             self._log.warning(
                 "waiting for a lower base fee",
-                request=short(request_id),
+                request=request_hex(request_id),
                 base_fee=base_fee,
                 pays=ceiling,
             )
@@ -194,7 +194,7 @@ class Submitter:
             moved = self._store.move(intent.request_id, RequestState.PENDING, target, reason)
         self._log.info(
             "request fulfilled" if fulfilled else "transaction mined in vain",
-            request=short(intent.request_id),
+            request=request_hex(intent.request_id),
             state=target.value if moved else None,
             tx=attempt.hash,
             block=receipt.block_number,
@@ -221,7 +221,7 @@ class Submitter:
         self._store.add_attempt(intent.intent_id, attempt)
         self._log.warning(
             "transaction stuck, replaced" if data else "request ended, nonce used up",
-            request=short(intent.request_id),
+            request=request_hex(intent.request_id),
             nonce=intent.nonce,
             tx=attempt.hash,
             max_fee=price.max_fee,
@@ -240,7 +240,7 @@ class Submitter:
             )
         self._log.warning(
             "nonce used by another sender of this account",
-            request=short(intent.request_id),
+            request=request_hex(intent.request_id),
             nonce=intent.nonce,
         )
 
@@ -258,13 +258,13 @@ class Submitter:
                 self._store.move(
                     intent.request_id, RequestState.MINED, RequestState.PENDING, "reorganised"
                 )
-            self._log.warning("transaction left the chain", request=short(intent.request_id))
+            self._log.warning("transaction left the chain", request=request_hex(intent.request_id))
             return True
         with self._store.transaction():
             self._store.move_intent(intent, IntentState.FINAL, mined)
             final = self._store.move(intent.request_id, RequestState.MINED, RequestState.FINAL)
         if final:
-            self._log.info("request final", request=short(intent.request_id))
+            self._log.info("request final", request=request_hex(intent.request_id))
         return True
 
     # --- shared ---
@@ -276,7 +276,7 @@ class Submitter:
             if not any(words in error.message.lower() for words in _ALREADY):
                 self._log.warning(
                     "transaction not taken",
-                    request=short(request_id),
+                    request=request_hex(request_id),
                     tx=attempt.hash,
                     code=error.code,
                     detail=error.message,
@@ -285,7 +285,7 @@ class Submitter:
         except RpcUnreachable as error:
             self._log.warning(
                 "transaction sent, outcome unknown",
-                request=short(request_id),
+                request=request_hex(request_id),
                 tx=attempt.hash,
                 code=error.code,
                 detail=error.message,
@@ -342,7 +342,7 @@ class Submitter:
         self, request_id: int, source: RequestState, target: RequestState, reason: str
     ) -> None:
         if self._store.move(request_id, source, target, reason):
-            self._log.warning(f"request {target}", request=short(request_id), reason=reason)
+            self._log.warning(f"request {target}", request=request_hex(request_id), reason=reason)
 
 
 def _outcome(status: Status, *, expired: bool) -> tuple[RequestState, str]:

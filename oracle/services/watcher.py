@@ -12,7 +12,7 @@ from structlog.typing import FilteringBoundLogger
 from oracle.chain.contracts import Ended, OracleContract, Status
 from oracle.chain.rpc import Rpc
 from oracle.errors import RpcLimit
-from oracle.log import short
+from oracle.log import request_hex
 from oracle.store.ledger import Store
 from oracle.store.records import Cursor
 from oracle.store.states import RequestState
@@ -132,14 +132,14 @@ class Watcher:
         for request in seen:
             self._log.info(
                 "request seen",
-                request=short(request.key.request_id),
+                request=request_hex(request.key.request_id),
                 model=request.model_id,
                 block=request.block_number,
             )
         for event, state in ended:
             self._log.info(
                 "request ended elsewhere",
-                request=short(event.request_id),
+                request=request_hex(event.request_id),
                 state=state.value,
                 by=event.beneficiary,
             )

@@ -1,0 +1,91 @@
+"""``oracle node``: run the daemon, check its configuration, ask how it is doing."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from oracle.config import load_node_config
+from oracle.log import make_logger
+from oracle.store.ledger import Store
+
+app = typer.Typer(help="The daemon that proves and answers requests.", no_args_is_help=True)
+
+_Config = Annotated[Path, typer.Option("--config", help="The node's TOML file.")]
+_Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+
+
+@app.command()
+def run(config: _Config = Path("node.toml")) -> None:
+    """Watch, prove and submit until SIGTERM or Ctrl-C; a second one ends at once."""
+    from oracle.node import build, run_until_signal
+
+    settings = load_node_config(config)
+    log = make_logger(sys.stderr, json=settings.log_format == "json")
+    with build(settings, log) as node:
+        run_until_signal(node)
+
+
+@app.command()
+def check(config: _Config = Path("node.toml")) -> None:
+    """Look at everything that must be right before a start; sends nothing."""
+    from oracle.node import check as check_node
+
+    for finding in check_node(load_node_config(config)):
+        if finding.error is not None:
+            raise finding.error
+        typer.echo(f"ok  {finding.subject}: {finding.detail}")
+
+
+@app.command()
+def status(
+    config: _Config = Path("node.toml"),
+    as_json: _Json = False,  # noqa: FBT002 - typer's flag
+    last: Annotated[int, typer.Option(help="How many requests to list.")] = 10,
+) -> None:
+    """Requests by state and the newest ones with their reasons; works beside a running node."""
+    settings = load_node_config(config)
+    store = Store.open(
+        settings.store, settings.chain_id, settings.oracle, time.time, read_only=True
+    )
+    try:
+        report = _report(store, last)
+    finally:
+        store.close()
+    typer.echo(json.dumps(report, indent=2) if as_json else _text(report))
+
+
+def _report(store: Store, last: int) -> dict[str, Any]:
+    cursor = store.cursor()
+    return {
+        "block": cursor.block if cursor else None,
+        "head": cursor.head if cursor else None,
+        "requests": {state.value: amount for state, amount in store.counts().items()},
+        "last": [
+            {
+                "request_id": hex(row.request_id),
+                "model_id": row.request.model_id,
+                "state": row.state.value,
+                "reason": row.reason,
+                "block": row.request.block_number,
+                "updated": datetime.fromtimestamp(row.updated_at, UTC).isoformat(),
+            }
+            for row in store.recent(last)
+        ],
+    }
+
+
+def _text(report: dict[str, Any]) -> str:
+    counts = ", ".join(f"{amount} {state}" for state, amount in report["requests"].items())
+    lines = [f"block {report['block']} of {report['head']}; requests: {counts or 'none'}"]
+    lines += [
+        f"{row['request_id'][:10]:10}  {row['state']:9}  {row['updated'][:19]}  {row['reason']}"
+        for row in report["last"]
+    ]
+    return "\n".join(lines)
