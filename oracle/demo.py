@@ -44,6 +44,17 @@ class Report(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that was mined."""
+
+    request_id: int
+    block_number: int
+    gas_used: int
+    #: Monotonic seconds just before it was sent; anvil mines at once.
+    sent_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class DemoResult:
     """What happened. Gas in gas units, times in seconds, outputs in the model's own units."""
 
@@ -131,24 +142,25 @@ def _ask_and_attack(
 ) -> DemoResult:
     data = tensor.encode(features.tolist(), bundle.spec.input)
     with report.step("Ask from the caller contract; wait for the proved answer") as detail:
-        request_id, block, request_gas = ask(deployed, data)
-        mined = time.monotonic()
-        answer = wait_for_answer(deployed, request_id, block)
-        latency = time.monotonic() - mined
+        asked = ask(deployed, data)
+        answer = wait_for_answer(deployed, asked)
+        latency = time.monotonic() - asked.sent_at
         detail(f"{latency:.2f} s from the request's block to the callback")
     with report.step("Read what the caller contract holds") as detail:
-        stored = deployed.consumer.functions.prediction(request_id).call()
+        stored = deployed.consumer.functions.prediction(asked.request_id).call()
         exists, label, scores = stored
         if not exists:
             raise RequestTimeout("the answer came but the caller contract holds none")
         detail(f"label {label} ({IRIS_LABELS[label]})")
     with report.step("Try to steal, forge and replay") as detail:
         honest = attacks.observe(deployed.oracle, answer["transactionHash"])
-        other_id, other_block, _ = ask(deployed, data)
-        tamper = attacks.attempt_all(honest, deployed.publisher, other_id, other_block)
+        other = ask(deployed, data)
+        tamper = attacks.attempt_all(
+            honest, deployed.publisher, other.request_id, other.block_number
+        )
         detail(f"{sum(tamper.values())} of {len(tamper)} attempts rejected")
-        wait_for_answer(deployed, other_id, other_block)
-    proving = proving_seconds(node, request_id)
+        wait_for_answer(deployed, other)
+    proving = proving_seconds(node, asked.request_id)
     calls = call_gas(deployed, answer["transactionHash"])
     output = tuple(tensor.dequantize(score, bundle.spec.output.scale) for score in scores)
     return DemoResult(
@@ -159,7 +171,7 @@ def _ask_and_attack(
         label_reference=int(np.argmax(expected)),
         label_onchain=label,
         max_abs_error=float(np.max(np.abs(np.array(output) - expected))),
-        request_gas=request_gas,
+        request_gas=asked.gas_used,
         fulfil_gas=deployed.w3.eth.get_transaction_receipt(answer["transactionHash"])["gasUsed"],
         verify_gas=calls[deployed.verifier.address],
         callback_gas=calls[deployed.consumer.address],
@@ -198,18 +210,18 @@ log_format = "json"
     return config
 
 
-def ask(deployed: Deployed, data: bytes) -> tuple[int, int, int]:
-    """Send a request through the caller contract: (request id, block number, gas used)."""
+def ask(deployed: Deployed, data: bytes) -> Asked:
+    """Send a request through the caller contract and wait until it is mined."""
     consumer = deployed.consumer
-    receipt = transact(
-        consumer.functions.predict(data), deployed.caller, consumer.functions.fee().call()
-    )
+    fee = consumer.functions.fee().call()
+    sent_at = time.monotonic()
+    receipt = transact(consumer.functions.predict(data), deployed.caller, fee)
     (event,) = deployed.oracle.events.RequestOpened().process_receipt(receipt, errors=DISCARD)
-    return event["args"]["requestId"], receipt["blockNumber"], receipt["gasUsed"]
+    return Asked(event["args"]["requestId"], receipt["blockNumber"], receipt["gasUsed"], sent_at)
 
 
-def wait_for_answer(deployed: Deployed, request_id: int, block: int) -> EventData:
-    """The ``RequestFulfilled`` event of a request made in ``block``.
+def wait_for_answer(deployed: Deployed, asked: Asked) -> EventData:
+    """The request's ``RequestFulfilled`` event.
 
     Raises:
         RequestTimeout: none came within a minute.
@@ -217,12 +229,14 @@ def wait_for_answer(deployed: Deployed, request_id: int, block: int) -> EventDat
     event = deployed.oracle.events.RequestFulfilled()
     deadline = time.monotonic() + _ANSWER_TIMEOUT
     while time.monotonic() < deadline:
-        found = event.get_logs(from_block=block, argument_filters={"requestId": request_id})
+        found = event.get_logs(
+            from_block=asked.block_number, argument_filters={"requestId": asked.request_id}
+        )
         if found:
-            return cast(EventData, found[0])
+            return cast("EventData", found[0])
         time.sleep(0.01)
     raise RequestTimeout(
-        f"request {request_id:#x} was not answered within {_ANSWER_TIMEOUT:.0f} s",
+        f"request {asked.request_id:#x} was not answered within {_ANSWER_TIMEOUT:.0f} s",
         remedy="Read the node's log",
     )
 

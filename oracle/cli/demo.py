@@ -40,11 +40,14 @@ class ConsoleReport:
             try:
                 yield detail
             except BaseException:
-                self._console.print(f"[red]✗[/] {title}")
+                self._console.print(f"[red]✗[/] {title}", soft_wrap=True)
                 raise
         seconds = time.monotonic() - started
-        self._console.print(f"[green]✓[/] {title} [dim]{last}[/]", highlight=False, end=" ")
-        self._console.print(f"[cyan]{seconds:.1f} s[/]", highlight=False)
+        self._console.print(
+            f"[green]✓[/] [cyan]{seconds:4.1f} s[/]  {title}  [dim]{last}[/]",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def demo(
@@ -87,7 +90,8 @@ def _show(console: Console, result: DemoResult) -> None:
             f"{result.output_onchain[index]:.6f}",
             style=chosen,
         )
-    console.print(f"\n[bold]Input[/]  {', '.join(map(str, result.input))} cm", highlight=False)
+    features = ", ".join(f"{value:g}" for value in result.input)
+    console.print(f"\n[bold]Input[/]  {features} cm", highlight=False)
     console.print(answer)
     console.print(f"greatest difference {result.max_abs_error:.6f}", highlight=False)
 
@@ -116,4 +120,5 @@ def _show(console: Console, result: DemoResult) -> None:
         "fine for a demo, never for value.",
         style="dim",
         highlight=False,
+        soft_wrap=True,
     )

@@ -29,15 +29,13 @@ class Place:
         self.nodes.append(node)
         return node
 
-    def ask(self, *features: float) -> tuple[int, int]:
-        """Send a request from the caller contract; its id and block."""
-        data = tensor.encode(features, self.bundle.spec.input)
-        request_id, block, _ = demo.ask(self.deployed, data)
-        return request_id, block
+    def ask(self, *features: float) -> demo.Asked:
+        """Send a request from the caller contract."""
+        return demo.ask(self.deployed, tensor.encode(features, self.bundle.spec.input))
 
-    def fulfilments(self, request_id: int) -> int:
+    def fulfilments(self, asked: demo.Asked) -> int:
         logs = self.deployed.oracle.events.RequestFulfilled().get_logs(
-            from_block=0, argument_filters={"requestId": request_id}
+            from_block=0, argument_filters={"requestId": asked.request_id}
         )
         return len(list(logs))
 

@@ -10,18 +10,18 @@ from .conftest import Place
 def test_node__killed_while_proving__finishes_the_request_once_after_restart(place: Place) -> None:
     first = place.start_node()
     first.wait_for_event("ready")
-    request_id, block = place.ask(5.1, 3.5, 1.4, 0.2)
+    asked = place.ask(5.1, 3.5, 1.4, 0.2)
     first.wait_for_event("proving")
     first.kill()
-    assert place.fulfilments(request_id) == 0
+    assert place.fulfilments(asked) == 0
 
     second = place.start_node()
     payee = second.wait_for_event("ready")["account"]
-    demo.wait_for_answer(place.deployed, request_id, block)
+    demo.wait_for_answer(place.deployed, asked)
     # A later request is answered too, so the first one had every chance to be sent twice.
-    later, later_block = place.ask(6.3, 3.3, 6.0, 2.5)
-    demo.wait_for_answer(place.deployed, later, later_block)
-    assert place.fulfilments(request_id) == 1
+    later = place.ask(6.3, 3.3, 6.0, 2.5)
+    demo.wait_for_answer(place.deployed, later)
+    assert place.fulfilments(asked) == 1
     assert place.anvil.w3.eth.get_transaction_count(payee) == 2
     assert second.stop() == 0
 
@@ -30,9 +30,9 @@ def test_node__requests_made_while_none_ran__are_found_at_start(place: Place) ->
     requests = [place.ask(5.1, 3.5, 1.4, 0.2), place.ask(6.3, 3.3, 6.0, 2.5)]
     place.start_node()
     labels = []
-    for request_id, block in requests:
-        demo.wait_for_answer(place.deployed, request_id, block)
-        exists, label, _ = place.deployed.consumer.functions.prediction(request_id).call()
+    for asked in requests:
+        demo.wait_for_answer(place.deployed, asked)
+        exists, label, _ = place.deployed.consumer.functions.prediction(asked.request_id).call()
         assert exists
         labels.append(label)
     assert labels == [0, 2]
@@ -42,8 +42,8 @@ def test_node__stopped_politely__exits_with_zero_and_answers_after_restart(place
     first = place.start_node()
     first.wait_for_event("ready")
     assert first.stop() == 0
-    request_id, block = place.ask(5.1, 3.5, 1.4, 0.2)
+    asked = place.ask(5.1, 3.5, 1.4, 0.2)
     second = place.start_node()
-    demo.wait_for_answer(place.deployed, request_id, block)
+    demo.wait_for_answer(place.deployed, asked)
     assert second.stop() == 0
-    assert place.fulfilments(request_id) == 1
+    assert place.fulfilments(asked) == 1
