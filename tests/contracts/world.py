@@ -195,7 +195,9 @@ class World:
             self.proof(ticket, payee=payee, outputs=outputs) if proof is None else proof,
         )
 
-    def fulfil(self, ticket: Ticket, *, sender: str = NODE, gas: int = 16_000_000, **how: Any) -> Any:
+    def fulfil(
+        self, ticket: Ticket, *, sender: str = NODE, gas: int = 16_000_000, **how: Any
+    ) -> Any:
         return self.oracle("fulfill", *self.fulfil_arguments(ticket, **how), sender=sender, gas=gas)
 
     def refund(self, ticket: Ticket, sender: str = THIEF) -> Any:
@@ -217,7 +219,7 @@ UNKNOWN, OPEN, FULFILLED, REFUNDED = range(4)
 
 def make_world() -> World:
     chain = Chain()
-    for account in (PUBLISHER, ALICE, BOB, NODE, THIEF):
+    for account in (PUBLISHER, RECEIVER, ALICE, BOB, NODE, THIEF):
         chain.fund(account)
     registry = chain.deploy("ModelRegistry")
     world = World(

@@ -1,0 +1,213 @@
+"""Base fees and gas, on a real node.
+
+Gas figures go to ``build/bench/contracts.json`` and are held under bounds that a regression breaks.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from eth_utils import keccak
+from web3.exceptions import ContractCustomError
+from web3.logs import DISCARD
+
+from oracle import tensor
+from oracle.chain.artifacts import contract
+from oracle.config import build_dir
+from tests.contracts.anvil import Devnet
+from tests.contracts.world import (
+    FEE,
+    INPUT,
+    NUMBERS,
+    OUTPUT,
+    RECEIVER,
+    RECEIVER_BPS,
+    RESULT,
+    TAG,
+    VERIFY_GAS,
+    ZERO,
+    packed,
+    tensor_tuple,
+)
+
+GWEI = 10**9
+#: About the length of a one-column proof.
+PROOF_BYTES = 3_000
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """Registry, oracle and one model on anvil."""
+
+    devnet: Devnet
+    registry: Any
+    oracle: Any
+    model_id: int
+
+    def request(self, value: int) -> Any:
+        """Ask without callback; the receipt."""
+        call = self.oracle.functions.requestCallback(self.model_id, packed(), ZERO, 0, b"")
+        return self.devnet.send(call, self.devnet.accounts[1], value, gas=500_000)
+
+    def quote(self, callback_gas: int = 0, **how: Any) -> int:
+        return int(self.oracle.functions.estimateFee(self.model_id, callback_gas).call(how))
+
+    def fulfil(self, receipt: Any, proof: bytes | None = None) -> Any:
+        """Fulfil the request in `receipt`, paying the node; the receipt."""
+        (asked,) = self.oracle.events.AICallbackRequest().process_receipt(receipt, DISCARD)
+        (opened,) = self.oracle.events.RequestOpened().process_receipt(receipt, DISCARD)
+        request, terms = asked["args"], opened["args"]
+        node = self.devnet.accounts[2]
+        limbs = tensor.tag(31337, self.oracle.address, [request["requestId"]], node, TAG)
+        outputs = [tensor.to_field(v) for v in RESULT]
+        instances = [*map(tensor.to_field, NUMBERS), *limbs, *outputs]
+        call = self.oracle.functions.fulfill(
+            request["requestId"],
+            (
+                request["account"],
+                request["modelId"],
+                request["callbackContract"],
+                request["gasLimit"],
+                terms["refundTo"],
+                terms["deadline"],
+                terms["fee"],
+                terms["gasMoney"],
+                keccak(request["input"]),
+                keccak(request["callbackData"]),
+            ),
+            request["input"],
+            request["callbackData"],
+            node,
+            outputs,
+            keccak(b"".join(i.to_bytes(32, "big") for i in instances)) if proof is None else proof,
+        )
+        return self.devnet.send(call, node, gas=2_000_000)
+
+
+@pytest.fixture(scope="module")
+def deployed(devnet: Devnet) -> Deployed:
+    registry = devnet.deploy("ModelRegistry")
+    return Deployed(
+        devnet=devnet,
+        registry=registry,
+        oracle=devnet.deploy("InferenceOracle", registry.address),
+        model_id=register(devnet, registry, devnet.deploy("HashVerifier").address),
+    )
+
+
+def register(devnet: Devnet, registry: Any, verifier: str) -> int:
+    zeros = [bytes(32)] * 4
+    code_hash = keccak(devnet.w3.eth.get_code(verifier))
+    model = (
+        *zeros,
+        code_hash,
+        verifier,
+        VERIFY_GAS,
+        0,
+        TAG.limbs,
+        TAG.bits,
+        tensor_tuple(INPUT),
+        tensor_tuple(OUTPUT),
+        FEE,
+        RECEIVER,
+        RECEIVER_BPS,
+    )
+    devnet.send(registry.functions.register(model), devnet.accounts[0])
+    return int(registry.functions.count().call())
+
+
+def test_estimate_fee__then_request_at_once__succeeds(deployed: Deployed) -> None:
+    deployed.devnet.base_fee(20 * GWEI)
+    caller = deployed.devnet.deploy("QuotingCaller")
+    call = caller.functions.ask(deployed.oracle.address, deployed.model_id, packed())
+    money = 10**18
+    deployed.devnet.rpc("anvil_setBalance", caller.address, hex(money))
+    deployed.devnet.base_fee(20 * GWEI)
+    receipt = deployed.devnet.send(call, deployed.devnet.accounts[1], gas=500_000)
+    assert receipt["status"] == 1
+    assert deployed.devnet.w3.eth.get_balance(caller.address) < money
+
+
+def test_estimate_fee__base_fee_doubles_before_mining__still_covers(deployed: Deployed) -> None:
+    deployed.devnet.base_fee(10 * GWEI)
+    deployed.devnet.rpc("anvil_mine")
+    quote = deployed.quote()
+    deployed.devnet.base_fee(20 * GWEI - 1)
+    assert deployed.request(quote)["status"] == 1
+
+
+def test_request__below_the_present_base_fee__is_underpaid(deployed: Deployed) -> None:
+    deployed.devnet.base_fee(10 * GWEI)
+    deployed.devnet.rpc("anvil_mine")
+    half = deployed.quote() // 4
+    with pytest.raises(ContractCustomError):
+        deployed.oracle.functions.requestCallback(deployed.model_id, packed(), ZERO, 0, b"").call(
+            {"value": half, "gasPrice": 20 * GWEI, "from": deployed.devnet.accounts[1]}
+        )
+    deployed.devnet.base_fee(10 * GWEI)
+    assert deployed.request(half)["status"] == 0
+
+
+def test_estimate_fee__client_that_reports_no_base_fee__uses_the_remembered_one(
+    deployed: Deployed,
+) -> None:
+    deployed.devnet.base_fee(50 * GWEI)
+    assert deployed.request(10**18)["status"] == 1
+    deployed.devnet.base_fee(0)
+    deployed.devnet.rpc("anvil_mine")
+    assert deployed.quote() >= 2 * 50 * GWEI * VERIFY_GAS
+    deployed.devnet.base_fee(1 * GWEI)
+    assert deployed.request(10**18)["status"] == 1
+    assert deployed.oracle.functions.lastBaseFee().call() == 1 * GWEI
+
+
+def test_remembered_base_fee__small_drift__is_not_written(deployed: Deployed) -> None:
+    deployed.devnet.base_fee(8 * GWEI)
+    deployed.request(10**18)
+    for base_fee, remembered in ((9 * GWEI, 8 * GWEI), (9 * GWEI + 1, 9 * GWEI + 1)):
+        deployed.devnet.base_fee(base_fee)
+        deployed.request(10**18)
+        assert deployed.oracle.functions.lastBaseFee().call() == remembered
+
+
+def test_gas__steady_state__stays_under_its_bounds(deployed: Deployed) -> None:
+    devnet = deployed.devnet
+    accepting = devnet.deploy("FixedAnswerVerifier", (1).to_bytes(32, "big"))
+    model_id = register(devnet, deployed.registry, accepting.address)
+    plain = Deployed(devnet, deployed.registry, deployed.oracle, model_id)
+    proof = keccak(b"proof") * (PROOF_BYTES // 32)
+
+    def rounds() -> tuple[int, int, int]:
+        devnet.base_fee(GWEI)
+        asked = plain.request(10**18)
+        devnet.base_fee(GWEI)
+        done = plain.fulfil(asked, proof)
+        assert done["status"] == 1
+        (paid,) = plain.oracle.events.RequestFulfilled().process_receipt(done, DISCARD)
+        gas_payment = paid["args"]["paid"] - (FEE - FEE * RECEIVER_BPS // 10_000)
+        return asked["gasUsed"], done["gasUsed"], gas_payment // done["effectiveGasPrice"]
+
+    rounds()
+    request_gas, fulfil_gas, paid_gas = rounds()
+    instances = [0] * (INPUT.length + TAG.limbs + OUTPUT.length)
+    bare = devnet.w3.eth.contract(address=accepting.address, abi=contract("HashVerifier").abi)
+    verify_gas = devnet.send(
+        bare.functions.verifyProof(proof, instances), devnet.accounts[2], gas=500_000
+    )["gasUsed"]
+    figures = {
+        "request_4_numbers": request_gas,
+        "fulfil_no_callback": fulfil_gas,
+        "bare_verifier_transaction": verify_gas,
+        "fulfil_overhead": fulfil_gas - verify_gas,
+        "paid_over_used": paid_gas - fulfil_gas,
+    }
+    bench = build_dir() / "bench" / "contracts.json"
+    bench.parent.mkdir(parents=True, exist_ok=True)
+    bench.write_text(json.dumps(figures, indent=2) + "\n")
+    print(figures)
+    assert request_gas <= 75_000
+    assert figures["fulfil_overhead"] <= 70_000
+    assert 0 <= figures["paid_over_used"] <= 0.04 * fulfil_gas

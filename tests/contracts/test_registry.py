@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.contracts.evm import Reverted
+from tests.contracts.world import (
+    FEE,
+    INPUT,
+    PUBLISHER,
+    THIEF,
+    ZERO,
+    World,
+    tensor_tuple,
+)
+
+GREATEST = 2**111 - 1
+
+
+def shape(**changes: int) -> tuple[int, ...]:
+    fields = dict(
+        zip(
+            ("length", "width", "scale", "minimum", "maximum"),
+            tensor_tuple(INPUT),
+            strict=True,
+        )
+    )
+    return tuple((fields | changes).values())
+
+
+def text(field: bytes) -> str:
+    return field.rstrip(b"\0").decode()
+
+
+def test_register__valid_model__reads_back_as_given(world: World) -> None:
+    model = world.model(
+        input=(65535, 14, 30, -GREATEST - 1, GREATEST),
+        output=(1, 1, 0, -128, 127),
+        fee=2**96 - 1,
+        receiverBps=10_000,
+    )
+    model_id = world.registry("register", model, sender=PUBLISHER).value
+    assert model_id == 2
+    assert world.registry.read("count") == 2
+    stored = world.registry.read("getModel", model_id)
+    assert stored == tuple(v.lower() if isinstance(v, str) else v for v in model)
+    assert world.registry.read("publisherOf", model_id) == PUBLISHER.lower()
+    assert world.registry.read("isOpen", model_id)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"verifyGas": 0}, "verifyGas"),
+        ({"verifyGas": 10_000_001}, "verifyGas"),
+        ({"codec": 1}, "codec"),
+        ({"tagLimbs": 5, "tagBits": 19}, "tag"),
+        ({"tagLimbs": 0}, "tag"),
+        ({"tagLimbs": 1, "tagBits": 249}, "tag"),
+        ({"input": shape(length=0)}, "input"),
+        ({"input": shape(width=0)}, "input"),
+        ({"input": shape(width=15)}, "input"),
+        ({"input": shape(minimum=1, maximum=0)}, "input"),
+        ({"input": shape(maximum=2**15)}, "input"),
+        ({"input": shape(minimum=-(2**15) - 1)}, "input"),
+        ({"output": shape(maximum=2**15)}, "output"),
+        ({"output": shape(length=0)}, "output"),
+        ({"receiverBps": 10_001}, "receiverBps"),
+        ({"receiver": ZERO}, "receiver"),
+    ],
+)
+def test_register__field_out_of_bounds__names_the_field(
+    world: World, changes: dict[str, object], field: str
+) -> None:
+    with pytest.raises(Reverted, match="InvalidModel") as caught:
+        world.register(**changes)
+    assert text(caught.value.values[0]) == field
+
+
+def test_register__range_at_the_edge_of_its_width__is_accepted(world: World) -> None:
+    world.register(input=shape(minimum=-(2**15), maximum=2**15 - 1))
+
+
+@pytest.mark.parametrize("tag", [(4, 24), (1, 248), (31, 8)])
+def test_register__tag_at_the_edge_of_its_bounds__is_accepted(
+    world: World, tag: tuple[int, int]
+) -> None:
+    world.register(tagLimbs=tag[0], tagBits=tag[1])
+
+
+def test_register__verifier_with_other_code__is_rejected(world: World) -> None:
+    with pytest.raises(Reverted, match="VerifierCodeMismatch"):
+        world.register(verifierCodeHash=b"\7" * 32)
+
+
+def test_register__verifier_without_code__is_rejected(world: World) -> None:
+    # A funded account without code has the hash of the empty string.
+    with pytest.raises(Reverted, match="VerifierCodeMismatch"):
+        world.register(verifier=THIEF, verifierCodeHash=world.chain.code_hash(THIEF))
+
+
+def test_register__no_publisher_share__needs_no_receiver(world: World) -> None:
+    world.register(receiver=ZERO, receiverBps=0)
+
+
+def test_close__by_publisher__stops_requests_for_good(world: World) -> None:
+    world.registry("close", world.model_id, sender=PUBLISHER)
+    assert not world.registry.read("isOpen", world.model_id)
+    with pytest.raises(Reverted, match="ModelNotOpen"):
+        world.request()
+    with pytest.raises(Reverted, match="ModelNotOpen"):
+        world.oracle.read("estimateFee", world.model_id, 0)
+
+
+def test_close__by_another__is_rejected(world: World) -> None:
+    with pytest.raises(Reverted, match="NotPublisher"):
+        world.registry("close", world.model_id, sender=THIEF)
+    assert world.registry.read("isOpen", world.model_id)
+
+
+def test_close__twice__says_so_once(world: World) -> None:
+    first = world.registry("close", world.model_id, sender=PUBLISHER)
+    second = world.registry("close", world.model_id, sender=PUBLISHER)
+    assert [event.name for event in first.events] == ["ModelClosed"]
+    assert second.events == ()
+
+
+@pytest.mark.parametrize("model_id", [0, 2, 2**256 - 1])
+def test_unknown_model__is_closed_and_unreadable(world: World, model_id: int) -> None:
+    assert not world.registry.read("isOpen", model_id)
+    assert world.registry.read("publisherOf", model_id) == ZERO
+    with pytest.raises(Reverted, match="UnknownModel"):
+        world.registry.read("getModel", model_id)
+    with pytest.raises(Reverted, match="UnknownModel"):
+        world.registry("close", model_id, sender=PUBLISHER)
+    with pytest.raises(Reverted, match="ModelNotOpen"):
+        world.request(model_id=model_id)
+
+
+def test_later_registration__leaves_open_requests_as_they_were(world: World) -> None:
+    """Fee or verifier cannot change under an open request: a new price is a new model."""
+    ticket = world.request()
+    other = world.register(fee=FEE * 100, receiverBps=0)
+    assert other != world.model_id
+    world.registry("close", world.model_id, sender=PUBLISHER)
+    paid = world.fulfil(ticket).event("RequestFulfilled")
+    assert ticket.fee == FEE
+    assert paid["paid"] + paid["unspent"] + FEE // 4 == FEE + ticket.gas_money
