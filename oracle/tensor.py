@@ -26,12 +26,16 @@ def quantize(value: float, scale: int) -> int:
     """The fixed-point integer of ``value``, rounded half away from zero.
 
     Raises:
-        TensorRange: the value is not finite.
+        TensorRange: the value, or the value at this scale, is not a finite number.
     """
-    if not math.isfinite(value):
+    try:
+        scaled = math.ldexp(value, scale)
+    except OverflowError:
+        raise TensorRange(f"{value} is too large") from None
+    if not math.isfinite(scaled):
         raise TensorRange(f"{value} is not a finite number")
     # Splitting keeps the sum exact where ``value * 2**scale + 0.5`` would round up to a neighbour.
-    fraction, whole = math.modf(abs(math.ldexp(value, scale)))
+    fraction, whole = math.modf(abs(scaled))
     return int(math.copysign(1, value)) * (int(whole) + (fraction >= 0.5))
 
 

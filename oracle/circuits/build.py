@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -76,7 +77,11 @@ def build(
     model = onnx.load(onnx_path, sandbox)
     rows = _check_samples(samples, model.input_length)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
+    with tempfile.TemporaryDirectory(
+        prefix=f".{out.name}-",
+        dir=out.parent,
+        ignore_cleanup_errors=True,  # it is renamed away in the good case
+    ) as temporary:
         work = Path(temporary)
         tagged = work / files.MODEL
         tagged.write_bytes(onnx.add_tag(model, layout))
@@ -129,7 +134,6 @@ def build(
         work.chmod(0o755)
         # The rename is the commit: a build that died leaves only a hidden folder behind.
         work.rename(out)
-        work.mkdir()
     return Bundle.load(out, srs.folder)
 
 
@@ -143,7 +147,7 @@ def build_cached(
     progress: Progress = lambda _: None,
     limits: Limits = LIMITS,
 ) -> Bundle:
-    """`build`, or what it made before from the same model, samples, options and versions."""
+    """`build`, or what it made before from the same model, samples, options, code and versions."""
     key = hashlib.sha256(
         json.dumps(
             [
@@ -154,26 +158,31 @@ def build_cached(
                 max_error,
                 srs.unsafe,
                 versions(),
+                _code_hash(),
             ]
         ).encode()
     ).hexdigest()
     out = build_dir() / "bundles" / f"{name}-{key[:16]}"
-    if out.exists():
-        try:
-            return Bundle.load(out, srs.folder)
-        except (BundleInvalid, SrsMismatch) as error:
-            progress(f"the cached bundle is not usable ({error.message}); building again")
-            shutil.rmtree(out)
-    return build(
-        onnx_path,
-        samples,
-        name=name,
-        max_error=max_error,
-        out=out,
-        srs=srs,
-        progress=progress,
-        limits=limits,
-    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # Two processes that want the same bundle: one builds, the other waits and loads.
+    with out.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if out.exists():
+            try:
+                return Bundle.load(out, srs.folder)
+            except (BundleInvalid, SrsMismatch) as error:
+                progress(f"the cached bundle is not usable ({error.message}); building again")
+                shutil.rmtree(out)
+        return build(
+            onnx_path,
+            samples,
+            name=name,
+            max_error=max_error,
+            out=out,
+            srs=srs,
+            progress=progress,
+            limits=limits,
+        )
 
 
 def reference(bundle: Bundle, inputs: Floats, limits: Limits = LIMITS) -> Floats:
@@ -196,6 +205,13 @@ def versions() -> dict[str, str]:
         "solc": SOLC_VERIFIERS,
         "format": str(files.FORMAT),
     }
+
+
+def _code_hash() -> str:
+    """SHA-256 of the code that builds: a bundle that other code made is no answer."""
+    folder = Path(__file__).parent
+    sources = [*sorted(folder.glob("*.py")), folder.parent / "prover" / "worker.py"]
+    return hashlib.sha256(b"".join(sha256_file(path) for path in sources)).hexdigest()
 
 
 def _check_samples(samples: Floats, length: int) -> tuner.Floats:

@@ -71,9 +71,9 @@ def load(path: Path, sandbox: Sandbox) -> Model:
         )
     _reject_unsupported(proto.graph)
     graph_input, graph_output = _only_input(proto.graph), _only_output(proto.graph)
-    shape = _fix_batch(graph_input)
-    # ezkl derives the output's shape from the input's; a stale symbolic one would only mislead it.
-    graph_output.type.tensor_type.ClearField("shape")
+    shape = _fix_batch(graph_input, "input")
+    _fix_batch(graph_output, "output")
+    # Shapes of inner tensors are hints for tools, and name the batch that is now fixed.
     del proto.graph.value_info[:]
     return Model(
         data=proto.SerializeToString(deterministic=True),
@@ -194,18 +194,21 @@ def _only_output(graph: onnx.GraphProto) -> onnx.ValueInfoProto:
     return graph.output[0]
 
 
-def _fix_batch(value: onnx.ValueInfoProto) -> tuple[int, ...]:
+def _fix_batch(value: onnx.ValueInfoProto, kind: str) -> tuple[int, ...]:
     """Set a free first dimension to 1 and return the shape."""
     shape = []
     for axis, dim in enumerate(value.type.tensor_type.shape.dim):
         if dim.WhichOneof("value") != "dim_value":
             if axis > 0:
                 raise ModelUnsupported(
-                    f"dimension {axis} of input '{value.name}' is not fixed",
+                    f"dimension {axis} of {kind} '{value.name}' is not fixed",
                     remedy="Export with fixed dimensions; only the batch may be free",
                 )
             dim.dim_value = 1
         shape.append(dim.dim_value)
     if not shape or math.prod(shape) < 1:
-        raise ModelUnsupported(f"input '{value.name}' has no fixed, non-empty shape")
+        raise ModelUnsupported(
+            f"{kind} '{value.name}' has no fixed, non-empty shape",
+            remedy="Export with fixed dimensions; only the batch may be free",
+        )
     return tuple(shape)

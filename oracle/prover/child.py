@@ -163,6 +163,9 @@ class Child:
             message = error["message"]
             if _is_memory(message):
                 raise self._out_of_memory()
+            if error["code"] == ProverInput.code and (detail := self._last_line()):
+                # ezkl raises a general error and prints which number did not fit.
+                message = f"{message} ({detail})"
             raise _CODED[error["code"]](message)
         return dict(answer["ok"])
 

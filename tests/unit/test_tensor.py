@@ -1,0 +1,154 @@
+"""Values on their way to a circuit and back."""
+
+from __future__ import annotations
+
+import math
+from decimal import ROUND_HALF_UP, Decimal
+
+import pytest
+from eth_abi.abi import encode as abi_encode
+from eth_abi.packed import encode_packed
+from eth_utils.crypto import keccak
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oracle import tensor
+from oracle.errors import TensorEncoding, TensorLength, TensorRange
+from oracle.tensor import R
+from oracle.types import TagLayout, TensorSpec
+
+SPEC = TensorSpec(length=3, width=2, scale=7, minimum=-1000, maximum=2000)
+ORACLE = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
+PAYEE = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
+
+scales = st.integers(0, 40)
+
+
+@pytest.mark.parametrize(
+    ("value", "integer"),
+    [(0.5, 1), (-0.5, -1), (1.5, 2), (2.5, 3), (-2.5, -3), (0.49999999999999994, 0), (0.0, 0)],
+)
+def test_quantize__ties__round_away_from_zero(value: float, integer: int) -> None:
+    assert tensor.quantize(value, 0) == integer
+
+
+@given(st.floats(-1e9, 1e9), scales)
+def test_quantize__any_value__agrees_with_exact_arithmetic(value: float, scale: int) -> None:
+    exact = (Decimal(value) * 2**scale).to_integral_value(ROUND_HALF_UP)
+    assert tensor.quantize(value, scale) == exact
+
+
+@given(st.floats(-1e6, 1e6), scales)
+def test_dequantize__after_quantize__within_half_a_step(value: float, scale: int) -> None:
+    assert abs(tensor.dequantize(tensor.quantize(value, scale), scale) - value) <= 2.0**-scale / 2
+
+
+@given(st.integers(-(2**50), 2**50), scales)
+def test_quantize__after_dequantize__identity(integer: int, scale: int) -> None:
+    assert tensor.quantize(tensor.dequantize(integer, scale), scale) == integer
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_quantize__not_finite__range_error(value: float) -> None:
+    with pytest.raises(TensorRange):
+        tensor.quantize(value, 7)
+
+
+def test_quantize__float_limit__no_overflow() -> None:
+    with pytest.raises(TensorRange):
+        tensor.encode([1e300, 0, 0], SPEC)
+    with pytest.raises(TensorRange, match="too large"):
+        tensor.quantize(1.7e308, 40)
+
+
+@given(st.integers(-(R // 2), R // 2))
+def test_field__any_integer__round_trip(integer: int) -> None:
+    element = tensor.to_field(integer)
+    assert 0 <= element < R
+    assert tensor.from_field(element) == integer
+
+
+def test_field__minus_one__modulus_less_one() -> None:
+    assert tensor.to_field(-1) == R - 1
+
+
+@pytest.mark.parametrize("integer", [R // 2 + 1, -(R // 2) - 1])
+def test_to_field__too_large__range_error(integer: int) -> None:
+    with pytest.raises(TensorRange):
+        tensor.to_field(integer)
+
+
+@pytest.mark.parametrize("element", [R, R + 1, -1])
+def test_from_field__not_canonical__encoding_error(element: int) -> None:
+    with pytest.raises(TensorEncoding):
+        tensor.from_field(element)
+
+
+@given(st.integers(1, 32), st.data())
+def test_pack__any_width__round_trip_and_solidity_bytes(width: int, data: st.DataObject) -> None:
+    bound = 1 << 8 * width - 1
+    values = data.draw(st.lists(st.integers(-bound, bound - 1), min_size=1, max_size=5))
+    spec = TensorSpec(len(values), width, 0, -bound, bound - 1)
+    packed = tensor.pack(values, width)
+    assert packed == encode_packed([f"int{8 * width}"] * len(values), values)
+    assert tensor.unpack(packed, spec) == tuple(values)
+
+
+@pytest.mark.parametrize("integer", [32768, -32769])
+def test_pack__value_wider_than_width__range_error(integer: int) -> None:
+    with pytest.raises(TensorRange, match="2 bytes"):
+        tensor.pack([integer], 2)
+
+
+@pytest.mark.parametrize("length", [0, 5, 7])
+def test_unpack__wrong_length__length_error_names_both(length: int) -> None:
+    with pytest.raises(TensorLength, match=rf"6 bytes\), got {length}"):
+        tensor.unpack(bytes(length), SPEC)
+
+
+def test_check__bounds__inclusive() -> None:
+    tensor.check([SPEC.minimum, 0, SPEC.maximum], SPEC)
+    for values in ([SPEC.minimum - 1, 0, 0], [0, 0, SPEC.maximum + 1]):
+        with pytest.raises(TensorRange):
+            tensor.check(values, SPEC)
+
+
+def test_check__out_of_range__says_which_value_and_the_range() -> None:
+    with pytest.raises(TensorRange, match=r"value 1 is 15\.632\d*, outside \[-7\.8125, 15\.625\]"):
+        tensor.check([0, 2001, 0], SPEC)
+
+
+def test_encode__wrong_number_of_values__length_error() -> None:
+    with pytest.raises(TensorLength, match="takes 3 values, got 2"):
+        tensor.encode([1.0, 2.0], SPEC)
+
+
+@given(st.lists(st.floats(-7.8, 15.6), min_size=3, max_size=3))
+def test_decode__after_encode__within_half_a_step(values: list[float]) -> None:
+    assert tensor.decode(tensor.encode(values, SPEC), SPEC) == pytest.approx(values, abs=2**-8)
+
+
+@given(
+    st.integers(0, 2**64),
+    st.lists(st.integers(0, 2**256 - 1), min_size=1, max_size=4),
+    st.sampled_from([TagLayout(), TagLayout(8, 30), TagLayout(1, 1), TagLayout(10, 25)]),
+)
+def test_tag__any_request__is_the_truncated_hash_of_the_abi_encoding(
+    chain_id: int, ids: list[int], layout: TagLayout
+) -> None:
+    id_hash = keccak(encode_packed(["uint256"] * len(ids), ids))
+    fields = ["uint256", "address", "bytes32", "address"]
+    digest = keccak(abi_encode(fields, [chain_id, ORACLE, id_hash, PAYEE]))
+    limbs = tensor.tag(chain_id, ORACLE, ids, PAYEE, layout)
+    assert len(limbs) == layout.limbs
+    assert all(0 <= limb < 1 << layout.bits for limb in limbs)
+    joined = sum(limb << layout.bits * i for i, limb in enumerate(reversed(limbs)))
+    assert joined == int.from_bytes(digest, "big") % (1 << layout.limbs * layout.bits)
+
+
+def test_tag__each_part_changed__differs() -> None:
+    good = (1, ORACLE, [7], PAYEE)
+    changes = [(2, ORACLE, [7], PAYEE), (1, PAYEE, [7], PAYEE), (1, ORACLE, [8], PAYEE)]
+    changes += [(1, ORACLE, [7, 7], PAYEE), (1, ORACLE, [7], ORACLE)]
+    tags = {tensor.tag(*parts, TagLayout()) for parts in [good, *changes]}
+    assert len(tags) == 6
