@@ -36,7 +36,8 @@ Progress = Callable[[str], None]
 
 #: What one step of a build may use.
 LIMITS = Limits(timeout=900, memory_bytes=16 << 30, threads=os.cpu_count() or 1)
-#: `ModelSpec.verify_gas` over the measured gas: a call's cost varies with the proof's bytes.
+#: `ModelSpec.verify_gas` over the measured gas. The same for every proof of a circuit, but forks
+#: reprice precompiles: Osaka's MODEXP (EIP-7883) adds 2.4%.
 _GAS_MARGIN = 1.1
 
 

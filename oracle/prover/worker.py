@@ -214,7 +214,9 @@ def _prove(params: JsonObject) -> JsonObject:
     try:
         ezkl.gen_witness(str(input_file), params["compiled"], str(witness), None, None)
     except BaseException as error:  # noqa: BLE001 - panics too
-        raise _Failed(ProverInput.code, f"the circuit cannot take this input: {error}") from None
+        # A circuit file that cannot be read is our fault, all else is the input's.
+        code = ProverError.code if "ser/deser" in str(error) else ProverInput.code
+        raise _Failed(code, f"no witness for this input: {error}") from None
     witnessed = time.monotonic()
     ezkl.prove(str(witness), params["compiled"], params["proving_key"], str(proof), params["srs"])
     proved = time.monotonic()

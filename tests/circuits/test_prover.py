@@ -169,7 +169,9 @@ def test_proof__truncated_file__coded_error(
     prover: LocalProver, iris_bundle: Bundle, tmp_path: Path, field: str
 ) -> None:
     prover.submit(job(iris_bundle, circuit=damaged(iris_bundle.circuit, field, tmp_path, 500)))
-    assert isinstance(failure(prover), ProverError)
+    error = failure(prover)
+    assert isinstance(error, ProverError)
+    assert not isinstance(error, ProverInput), "the requester did nothing wrong"
 
 
 def test_proof__wrong_verifying_key__proof_not_handed_out(
