@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.24;
 
+// Two halves of one protocol, kept together as ORA does.
+// solhint-disable one-contract-per-file
+
 /// @title The part of ORA's onchain AI oracle that callers compile against
 /// @notice Selectors and events are ORA's; a consumer written for them needs no change.
 interface IAIOracle {

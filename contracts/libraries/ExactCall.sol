@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.24;
 
+// solhint-disable no-inline-assembly
+
 /// @title Calls that get exactly the gas they were promised
 /// @notice The EVM silently grants a call at most 63/64 of what is left (EIP-150). Whoever sends
 ///         the transaction could starve a call that way and blame the callee; here it reverts.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.24;
 
+// solhint-disable no-inline-assembly
+
 /// @title Packed tensors: request bytes <-> integers <-> field elements
 /// @notice Packed bytes are big-endian two's complement, `width` bytes an element, no padding. A
 ///         negative integer v is the field element `R - |v|`. Twin of `oracle/tensor.py`.

@@ -30,6 +30,15 @@ class Artifact:
     deployed_bytecode: bytes
 
 
+def sources() -> dict[str, str]:
+    """Text of every contract by its path from the project's root."""
+    root = project_root()
+    return {
+        str(path.relative_to(root)): path.read_text()
+        for path in sorted((root / "contracts").rglob("*.sol"))
+    }
+
+
 def contract(name: str) -> Artifact:
     """The artifact of a contract under ``contracts/``, by its Solidity name.
 
@@ -37,21 +46,16 @@ def contract(name: str) -> Artifact:
         ToolchainError: no contract has this name.
         SolidityRejected: the sources do not compile.
     """
-    root = project_root()
-    sources = {
-        str(path.relative_to(root)): path.read_text()
-        for path in sorted((root / "contracts").rglob("*.sol"))
-    }
     units = compile_solidity(
-        sources,
+        sources(),
         version=SOLC_CONTRACTS,
         runs=OPTIMIZER_RUNS,
         evm_version=EVM_VERSION,
         via_ir=VIA_IR,
     )
-    for unit in sources:
-        if name in units.get(unit, {}):
-            output = units[unit][name]
+    for unit, found in units.items():
+        if unit.startswith("contracts/") and name in found:
+            output = found[name]
             return Artifact(
                 name=name,
                 abi=output["abi"],
