@@ -20,8 +20,6 @@ from oracle.store.records import Cursor, RequestRow
 from oracle.store.states import RequestState
 from oracle.types import RegisteredModel
 
-#: The reader may be this many blocks behind: older requests may have ended in blocks not read yet.
-_CAUGHT_UP = 2
 #: Seconds for which a look at the balance holds.
 _BALANCE_AGE = 10.0
 
@@ -80,7 +78,8 @@ class Scheduler:
     def step(self) -> bool:
         """Decide on what is new; False when there was nothing to decide."""
         cursor = self._store.cursor()
-        if cursor is None or self._behind(cursor) > _CAUGHT_UP:
+        if cursor is None or cursor.block < cursor.head - self._confirmations:
+            # An old request may have ended in blocks that are not read yet.
             return False
         seen = self._store.requests(RequestState.SEEN)
         if seen and not self._has_funds():
@@ -91,9 +90,6 @@ class Scheduler:
         for row in accepted:
             self._enqueue(row)
         return bool(seen or accepted)
-
-    def _behind(self, cursor: Cursor) -> int:
-        return cursor.head - self._confirmations - cursor.block
 
     def _has_funds(self) -> bool:
         if self._clock() - self._balance_at >= _BALANCE_AGE:

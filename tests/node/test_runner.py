@@ -1,0 +1,133 @@
+"""Proofs: retries by error code, capacity, jobs nobody waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from oracle.errors import OracleError, ProofInvalid, ProverCrashed, ProverInput, ProverMemory
+from oracle.store.states import RequestState
+
+from .world import World
+
+
+def prove(world: World, *errors: OracleError) -> int:
+    """Ask, let the first proofs fail, wait out the pauses."""
+    world.prover.errors.extend(errors)
+    request_id = world.ask()
+    for _ in range(6):
+        world.settle()
+        world.clock.now += 60
+    return request_id
+
+
+@pytest.mark.parametrize("error", [ProverInput("bad"), ProofInvalid()])
+def test_error_that_stays__fails_at_once_with_its_code(world: World, error: OracleError) -> None:
+    request_id = prove(world, error)
+    assert world.state(request_id) == "failed"
+    assert world.row(request_id).reason == error.line()
+    assert len(world.prover.submitted) == 1
+    assert world.chain.received == []
+
+
+def test_out_of_memory__is_tried_once_more_with_twice_the_room(world: World) -> None:
+    request_id = prove(world, ProverMemory(), ProverMemory())
+    first, second = world.prover.submitted
+    assert second.memory_bytes == 2 * first.memory_bytes
+    assert world.row(request_id).reason == ProverMemory().line()
+
+
+def test_out_of_memory__enough_room_the_second_time__is_answered(world: World) -> None:
+    assert world.state(prove(world, ProverMemory())) == "final"
+
+
+def test_crash__is_tried_three_times(world: World) -> None:
+    request_id = prove(world, *[ProverCrashed()] * 9)
+    assert len(world.prover.submitted) == 3
+    assert world.state(request_id) == "failed"
+
+
+def test_crash__waits_before_the_next_try(world: World) -> None:
+    world.prover.errors.append(ProverCrashed())
+    request_id = world.ask()
+    world.settle()
+    assert world.state(request_id) == "queued"
+    world.clock.now += 1.9
+    world.settle()
+    assert world.state(request_id) == "queued"
+    world.clock.now += 0.2
+    world.settle()
+    assert world.state(request_id) == "final"
+
+
+def test_capacity__is_never_exceeded(make_world: Callable[..., World]) -> None:
+    world = make_world(workers=2)
+    world.prover.held = True
+    for _ in range(5):
+        world.ask()
+    world.settle()
+    assert len(world.prover.submitted) == 2
+    assert len(world.store.requests(RequestState.RUNNING)) == 2
+
+
+def test_request_fulfilled_by_another__stops_the_proof(world: World) -> None:
+    world.prover.held = True
+    request_id = world.ask()
+    world.settle()
+    world.chain.end(request_id)
+    world.settle()
+    assert world.state(request_id) == "lost"
+    assert world.prover.cancelled == [world.prover.submitted[0].job_id]
+    assert world.store.live_leases(world.clock.now) == 0
+
+
+def test_deadline_passes_while_proving__stops_the_proof(world: World) -> None:
+    world.prover.held = True
+    request_id = world.ask(lifetime=100)
+    world.settle()
+    world.clock.now += 101
+    world.settle()
+    assert world.state(request_id) == "expired"
+    assert world.prover.cancelled
+
+
+def test_prover_forgets_a_job__its_lease_lapses_and_it_is_tried_again(world: World) -> None:
+    request_id = world.ask()
+    world.prover.held = True
+    world.settle()
+    world.prover.close()
+    world.prover.held = False
+    world.clock.now += 631
+    world.settle()
+    assert world.state(request_id) == "queued"
+    world.clock.now += 10
+    world.settle()
+    assert world.state(request_id) == "final"
+
+
+def test_prover_cannot_start__counts_as_a_crash(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_space(job: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    request_id = world.ask()
+    with monkeypatch.context() as patch:
+        patch.setattr(world.prover, "submit", no_space)
+        world.settle()
+    assert "No space left" in world.row(request_id).reason
+    world.clock.now += 10
+    world.settle()
+    assert world.state(request_id) == "final"
+
+
+def test_bundle_removed_while_queued__fails_with_the_reason(world: World) -> None:
+    world.prover.held = True
+    first, second = world.ask(), world.ask()
+    world.settle()
+    world.served = ()
+    world.restart()
+    world.settle()
+    assert world.row(first).reason.startswith("NO_BUNDLE")
+    assert world.row(second).reason.startswith("NO_BUNDLE")

@@ -1,0 +1,123 @@
+"""Refusals, each with its reason, before anything is spent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from oracle import tensor
+
+from .world import VERIFIER_CODE, World, served, spec
+
+
+def refusal(world: World, request_id: int) -> str:
+    world.settle()
+    assert world.state(request_id) == "skipped"
+    assert world.prover.submitted == []
+    assert world.chain.received == []
+    (line,) = [event for event in world.events() if event["event"] == "request skipped"]
+    row = world.row(request_id)
+    assert row.reason == f"{line['reason']}: {line['detail']}"
+    return str(line["reason"])
+
+
+def test_decide__unknown_model__skips(world: World) -> None:
+    assert refusal(world, world.ask(model_id=9)) == "unknown_model"
+
+
+def test_decide__no_bundle__skips(world: World) -> None:
+    other = world.chain.register(spec(vk_hash=b"w" * 32), verifier_code=VERIFIER_CODE)
+    assert refusal(world, world.ask(model_id=other)) == "no_bundle"
+
+
+def test_decide__verifier_code_changed__skips(world: World) -> None:
+    world.chain.change_code(world.model_id, b"something else")
+    assert refusal(world, world.ask()) == "verifier_differs"
+
+
+def test_decide__bundle_with_another_verifier__skips(make_world: Callable[..., World]) -> None:
+    world = make_world(served=(served(spec(verifier_code_hash=b"x" * 32)),))
+    assert refusal(world, world.ask()) == "verifier_differs"
+
+
+def test_decide__bundle_with_another_range__skips(make_world: Callable[..., World]) -> None:
+    wider = tensor.TensorSpec(length=2, width=4, scale=8, minimum=-5000, maximum=5000)
+    world = make_world(served=(served(spec(input=wider)),))
+    assert refusal(world, world.ask()) == "bundle_differs"
+
+
+@pytest.mark.parametrize("data", [b"", b"\0" * 7, b"\0" * 9, b"\x7f" * 8])
+def test_decide__input_of_wrong_length_or_range__skips(world: World, data: bytes) -> None:
+    assert refusal(world, world.chain.request(world.model_id, data)) == "input_invalid"
+
+
+def test_decide__deadline_nearer_than_proof_and_margin__skips(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world(deadline_margin=30)
+    assert refusal(world, world.ask(lifetime=30)) == "deadline_near"
+
+
+def test_decide__deadline_just_far_enough__accepts(make_world: Callable[..., World]) -> None:
+    world = make_world(deadline_margin=30)
+    request_id = world.ask(lifetime=31)
+    world.settle()
+    assert world.state(request_id) == "final"
+
+
+def test_decide__slow_proofs_on_this_machine__count_for_the_deadline(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world(deadline_margin=0, served=(served(spec(), prove_seconds=100.0),))
+    assert refusal(world, world.ask(lifetime=99)) == "deadline_near"
+
+
+def test_decide__queue_ahead__counts_for_the_deadline(make_world: Callable[..., World]) -> None:
+    world = make_world(deadline_margin=0, served=(served(spec(), prove_seconds=10.0),))
+    world.prover.held = True
+    ids = [world.ask(lifetime=25) for _ in range(3)]
+    for _ in range(10):
+        world.node.watcher.step()
+    for _ in range(3):
+        world.node.scheduler.step()
+    # Decisions come before queueing, so the third sees no queue; one more request does.
+    late = world.ask(lifetime=25)
+    world.settle()
+    assert [world.state(i) for i in ids].count("skipped") == 0
+    assert world.row(late).reason.startswith("deadline_near")
+
+
+def test_decide__money_below_gas_cost__skips(world: World) -> None:
+    assert refusal(world, world.ask(gas_money=10**9)) == "fee_low"
+
+
+def test_decide__clock_behind_the_chain__uses_the_chains(world: World) -> None:
+    request_id = world.ask(lifetime=100)
+    world.clock.now += 95
+    world.chain.mine()
+    world.clock.now -= 95
+    assert refusal(world, request_id) == "deadline_near"
+
+
+def test_balance_low__waits_and_goes_on_when_funded(world: World) -> None:
+    world.chain.balances[world.signer.address] = 1
+    request_id = world.ask()
+    world.settle()
+    assert world.state(request_id) == "seen"
+    del world.chain.balances[world.signer.address]
+    world.clock.now += 11
+    world.settle()
+    assert world.state(request_id) == "final"
+
+
+def test_skipped__restart_with_the_bundle__is_answered(make_world: Callable[..., Any]) -> None:
+    world = make_world(served=())
+    request_id = world.ask()
+    world.settle()
+    assert world.state(request_id) == "skipped"
+    world.served = (served(spec()),)
+    world.restart()
+    world.settle()
+    assert world.state(request_id) == "final"

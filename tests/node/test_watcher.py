@@ -1,0 +1,263 @@
+"""Reading the chain: ranges, limits, reorgs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from oracle.chain.contracts import Status
+from oracle.errors import RpcLimit, RpcUnreachable
+
+from .world import World
+
+
+def read_all(world: World) -> None:
+    while world.node.watcher.step():
+        pass
+
+
+def ranges(world: World, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The log queries made from now on."""
+    found: list[tuple[int, int]] = []
+    send = world.endpoint.send
+
+    def record(method: str, params: list[Any]) -> Any:
+        if method == "eth_getLogs":
+            found.append((int(params[0]["fromBlock"], 16), int(params[0]["toBlock"], 16)))
+        return send(method, params)
+
+    monkeypatch.setattr(world.endpoint, "send", record)
+    return found
+
+
+def cursor(world: World) -> int:
+    found = world.store.cursor()
+    assert found is not None
+    return found.block
+
+
+def test_step__range_of_exactly_one_block__is_read(world: World) -> None:
+    read_all(world)
+    for _ in range(3):
+        request_id = world.ask()
+        read_all(world)
+        assert world.state(request_id) == "seen"
+        assert cursor(world) == world.chain.height
+
+
+def test_step__many_blocks__covers_each_once(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world(log_chunk=4)
+    ids = []
+    for _ in range(5):
+        ids.append(world.ask())
+        world.chain.mine(2)
+    queries = ranges(world, monkeypatch)
+    read_all(world)
+    assert queries == [(0, 3), (4, 7), (8, 11), (12, 15)]
+    assert [world.state(i) for i in ids] == ["seen"] * 5
+
+
+def test_step__confirmations__leaves_young_blocks_alone(make_world: Callable[..., World]) -> None:
+    world = make_world(confirmations=3)
+    request_id = world.ask()
+    world.chain.mine(2)
+    read_all(world)
+    assert world.store.request(request_id) is None
+    world.chain.mine()
+    read_all(world)
+    assert world.state(request_id) == "seen"
+
+
+def test_step__start_block__is_the_first_that_is_read(make_world: Callable[..., World]) -> None:
+    world = make_world(start_block=3)
+    early = world.ask()
+    world.chain.mine()
+    at_start = world.ask()
+    read_all(world)
+    assert world.store.request(early) is None
+    assert world.state(at_start) == "seen"
+
+
+def test_step__nothing_new__asks_for_the_head_only(world: World) -> None:
+    world.ask()
+    read_all(world)
+    world.endpoint.calls.clear()
+    assert not world.node.watcher.step()
+    assert world.endpoint.calls == ["eth_getBlockByNumber"]
+
+
+def test_step__provider_limit__halves_then_grows_and_survives_a_restart(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world(log_chunk=64)
+    world.chain.mine(99)
+    request_id = world.ask()
+    world.chain.log_limit = 8
+    queries = ranges(world, monkeypatch)
+    read_all(world)
+    assert world.state(request_id) == "seen"
+    sizes = [last - first + 1 for first, last in queries]
+    assert sizes[:5] == [64, 32, 16, 8, 9]
+    assert cursor(world) == 100
+    world.restart()
+    found = world.store.cursor()
+    assert found is not None
+    assert found.chunk <= 9
+    world.chain.log_limit = None
+    world.chain.mine(400)
+    read_all(world)
+    found = world.store.cursor()
+    assert found is not None
+    assert 9 < found.chunk <= 64
+
+
+def test_step__one_block_over_the_limit__says_so(world: World) -> None:
+    read_all(world)
+    world.ask()
+    world.chain.log_limit = 0
+    with pytest.raises(RpcLimit):
+        world.node.watcher.step()
+
+
+def test_step__fails_half_way__reads_the_same_range_again(world: World) -> None:
+    request_id = world.ask()
+    world.endpoint.fail("eth_getLogs", RpcUnreachable("down"))
+    with pytest.raises(RpcUnreachable):
+        world.node.watcher.step()
+    assert world.store.request(request_id) is None
+    read_all(world)
+    assert world.state(request_id) == "seen"
+
+
+def test_step__block_replaced_while_reading__reads_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_all(world)
+    request_id = world.ask()
+    send = world.endpoint.send
+
+    def reorganise_then_answer(method: str, params: list[Any]) -> Any:
+        answer = send(method, params)
+        if method == "eth_getLogs":
+            monkeypatch.undo()
+            world.chain.reorg(1, keep=False)
+        return answer
+
+    monkeypatch.setattr(world.endpoint, "send", reorganise_then_answer)
+    read_all(world)
+    assert world.store.request(request_id) is None
+    assert cursor(world) == world.chain.height
+
+
+def test_reorg__request_gone__is_orphaned(world: World) -> None:
+    kept = world.ask()
+    lost = world.ask()
+    read_all(world)
+    world.chain.reorg(1, keep=False)
+    read_all(world)
+    assert world.state(kept) == "seen"
+    assert world.state(lost) == "orphaned"
+
+
+def test_reorg__same_height__is_noticed(world: World) -> None:
+    request_id = world.ask()
+    world.settle()
+    height = world.chain.height
+    # Drops the fulfilment and the request.
+    world.chain.reorg(2, keep=False)
+    assert world.chain.height == height
+    world.settle()
+    assert world.state(request_id) == "orphaned"
+
+
+def test_reorg__request_mined_again__reuses_its_proof(world: World) -> None:
+    request_id = world.ask()
+    world.chain.automine = False
+    world.until(lambda: world.state(request_id) == "pending")
+    world.chain.mempool.clear()
+    world.chain.reorg(1, keep=True)
+    world.chain.automine = True
+    world.settle()
+    # Its transaction was lost with the reorg and is replaced when it seems stuck.
+    world.clock.now += 61
+    world.settle()
+    assert "orphaned" in world.trail(request_id)
+    assert world.state(request_id) == "final"
+    assert world.chain.fulfilments(request_id) == 1
+    assert len(world.prover.submitted) == 1
+
+
+def test_reorg__fulfilment_dropped__is_sent_again_without_a_second_proof(world: World) -> None:
+    request_id = world.ask()
+    world.settle()
+    assert world.state(request_id) == "final"
+    world.chain.reorg(1, keep=False)
+    assert world.chain.fulfilments(request_id) == 0
+    world.settle()
+    assert world.chain.fulfilments(request_id) == 1
+    assert world.state(request_id) == "final"
+    assert len(set(world.chain.received)) == 1
+    assert len(world.prover.submitted) == 1
+
+
+def test_reorg__end_by_another_undone__is_taken_up_again(world: World) -> None:
+    request_id = world.ask()
+    world.chain.end(request_id)
+    world.settle()
+    assert world.state(request_id) == "lost"
+    world.chain.reorg(1, keep=False)
+    world.settle()
+    assert world.trail(request_id)[-1] == "final"
+    assert world.chain.fulfilments(request_id) == 1
+
+
+def test_reorg__deeper_than_every_known_block__reads_from_the_start(world: World) -> None:
+    request_id = world.ask()
+    read_all(world)
+    world.chain.reorg(world.chain.height, keep=False)
+    read_all(world)
+    assert world.state(request_id) == "orphaned"
+    assert cursor(world) == world.chain.height
+
+
+def test_endpoint_behind_the_cursor__is_not_taken_for_a_reorg(world: World) -> None:
+    request_id = world.ask()
+    read_all(world)
+    late = world.chain.send("eth_getBlockByNumber", ["0x0", False])
+    send = world.endpoint.send
+
+    def answer(method: str, params: list[Any]) -> Any:
+        if method == "eth_getBlockByNumber" and params[0] == "latest":
+            return late
+        return send(method, params)
+
+    world.endpoint.send = answer  # type: ignore[method-assign]
+    assert not world.node.watcher.step()
+    assert world.state(request_id) == "seen"
+
+
+@pytest.mark.parametrize(
+    ("status", "state"), [(Status.FULFILLED, "lost"), (Status.REFUNDED, "cancelled")]
+)
+def test_request_ended_before_it_was_read__is_not_proved(
+    world: World, status: Status, state: str
+) -> None:
+    request_id = world.ask()
+    world.chain.end(request_id, status)
+    world.settle()
+    assert world.state(request_id) == state
+    assert world.prover.submitted == []
+
+
+def test_request_ended_in_a_later_chunk__is_not_proved(make_world: Callable[..., World]) -> None:
+    world = make_world(log_chunk=2)
+    request_id = world.ask()
+    world.chain.mine(20)
+    world.chain.end(request_id)
+    world.settle()
+    assert world.state(request_id) == "lost"
+    assert world.prover.submitted == []

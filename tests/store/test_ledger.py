@@ -1,0 +1,273 @@
+"""The ledger: guarded steps, nonces, recovery, what survives a restart."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from oracle.errors import StoreError, StoreLocked, StoreMismatch
+from oracle.store.ledger import Store
+from oracle.store.states import IntentState, JobState, RequestState
+
+from .makers import (
+    ACCOUNT,
+    BIG,
+    ORACLE,
+    accept,
+    make_attempt,
+    make_proof,
+    make_request,
+    make_store,
+)
+
+
+@pytest.fixture
+def store(tmp_path: Path):
+    made = make_store(tmp_path)
+    yield made
+    made.close()
+
+
+def send(store: Store, request_id: int, nonce: int, hash_: bytes = b"x" * 32) -> bool:
+    return store.add_intent(
+        request_id, make_attempt(hash_), account=ACCOUNT, nonce=nonce, gas=1, ceiling=BIG
+    )
+
+
+def prove(store: Store, request_id: int = 7) -> None:
+    accept(store, make_request(request_id), f"job{request_id}")
+    assert store.claim_job(1000, 60)
+    assert store.finish_job(make_proof(f"job{request_id}"))
+
+
+uint256 = st.integers(0, BIG)
+uint64 = st.integers(0, 2**64 - 1)
+
+
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    request_id=uint256,
+    model_id=uint256,
+    deadline=uint64,
+    gas=uint64,
+    fee=uint256,
+    data=st.binary(max_size=64),
+)
+def test_request__any_numbers__come_back_as_they_went_in(
+    store: Store,
+    request_id: int,
+    model_id: int,
+    deadline: int,
+    gas: int,
+    fee: int,
+    data: bytes,
+) -> None:
+    request = make_request(
+        request_id,
+        model_id=model_id,
+        deadline=deadline,
+        callback_gas=gas,
+        fee=fee,
+        gas_money=fee,
+        input=data,
+        callback_data=data,
+    )
+    if store.add_request(request):
+        row = store.request(request_id)
+        assert row is not None
+        assert row.request == request
+
+
+def test_add_request__known__is_left_alone(store: Store) -> None:
+    assert store.add_request(make_request())
+    assert store.move(7, RequestState.SEEN, RequestState.ACCEPTED)
+    assert not store.add_request(make_request(model_id=2))
+    row = store.request(7)
+    assert row is not None
+    assert (row.state, row.request.model_id) == (RequestState.ACCEPTED, 1)
+
+
+def test_transaction__fails__leaves_nothing(store: Store) -> None:
+    with pytest.raises(RuntimeError), store.transaction():
+        store.add_request(make_request())
+        raise RuntimeError
+    assert store.request(7) is None
+
+
+def test_claim_job__two_threads__one_gets_it(store: Store) -> None:
+    accept(store, make_request())
+    got = []
+    start = threading.Barrier(4)
+
+    def claim() -> None:
+        start.wait()
+        got.append(store.claim_job(1000, 60))
+
+    threads = [threading.Thread(target=claim) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(job is not None for job in got) == 1
+
+
+def test_enqueue__statement_proved_before__goes_straight_to_proved(store: Store) -> None:
+    store.start_cursor(9, 10)
+    prove(store)
+    assert store.rewind(4) == [7]
+    assert store.add_request(make_request(block_number=6))
+    assert store.move(7, RequestState.SEEN, RequestState.ACCEPTED)
+    assert store.enqueue(7, "job7", "bundle", 1)
+    row = store.request(7)
+    assert row is not None
+    assert row.state is RequestState.PROVED
+    job = store.job("job7")
+    assert job is not None
+    assert job.outputs == (-3, 2**100)
+
+
+def test_finish_job__cancelled_meanwhile__is_refused(store: Store) -> None:
+    accept(store, make_request())
+    store.claim_job(1000, 60)
+    assert store.move(7, RequestState.RUNNING, RequestState.EXPIRED)
+    assert store.cancel_unwanted_jobs() == ["job"]
+    assert not store.finish_job(make_proof("job"))
+    job = store.job("job")
+    assert job is not None
+    assert job.state is JobState.CANCELLED
+
+
+def test_live_leases__lapse_with_time(store: Store) -> None:
+    accept(store, make_request())
+    store.claim_job(1000, 60)
+    assert store.live_leases(1059) == 1
+    assert store.live_leases(1060) == 0
+    assert [job.job_id for job in store.lapsed_leases(1060)] == ["job"]
+
+
+def test_next_nonce__is_above_chain_and_ledger(store: Store) -> None:
+    assert store.next_nonce(ACCOUNT, 3) == 3
+    prove(store)
+    assert send(store, 7, 3)
+    assert store.next_nonce(ACCOUNT, 3) == 4
+    assert store.next_nonce(ACCOUNT, 9) == 9
+    assert store.next_nonce(ORACLE, 0) == 0
+
+
+def test_add_intent__nonce_given_twice__is_impossible(store: Store) -> None:
+    prove(store, 7)
+    prove(store, 8)
+    assert send(store, 7, 0)
+    with pytest.raises(sqlite3.IntegrityError):
+        send(store, 8, 0, b"y" * 32)
+    row = store.request(8)
+    assert row is not None
+    assert row.state is RequestState.PROVED
+
+
+def test_add_intent__request_not_proved_any_more__stores_nothing(store: Store) -> None:
+    prove(store)
+    assert store.move(7, RequestState.PROVED, RequestState.LOST)
+    assert not send(store, 7, 0)
+    assert store.intents(IntentState.PENDING) == []
+
+
+def test_recover__requeues_and_forgets_broadcasts(store: Store) -> None:
+    prove(store, 7)
+    send(store, 7, 0)
+    store.set_broadcast(b"x" * 32)
+    accept(store, make_request(8), "job8")
+    store.claim_job(1000, 60)
+    assert store.recover() == 1
+    (intent,) = store.intents(IntentState.PENDING)
+    assert intent.attempts[0].broadcast_at is None
+    assert intent.attempts[0].raw == b"raw"
+    job = store.job("job8")
+    assert job is not None
+    assert (job.state, job.attempts) == (JobState.QUEUED, 0)
+
+
+def test_rewind__undoes_what_came_after_and_nothing_else(store: Store) -> None:
+    store.start_cursor(3, 10)
+    store.advance(6, [(4, b"4"), (5, b"5"), (6, b"6")])
+    store.add_request(make_request(1, block_number=4))
+    store.add_request(make_request(2, block_number=5))
+    store.end_unsent(1, RequestState.LOST, "taken", 6)
+    assert store.rewind(4) == [2]
+    first, second = store.request(1), store.request(2)
+    assert first is not None
+    assert second is not None
+    assert (first.state, second.state) == (RequestState.SEEN, RequestState.ORPHANED)
+    assert store.known_blocks(9) == [(4, b"4")]
+    found = store.cursor()
+    assert found is not None
+    assert found.block == 4
+
+
+def test_trim__deletes_old_ended_requests_and_keeps_the_rest(store: Store) -> None:
+    store.start_cursor(0, 10)
+    store.advance(100, [(50, b"a"), (100, b"b")])
+    for request_id in (1, 2):
+        store.add_request(make_request(request_id))
+    store.move(1, RequestState.SEEN, RequestState.SKIPPED, "why")
+    store.trim(blocks_before=200, rows_before=1001)
+    assert store.request(1) is None
+    assert store.request(2) is not None
+    assert store.history(1) == []
+    assert store.known_blocks(200) == [(100, b"b")]
+
+
+def test_open__second_node__is_refused(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(StoreLocked):
+        make_store(tmp_path)
+
+
+def test_open__read_only__works_beside_a_node(store: Store, tmp_path: Path) -> None:
+    store.add_request(make_request())
+    reader = make_store(tmp_path, read_only=True)
+    assert reader.counts() == {RequestState.SEEN: 1}
+    with pytest.raises(sqlite3.OperationalError):
+        reader.move(7, RequestState.SEEN, RequestState.ACCEPTED)
+    reader.close()
+
+
+def test_open__read_only_without_a_database__says_so(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="does not exist"):
+        make_store(tmp_path, read_only=True)
+
+
+def test_open__another_chain_or_oracle__is_refused(tmp_path: Path) -> None:
+    make_store(tmp_path).close()
+    for change in ({"chain_id": 1}, {"oracle": ACCOUNT}):
+        with pytest.raises(StoreMismatch):
+            make_store(tmp_path, **change)
+    # A refusal leaves no lock behind.
+    make_store(tmp_path).close()
+
+
+def test_open__newer_schema__is_refused(tmp_path: Path) -> None:
+    make_store(tmp_path).close()
+    connection = sqlite3.connect(tmp_path / "node.db")
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(StoreMismatch, match="99"):
+        make_store(tmp_path)
+
+
+def test_open__not_a_database__is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "node.db").write_bytes(b"x" * 4096)
+    with pytest.raises(StoreError, match="cannot be opened"):
+        make_store(tmp_path)
+
+
+def test_every_commit__is_synced(store: Store) -> None:
+    connection = store._db._connection()
+    assert connection.execute("PRAGMA synchronous").fetchone()[0] == 2
+    assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
