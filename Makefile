@@ -49,7 +49,7 @@ check: setup  ## Linters, types, import rules, Solidity analysis; warnings are e
 	mypy
 	lint-imports
 	npx --no-install solhint --max-warnings 0 'contracts/**/*.sol'
-	python scripts/slither.py
+	python scripts/run_slither.py
 
 format: setup  ## Format the Python sources
 	ruff format .

@@ -1,4 +1,4 @@
-"""Run slither on the hand-written contracts as they are compiled: ``python scripts/slither.py``.
+"""Run slither on the hand-written contracts as they are compiled: ``python scripts/run_slither.py``.
 
 Slither alone compiles each file with default settings; here it gets the same standard JSON input
 (optimizer, IR, EVM version) as `oracle.chain.artifacts`. Arguments are passed on to slither.
