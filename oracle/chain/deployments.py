@@ -35,7 +35,7 @@ class Deployment:
     chain_id: int
     oracle: str
     registry: str
-    #: Block in which the oracle was created: no log is older.
+    #: First block that can hold a log of these contracts.
     block: int
     models: tuple[DeployedModel, ...]
     #: Version by tool, such as solc and ezkl.

@@ -99,7 +99,9 @@ exec {command}
     anvils = sorted((modules / "@foundry-rs").glob("anvil-*/bin/anvil"))
     anvil = anvils[0] if anvils else shutil.which("anvil")
     if anvil is None:
-        raise ToolchainError("anvil is missing", remedy="Install Foundry's anvil and put it on PATH")
+        raise ToolchainError(
+            "anvil is missing", remedy="Install Foundry's anvil and put it on PATH"
+        )
     _write_executable(result.anvil, f'#!/bin/sh\nexec {shlex.quote(str(anvil))} "$@"\n')
     return result
 

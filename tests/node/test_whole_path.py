@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -93,10 +94,8 @@ def test_kill_at_any_point__restart__answers_once_and_sends_one_transaction(
                 "send",
                 lambda self, *a, _send=send, _k=killer: _k.around(lambda: _send(self, *a)),
             )
-            try:
+            with suppress(Killed):
                 world.settle()
-            except Killed:
-                pass
         world.restart()
         world.settle()
         assert world.state(request_id) == "final", (countdown, world.trail(request_id))

@@ -128,7 +128,7 @@ class World:
     def settle(self, rounds: int = 50) -> None:
         """Step every service until none has anything to do."""
         for _ in range(rounds):
-            if not any([service.step() for service in self.node.services.values()]):
+            if not sum(service.step() for service in self.node.services.values()):
                 return
         raise AssertionError(f"still busy after {rounds} rounds: {self.lines.getvalue()[-2000:]}")
 

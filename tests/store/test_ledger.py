@@ -95,9 +95,13 @@ def test_add_request__known__is_left_alone(store: Store) -> None:
 
 
 def test_transaction__fails__leaves_nothing(store: Store) -> None:
-    with pytest.raises(RuntimeError), store.transaction():
-        store.add_request(make_request())
-        raise RuntimeError
+    def add_and_fail() -> None:
+        with store.transaction():
+            store.add_request(make_request())
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        add_and_fail()
     assert store.request(7) is None
 
 

@@ -1,0 +1,103 @@
+"""Typed calls: what is encoded can be decoded, and reverts read as the contract names them."""
+
+from __future__ import annotations
+
+import pytest
+from eth_utils.crypto import keccak
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from oracle.chain.codec import ContractAbi
+from oracle.chain.contracts import OracleContract, RegistryContract, Status, code_hash
+from oracle.errors import ContractMismatch, TransactionReverted
+from oracle.testing import CALLER, ORACLE, REGISTRY, FakeChain
+from oracle.types import Request
+from tests.node.world import VERIFIER_CODE, spec
+from tests.store.makers import make_request
+
+ABI = ContractAbi.of("InferenceOracle")
+FIELD = st.integers(0, 2**254)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    data=st.binary(max_size=100),
+    outputs=st.lists(FIELD, max_size=5),
+    proof=st.binary(max_size=200),
+    deadline=st.integers(0, 2**64 - 1),
+    money=st.integers(0, 2**96 - 1),
+)
+def test_fulfill_calldata__any_request__says_what_was_put_in(
+    data: bytes, outputs: list[int], proof: bytes, deadline: int, money: int
+) -> None:
+    request = make_request(
+        input=data, callback_data=data, deadline=deadline, fee=money, gas_money=money
+    )
+    contract = OracleContract(FakeChain().rpc(), ORACLE)
+    calldata = contract.fulfill_calldata(request, CALLER, outputs, proof)
+    request_id, preimage, input_, callback_data, payee, got, got_proof = ABI.arguments(
+        "fulfill", calldata
+    )
+    assert request_id == request.key.request_id
+    assert preimage[5:] == (deadline, money, money, keccak(data), keccak(data))
+    assert (input_, callback_data, list(got), got_proof) == (data, data, outputs, proof)
+    assert payee == CALLER.lower()
+
+
+def test_events__request_and_ends__come_in_chain_order() -> None:
+    chain = FakeChain(clock=lambda: 50)
+    first = chain.request(1, b"a", lifetime=10, gas_money=77)
+    second = chain.request(1, b"b")
+    chain.end(first, Status.REFUNDED, CALLER)
+    events = OracleContract(chain.rpc(), ORACLE).events(0, chain.height)
+    made, other, ended = events
+    assert isinstance(made, Request)
+    assert (made.key.request_id, made.input, made.deadline) == (first, b"a", 60)
+    assert (made.account, made.gas_money, made.block_number) == (CALLER, 77, 1)
+    assert isinstance(other, Request)
+    assert other.key.request_id == second
+    assert not isinstance(ended, Request)
+    assert (ended.status, ended.beneficiary) == (Status.REFUNDED, CALLER)
+
+
+def test_model__registered__comes_back_whole() -> None:
+    chain = FakeChain()
+    model_id = chain.register(spec(), verifier_code=VERIFIER_CODE, fee=5, receiver_bps=100)
+    rpc = chain.rpc()
+    model = RegistryContract(rpc, REGISTRY).model(model_id)
+    assert model is not None
+    assert (model.spec, model.fee, model.receiver_bps) == (spec(), 5, 100)
+    assert code_hash(rpc, model.verifier) == keccak(VERIFIER_CODE)
+
+
+def test_model__unknown__is_none() -> None:
+    assert RegistryContract(FakeChain().rpc(), REGISTRY).model(1) is None
+
+
+def test_simulate__refused__names_the_contracts_error() -> None:
+    chain = FakeChain()
+    contract = OracleContract(chain.rpc(), ORACLE)
+    calldata = contract.fulfill_calldata(make_request(), CALLER, [], b"")
+    with pytest.raises(TransactionReverted) as caught:
+        contract.simulate(calldata, CALLER, 10**6)
+    assert caught.value.name == "NotOpen"
+    assert "NotOpen(7, 0)" in caught.value.line()
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"", "no reason given"),
+        (b"\x01\x02\x03\x04", "unknown error 0x01020304"),
+        (ABI.encode_error("Error", "out of luck"), "Error(out of luck)"),
+        (ABI.encode_error("ProofRejected"), "ProofRejected()"),
+        (ABI.encode_error("NotOpen", 7, 2)[:10], "NotOpen"),
+    ],
+)
+def test_error__revert_data__reads_as_the_contract_names_it(data: bytes, text: str) -> None:
+    assert ABI.error(data)[1] == text
+
+
+def test_registry__no_contract_there__says_what_to_correct() -> None:
+    with pytest.raises(ContractMismatch, match="no contract at"):
+        OracleContract(FakeChain().rpc(), CALLER).registry()

@@ -1,0 +1,141 @@
+"""Endpoints: failover, chain id, what each kind of answer becomes."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from oracle.chain.rpc import Rpc, redacted
+from oracle.errors import OracleError, RpcLimit, RpcRejected, RpcUnreachable, WrongChain
+
+NOWHERE = "http://user:secret@127.0.0.1:1/v3/api-key?token=t"
+
+
+@contextmanager
+def endpoint(answer: Callable[[str], Any], http_status: int = 200) -> Iterator[str]:
+    """An HTTP endpoint; ``answer`` gives the body of a JSON-RPC answer by method."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            call = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if call["method"] == "eth_chainId":
+                body, code = {"result": "0x7a69"}, 200
+            else:
+                body, code = answer(call["method"]), http_status
+            text = body if isinstance(body, bytes) else json.dumps({"id": 1, **body}).encode()
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def error_of(body: Any, method: str = "eth_call", http_status: int = 200) -> OracleError:
+    with endpoint(lambda _: body, http_status) as url, pytest.raises(OracleError) as caught:
+        Rpc([url], 31337).send(method, [])
+    return caught.value
+
+
+def failure(message: str, code: int = -32000, **more: Any) -> dict[str, Any]:
+    return {"error": {"code": code, "message": message, **more}}
+
+
+def test_send__first_endpoint_down__asks_the_next_and_stays_there() -> None:
+    with endpoint(lambda _: {"result": "0x2a"}) as url:
+        rpc = Rpc([NOWHERE, url], 31337)
+        assert rpc.balance("0x") == 42
+        assert rpc._current == 1
+
+
+def test_send__all_down__names_the_endpoint_without_credentials() -> None:
+    with pytest.raises(RpcUnreachable) as caught:
+        Rpc([NOWHERE], 31337).head()
+    line = caught.value.line()
+    assert "http://127.0.0.1:1" in line
+    for secret in ("user", "secret", "api-key", "token"):
+        assert secret not in line
+    assert caught.value.__cause__ is None
+
+
+def test_send__wrong_chain__says_both() -> None:
+    with endpoint(lambda _: {"result": "0x1"}) as url, pytest.raises(WrongChain) as caught:
+        Rpc([url], 1).head()
+    assert "serves chain 31337, not 1" in caught.value.line()
+
+
+def test_send__wrong_chain_on_a_spare__is_refused_when_it_takes_over() -> None:
+    with endpoint(lambda _: {"result": "0x1"}) as url, pytest.raises(WrongChain):
+        Rpc([NOWHERE, url], 1).head()
+
+
+def test_rejected__revert__carries_its_data() -> None:
+    error = error_of(failure("execution reverted", 3, data="0xdeadbeef"))
+    assert isinstance(error, RpcRejected)
+    assert error.data == b"\xde\xad\xbe\xef"
+
+
+def test_rejected__revert_data_nested__is_found() -> None:
+    error = error_of(failure("execution reverted", -32603, data={"data": "0x01"}))
+    assert isinstance(error, RpcRejected)
+    assert error.data == b"\x01"
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["query returned more than 10000 results", "block range is too wide", "limit exceeded"],
+)
+def test_rejected__log_query_too_large__is_a_limit(message: str) -> None:
+    assert isinstance(error_of(failure(message), "eth_getLogs"), RpcLimit)
+
+
+def test_rejected__log_query_too_large_with_http_400__is_a_limit() -> None:
+    error = error_of(failure("eth_getLogs is limited to 10 blocks"), "eth_getLogs", 400)
+    assert isinstance(error, RpcLimit)
+
+
+@pytest.mark.parametrize("http_status", [429, 500, 503])
+def test_http_trouble__is_unreachable(http_status: int) -> None:
+    assert isinstance(error_of(b"busy", http_status=http_status), RpcUnreachable)
+
+
+def test_answer_that_is_not_json__is_unreachable() -> None:
+    assert isinstance(error_of(b"<html>"), RpcUnreachable)
+
+
+def test_internal_error__is_unreachable_so_that_another_is_asked() -> None:
+    assert isinstance(error_of(failure("internal error", -32603)), RpcUnreachable)
+
+
+def test_block__unknown__is_none() -> None:
+    with endpoint(lambda _: {"result": None}) as url:
+        assert Rpc([url], 31337).block(9) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://user:pw@host.example/v3/KEY", "https://host.example"),
+        ("http://127.0.0.1:8545", "http://127.0.0.1:8545"),
+        ("https://h/?apikey=1", "https://h"),
+    ],
+)
+def test_redacted__keeps_scheme_host_and_port(url: str, shown: str) -> None:
+    assert redacted(url) == shown
