@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.contracts.anvil import Devnet, anvil
 from tests.contracts.world import World, make_world
 
-# Ape's tests need its plugin and run on their own: pytest -p ape.pytest.plugin tests/contracts/ape
-collect_ignore = ["ape"]
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Ape's tests need its plugin: ``pytest -p ape.pytest.plugin tests/contracts/ape``."""
+    wanted = config.pluginmanager.has_plugin("ape.pytest.plugin")
+    return True if collection_path.name == "ape" and not wanted else None
 
 
 @pytest.fixture

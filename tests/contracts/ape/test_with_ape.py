@@ -1,0 +1,106 @@
+"""The main path with Ape's fixtures, for contract developers who live there.
+
+pytest -p ape.pytest.plugin tests/contracts/ape
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ape
+import pytest
+from eth_utils import keccak
+
+from oracle import tensor
+from tests.contracts.world import FEE, INPUT, NUMBERS, OUTPUT, RESULT, TAG, VERIFY_GAS, packed
+
+
+@pytest.fixture
+def oracle(project: Any, accounts: Any) -> Any:
+    registry = accounts[0].deploy(project.ModelRegistry)
+    return accounts[0].deploy(project.InferenceOracle, registry)
+
+
+@pytest.fixture
+def model_id(project: Any, accounts: Any, oracle: Any) -> int:
+    verifier = accounts[0].deploy(project.HashVerifier)
+    registry = project.ModelRegistry.at(oracle.registry())
+    registry.register(
+        {
+            "onnxHash": bytes(32),
+            "settingsHash": bytes(32),
+            "vkHash": bytes(32),
+            "srsHash": bytes(32),
+            "verifierCodeHash": keccak(accounts.provider.get_code(verifier.address)),
+            "verifier": verifier,
+            "verifyGas": VERIFY_GAS,
+            "codec": 0,
+            "tagLimbs": TAG.limbs,
+            "tagBits": TAG.bits,
+            "input": shape(INPUT),
+            "output": shape(OUTPUT),
+            "fee": FEE,
+            "receiver": accounts[0],
+            "receiverBps": 0,
+        },
+        sender=accounts[0],
+    )
+    return int(registry.count())
+
+
+def shape(spec: Any) -> dict[str, int]:
+    return {
+        "length": spec.length,
+        "width": spec.width,
+        "scale": spec.scale,
+        "minimum": spec.minimum,
+        "maximum": spec.maximum,
+    }
+
+
+def fulfilment(oracle: Any, receipt: Any, node: Any) -> tuple[Any, ...]:
+    """Arguments that fulfil the request in `receipt` for `node`."""
+    (asked,) = receipt.events.filter(oracle.AICallbackRequest)
+    (opened,) = receipt.events.filter(oracle.RequestOpened)
+    limbs = tensor.tag(31337, oracle.address, [asked.requestId], node.address, TAG)
+    outputs = [tensor.to_field(v) for v in RESULT]
+    instances = [*map(tensor.to_field, NUMBERS), *limbs, *outputs]
+    preimage = (
+        asked.account,
+        asked.modelId,
+        asked.callbackContract,
+        asked.gasLimit,
+        opened.refundTo,
+        opened.deadline,
+        opened.fee,
+        opened.gasMoney,
+        keccak(asked.input),
+        keccak(asked.callbackData),
+    )
+    proof = keccak(b"".join(i.to_bytes(32, "big") for i in instances))
+    return (asked.requestId, preimage, asked.input, asked.callbackData, node, outputs, proof)
+
+
+def test_caller__asks_and_is_called_back_with_the_proved_scores(
+    project: Any, accounts: Any, oracle: Any, model_id: int
+) -> None:
+    caller = accounts[1].deploy(project.PredictionConsumer, oracle, model_id)
+    asked = caller.predict(packed(), value=caller.fee(), sender=accounts[1])
+    arguments = fulfilment(oracle, asked, accounts[2])
+    oracle.fulfill(*arguments, sender=accounts[2])
+    prediction = caller.prediction(arguments[0])
+    assert prediction.exists
+    assert tuple(prediction.scores) == RESULT
+    assert oracle.credits(accounts[2]) >= FEE
+
+
+def test_thief__with_a_copied_proof__is_refused(
+    project: Any, accounts: Any, oracle: Any, model_id: int
+) -> None:
+    caller = accounts[1].deploy(project.PredictionConsumer, oracle, model_id)
+    asked = caller.predict(packed(), value=caller.fee(), sender=accounts[1])
+    request_id, preimage, data, context, _, outputs, proof = fulfilment(oracle, asked, accounts[2])
+    with ape.reverts(oracle.ProofRejected):
+        oracle.fulfill(
+            request_id, preimage, data, context, accounts[3], outputs, proof, sender=accounts[3]
+        )
