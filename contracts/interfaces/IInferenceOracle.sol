@@ -7,6 +7,8 @@ import {IModelRegistry} from "./IModelRegistry.sol";
 /// @title Proved inference: requests, escrow, verified delivery
 /// @notice A result reaches a caller only if a proof verified for that request, that model, that
 ///         input and that payee. Every request ends exactly once.
+/// @dev Reverts also with the libraries' errors: `TensorCodec.InputRange` for a request,
+///      `TensorCodec.InvalidOutput` and `ExactCall.NotEnoughGas` for a fulfilment.
 interface IInferenceOracle is IAIOracle {
     /// @notice The life of a request.
     enum Status {

@@ -6,7 +6,7 @@ Gas figures go to ``build/bench/contracts.json`` and are held under bounds that 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -36,6 +36,7 @@ from tests.contracts.world import (
 GWEI = 10**9
 #: About the length of a one-column proof.
 PROOF_BYTES = 3_000
+PACKED = packed()
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,10 @@ class Deployed:
     oracle: Any
     model_id: int
 
-    def request(self, value: int) -> Any:
+    def request(self, value: int, data: bytes = PACKED, gas: int = 500_000) -> Any:
         """Ask without callback; the receipt."""
-        call = self.oracle.functions.requestCallback(self.model_id, packed(), ZERO, 0, b"")
-        return self.devnet.send(call, self.devnet.accounts[1], value, gas=500_000)
+        call = self.oracle.functions.requestCallback(self.model_id, data, ZERO, 0, b"")
+        return self.devnet.send(call, self.devnet.accounts[1], value, gas=gas)
 
     def quote(self, callback_gas: int = 0, **how: Any) -> int:
         return int(self.oracle.functions.estimateFee(self.model_id, callback_gas).call(how))
@@ -98,7 +99,7 @@ def deployed(devnet: Devnet) -> Deployed:
     )
 
 
-def register(devnet: Devnet, registry: Any, verifier: str) -> int:
+def register(devnet: Devnet, registry: Any, verifier: str, length: int = INPUT.length) -> int:
     zeros = [bytes(32)] * 4
     code_hash = keccak(devnet.w3.eth.get_code(verifier))
     model = (
@@ -109,7 +110,7 @@ def register(devnet: Devnet, registry: Any, verifier: str) -> int:
         0,
         TAG.limbs,
         TAG.bits,
-        tensor_tuple(INPUT),
+        tensor_tuple(replace(INPUT, length=length)),
         tensor_tuple(OUTPUT),
         FEE,
         RECEIVER,
@@ -197,8 +198,12 @@ def test_gas__steady_state__stays_under_its_bounds(deployed: Deployed) -> None:
     verify_gas = devnet.send(
         bare.functions.verifyProof(proof, instances), devnet.accounts[2], gas=500_000
     )["gasUsed"]
+    wide = register(devnet, deployed.registry, accepting.address, length=784)
+    image = replace(plain, model_id=wide).request(10**18, bytes([0, 255]) * 784, gas=2_000_000)
+    assert image["status"] == 1
     figures = {
         "request_4_numbers": request_gas,
+        "request_784_numbers": image["gasUsed"],
         "fulfil_no_callback": fulfil_gas,
         "bare_verifier_transaction": verify_gas,
         "fulfil_overhead": fulfil_gas - verify_gas,
@@ -209,5 +214,6 @@ def test_gas__steady_state__stays_under_its_bounds(deployed: Deployed) -> None:
     bench.write_text(json.dumps(figures, indent=2) + "\n")
     print(figures)
     assert request_gas <= 75_000
+    assert image["gasUsed"] <= 250_000
     assert figures["fulfil_overhead"] <= 70_000
     assert 0 <= figures["paid_over_used"] <= 0.04 * fulfil_gas
