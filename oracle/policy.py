@@ -16,6 +16,8 @@ class Reason(StrEnum):
 
     #: The registry has no such model.
     UNKNOWN_MODEL = auto()
+    #: The model needs a newer version of this program.
+    MODEL_UNSUPPORTED = auto()
     #: This node has no bundle for the model.
     NO_BUNDLE = auto()
     #: The verifier's code on chain is not what was registered or what the bundle was built with.

@@ -247,7 +247,7 @@ class FakeChain:
         self._models: dict[int, RegisteredModel] = {}
         self._code: dict[str, bytes] = {ORACLE: b"\x01", REGISTRY: b"\x01"}
         self._waiting: list[_Action] = []
-        self._forks = 0
+        self._made = 0
         self._blocks = [_Block(0, keccak(b"genesis"), bytes(32), int(clock()), [])]
         self._replay()
 
@@ -294,8 +294,8 @@ class FakeChain:
     ) -> int:
         """Open a request; its id."""
         model = self._models.get(model_id)
-        self._forks += 1
-        request_id = int.from_bytes(keccak(b"request%d" % self._forks), "big")
+        self._made += 1
+        request_id = int.from_bytes(keccak(b"request%d" % self._made), "big")
         opened = _Opened(
             request_id=request_id,
             model_id=model_id,
@@ -323,7 +323,7 @@ class FakeChain:
         """Replace the last blocks by others; with ``keep``, what was in them is in the last."""
         dropped = self._blocks[-depth:]
         del self._blocks[-depth:]
-        self._forks += 1
+        self._made += 1
         actions = [action for block in dropped for action in block.actions] if keep else []
         self._replay()
         for index in range(depth):
@@ -464,7 +464,7 @@ class FakeChain:
     def _append(self, actions: list[_Action]) -> None:
         parent = self._blocks[-1]
         number = parent.number + 1
-        block_hash = keccak(parent.hash + b"%d/%d" % (number, self._forks))
+        block_hash = keccak(parent.hash + b"%d/%d" % (number, self._made))
         timestamp = max(int(self._clock()), parent.timestamp)
         block = _Block(number, block_hash, parent.hash, timestamp, actions)
         self._blocks.append(block)

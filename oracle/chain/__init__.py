@@ -1,0 +1,1 @@
+"""The chain as the node, the client and the devnet reach it."""

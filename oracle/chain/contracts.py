@@ -14,7 +14,7 @@ from eth_utils.crypto import keccak
 
 from oracle.chain.codec import ContractAbi
 from oracle.chain.rpc import Log, Rpc
-from oracle.errors import ContractMismatch, RpcRejected, TransactionReverted
+from oracle.errors import ContractMismatch, ModelUnsupported, RpcRejected, TransactionReverted
 from oracle.types import (
     Codec,
     ModelSpec,
@@ -190,7 +190,11 @@ class RegistryContract:
         return int(self._read("count"))
 
     def model(self, model_id: int) -> RegisteredModel | None:
-        """A registered model; None for an unknown id."""
+        """A registered model; None for an unknown id.
+
+        Raises:
+            ModelUnsupported: the model uses a codec that this version does not know.
+        """
         try:
             row = self._read("getModel", model_id)
         except TransactionReverted as error:
@@ -199,6 +203,8 @@ class RegistryContract:
             raise
         (onnx, settings, vk, srs, code, verifier, gas, codec, limbs, bits, *rest) = row
         input_, output, fee, receiver, receiver_bps = rest
+        if codec not in Codec.__members__.values():
+            raise ModelUnsupported(f"model {model_id} uses codec {codec}, unknown to this version")
         return RegisteredModel(
             model_id=model_id,
             spec=ModelSpec(

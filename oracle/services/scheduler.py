@@ -13,8 +13,9 @@ from structlog.typing import FilteringBoundLogger
 
 from oracle.chain.contracts import RegistryContract, code_hash
 from oracle.chain.rpc import Rpc
+from oracle.errors import ModelUnsupported
 from oracle.log import request_hex
-from oracle.policy import ServedModel, Situation, decide, p95, same_circuit
+from oracle.policy import Reason, ServedModel, Situation, Skip, decide, p95, same_circuit
 from oracle.store.ledger import Store
 from oracle.store.records import Cursor, RequestRow
 from oracle.store.states import RequestState
@@ -107,20 +108,10 @@ class Scheduler:
         return self._funded
 
     def _decide(self, row: RequestRow, cursor: Cursor) -> None:
-        model, verifier_code = self._model(row.request.model_id)
-        served = self._serving(model)
-        skip = decide(
-            row.request,
-            Situation(
-                model=model,
-                verifier_code_hash=verifier_code,
-                served=served,
-                now=max(self._clock(), cursor.head_timestamp),
-                expected_seconds=self._expected_seconds(served) if served else 0,
-                margin_seconds=self._margin_seconds,
-                base_fee=cursor.head_base_fee,
-            ),
-        )
+        try:
+            skip = decide(row.request, self._situation(row, cursor))
+        except ModelUnsupported as error:
+            skip = Skip(Reason.MODEL_UNSUPPORTED, error.message)
         if skip is None:
             self._store.move(row.request_id, RequestState.SEEN, RequestState.ACCEPTED)
         elif self._store.move(row.request_id, RequestState.SEEN, RequestState.SKIPPED, str(skip)):
@@ -130,6 +121,19 @@ class Scheduler:
                 reason=skip.reason.value,
                 detail=skip.detail,
             )
+
+    def _situation(self, row: RequestRow, cursor: Cursor) -> Situation:
+        model, verifier_code = self._model(row.request.model_id)
+        served = self._serving(model)
+        return Situation(
+            model=model,
+            verifier_code_hash=verifier_code,
+            served=served,
+            now=max(self._clock(), cursor.head_timestamp),
+            expected_seconds=self._expected_seconds(served) if served else 0,
+            margin_seconds=self._margin_seconds,
+            base_fee=cursor.head_base_fee,
+        )
 
     def _enqueue(self, row: RequestRow) -> None:
         model, _ = self._model(row.request.model_id)

@@ -77,13 +77,21 @@ class Submitter:
 
     def step(self) -> bool:
         """Take every transaction one step on; False when nothing changed."""
-        worked = False
-        for row in self._store.requests(RequestState.PROVED, _BATCH):
-            worked |= self._open(row)
+        proved = self._store.requests(RequestState.PROVED, _BATCH)
+        self._priced_out &= {row.request_id for row in proved}
+        worked, refusal = False, None
+        for row in proved:
+            try:
+                worked |= self._open(row)
+            except RpcRejected as error:
+                # One request that the endpoint cannot handle must not hold up the others.
+                refusal = error
         for intent in self._store.intents(IntentState.PENDING):
             worked |= self._follow(intent)
         for intent in self._store.intents(IntentState.MINED):
             worked |= self._settle(intent)
+        if refusal is not None and not worked:
+            raise refusal
         return worked
 
     # --- a new transaction ---
@@ -160,8 +168,10 @@ class Submitter:
         last = intent.attempts[-1]
         if last.broadcast_at is None:
             self._broadcast(intent.request_id, last)
-            return self._look_for_receipt(intent)
-        if self._clock() - max(last.created_at, last.broadcast_at) < self._stuck_seconds:
+            if self._look_for_receipt(intent):
+                return True
+        # A transaction that no endpoint takes is stuck too: underpriced, or its nonce is used.
+        if self._clock() - max(last.created_at, last.broadcast_at or 0) < self._stuck_seconds:
             return False
         if self._rpc.nonce(intent.account) <= intent.nonce:
             return self._replace(intent)

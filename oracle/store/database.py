@@ -39,7 +39,7 @@ class Database:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._path = path
-        self._read_only = read_only
+        self.read_only = read_only
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._guard = threading.Lock()
@@ -66,35 +66,46 @@ class Database:
         if connection.in_transaction:
             yield
             return
-        connection.execute("BEGIN IMMEDIATE")
+        with self._errors():
+            connection.execute("BEGIN IMMEDIATE")
         try:
             yield
+            with self._errors():
+                connection.commit()
         except BaseException:
             connection.rollback()
             raise
-        connection.commit()
 
     def run(self, name: str, /, **values: Any) -> int:
         """Run a statement; the number of rows it changed."""
         with self.transaction():
-            return self._connection().execute(self._queries[name], values).rowcount
+            return self._execute(name, values).rowcount
 
     def insert(self, name: str, /, **values: Any) -> int:
         """Run an insert; the new row's id."""
         with self.transaction():
-            row_id = self._connection().execute(self._queries[name], values).lastrowid
-            return row_id or 0
+            return self._execute(name, values).lastrowid or 0
 
     def rows(self, name: str, /, **values: Any) -> list[sqlite3.Row]:
         """All rows of a query."""
-        return self._connection().execute(self._queries[name], values).fetchall()
+        return self._execute(name, values).fetchall()
 
     def row(self, name: str, /, **values: Any) -> sqlite3.Row | None:
         """The first row of a query."""
-        found: sqlite3.Row | None = (
-            self._connection().execute(self._queries[name], values).fetchone()
-        )
+        found: sqlite3.Row | None = self._execute(name, values).fetchone()
         return found
+
+    def _execute(self, name: str, values: Mapping[str, Any]) -> sqlite3.Cursor:
+        with self._errors():
+            return self._connection().execute(self._queries[name], values)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """What the machine refuses (disk full, locked, read-only) as an error of the tree."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise StoreError(f"{self._path}: {error}") from error
 
     def close(self) -> None:
         """Close every thread's connection and let the next node in. No thread may use it now."""
@@ -110,7 +121,7 @@ class Database:
         found: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if found is not None:
             return found
-        mode = "ro" if self._read_only else "rwc"
+        mode = "ro" if self.read_only else "rwc"
         connection = sqlite3.connect(
             f"{self._path.absolute().as_uri()}?mode={mode}",
             uri=True,
@@ -121,7 +132,7 @@ class Database:
         )
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA foreign_keys = ON")
-        if not self._read_only:
+        if not self.read_only:
             connection.execute("PRAGMA journal_mode = WAL")
             # WAL's default may lose the last commits at a power cut: a signed transaction's bytes
             # must be on disk before it is sent.
@@ -134,7 +145,7 @@ class Database:
     def _migrate(self) -> None:
         connection = self._connection()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version > len(_MIGRATIONS) or (self._read_only and version < len(_MIGRATIONS)):
+        if version > len(_MIGRATIONS) or (self.read_only and version < len(_MIGRATIONS)):
             raise StoreMismatch(
                 f"{self._path} has schema version {version}, this program {len(_MIGRATIONS)}",
                 remedy="Use the program version that wrote it",

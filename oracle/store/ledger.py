@@ -50,7 +50,8 @@ class Store:
         self._clock = clock
         owner = database.row("owner")
         if owner is None:
-            database.run("own", chain_id=chain_id, oracle=oracle)
+            if not database.read_only:
+                database.run("own", chain_id=chain_id, oracle=oracle)
         elif (owner["chain_id"], owner["oracle"]) != (chain_id, oracle):
             raise StoreMismatch(
                 f"the store belongs to oracle {owner['oracle']} on chain {owner['chain_id']}",
@@ -248,13 +249,11 @@ class Store:
             return self.move(request_id, row.state, target, reason)
 
     def reconsider_skipped(self) -> int:
-        """Give skipped requests another decision; how many."""
+        """Give skipped requests that still have time another decision; how many."""
+        now = self._clock()
         with self.transaction():
-            rows = self.requests(RequestState.SKIPPED, limit=_MAX_INT64)
-            return sum(
-                self.move(row.request_id, row.state, RequestState.SEEN, "looked at again")
-                for row in rows
-            )
+            self._db.run("note_skipped", now=now)
+            return self._db.run("reconsider_skipped", now=now)
 
     # --- jobs ---
 

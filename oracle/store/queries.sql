@@ -99,6 +99,15 @@ SELECT state, count(*) AS amount FROM requests GROUP BY state;
 -- name: note
 INSERT INTO history (request_id, at, state, reason) VALUES (:request_id, :now, :target, :reason);
 
+-- name: note_skipped
+INSERT INTO history (request_id, at, state, reason)
+SELECT request_id, :now, 'seen', 'looked at again' FROM requests
+WHERE state = 'skipped' AND expires_at >= :now;
+
+-- name: reconsider_skipped
+UPDATE requests SET state = 'seen', reason = '', updated_at = :now
+WHERE state = 'skipped' AND expires_at >= :now;
+
 -- name: history
 SELECT at, state, reason FROM history WHERE request_id = :request_id ORDER BY rowid;
 

@@ -27,6 +27,15 @@ def test_decide__unknown_model__skips(world: World) -> None:
     assert refusal(world, world.ask(model_id=9)) == "unknown_model"
 
 
+def test_decide__codec_of_a_newer_version__skips_and_goes_on(world: World) -> None:
+    newer = world.chain.register(spec(codec=7), verifier_code=VERIFIER_CODE)
+    request_id = world.ask(model_id=newer)
+    assert refusal(world, request_id) == "model_unsupported"
+    other = world.ask()
+    world.settle()
+    assert world.state(other) == "final"
+
+
 def test_decide__no_bundle__skips(world: World) -> None:
     other = world.chain.register(spec(vk_hash=b"w" * 32), verifier_code=VERIFIER_CODE)
     assert refusal(world, world.ask(model_id=other)) == "no_bundle"

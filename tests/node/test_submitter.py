@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from eth_account import Account
@@ -240,3 +241,56 @@ def test_confirmations__transaction_is_final_only_under_enough_blocks(
     world.chain.mine()
     world.settle()
     assert world.state(request_id) == "final"
+
+
+def test_nonce__used_while_the_node_was_down__request_gets_a_new_one(world: World) -> None:
+    world.endpoint.fail("eth_sendRawTransaction", RpcUnreachable("down"), times=99)
+    request_id = world.ask()
+    world.settle()
+    assert world.state(request_id) == "pending"
+    outside = world.signer.sign(
+        Unsigned(31337, 0, world.signer.address, b"", 21_000, Fees(10**10, 1))
+    )
+    world.chain.send("eth_sendRawTransaction", ["0x" + outside.raw.hex()])
+    world.endpoint.fail("eth_sendRawTransaction", RpcUnreachable("up"), times=0)
+    # The first transaction is now refused for its nonce: never taken, and never mined.
+    world.clock.now += 61
+    world.settle()
+    assert world.state(request_id) == "final"
+    assert sorted(nonces(world)) == [0, 1]
+
+
+def test_transaction_that_no_endpoint_takes__is_replaced(world: World) -> None:
+    world.endpoint.fail("eth_sendRawTransaction", RpcRejected("transaction underpriced"), times=2)
+    request_id = world.ask()
+    world.settle()
+    world.endpoint.fail("eth_sendRawTransaction", RpcRejected("underpriced"), times=1)
+    world.clock.now += 61
+    world.settle()
+    assert world.state(request_id) == "final"
+    assert nonces(world) == [0]
+    assert world.chain.fulfilments(request_id) == 1
+
+
+def test_one_request_that_the_endpoint_cannot_simulate__does_not_hold_up_the_next(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world(workers=2)
+    poison, healthy = world.ask(6, 6), world.ask(7, 7)
+    world.until(lambda: world.state(poison) == world.state(healthy) == "proved")
+    simulate = world.node.submitter._oracle.simulate
+
+    def refuse(data: bytes, sender: str, gas: int) -> None:
+        if (6).to_bytes(4, "big") * 2 in data:
+            raise RpcRejected("gas limit too high")
+        simulate(data, sender, gas)
+
+    monkeypatch.setattr(world.node.submitter._oracle, "simulate", refuse)
+    for _ in range(3):
+        with suppress(RpcRejected):
+            world.node.submitter.step()
+    assert world.state(healthy) in ("mined", "final")
+    assert world.state(poison) == "proved"
+    # With nothing else to do the refusal is reported, so that the supervisor pauses.
+    with pytest.raises(RpcRejected):
+        world.node.submitter.step()

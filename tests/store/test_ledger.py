@@ -237,7 +237,7 @@ def test_open__read_only__works_beside_a_node(store: Store, tmp_path: Path) -> N
     store.add_request(make_request())
     reader = make_store(tmp_path, read_only=True)
     assert reader.counts() == {RequestState.SEEN: 1}
-    with pytest.raises(sqlite3.OperationalError):
+    with pytest.raises(StoreError, match="readonly"):
         reader.move(7, RequestState.SEEN, RequestState.ACCEPTED)
     reader.close()
 

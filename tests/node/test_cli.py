@@ -1,0 +1,114 @@
+"""``oracle node check`` and ``status``: what an operator sees."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from oracle import demo
+from oracle.circuits.bundle import Bundle
+from oracle.cli.node import app
+from oracle.config import load_node_config
+from oracle.devnet import Anvil, Deployed, deploy
+from oracle.errors import OracleError
+from oracle.store.ledger import Store
+from oracle.store.states import RequestState
+from tests.store.makers import make_request
+
+OTHER = "0x" + "99" * 20
+
+
+@pytest.fixture(scope="module")
+def chain(
+    iris_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Anvil, Deployed]]:
+    with Anvil(tmp_path_factory.mktemp("anvil") / "anvil.log") as anvil:
+        yield anvil, deploy(anvil.w3, iris_bundle, "PredictionConsumer")
+
+
+@pytest.fixture
+def config(tmp_path: Path, chain: tuple[Anvil, Deployed], iris_bundle: Bundle) -> Path:
+    return demo.write_node_config(tmp_path, *chain, iris_bundle)
+
+
+@pytest.fixture
+def refused(config: Path) -> Callable[[str, str], OracleError]:
+    """Change one setting and return what ``check`` finds."""
+
+    def check(field: str, value: str) -> OracleError:
+        text = re.sub(rf"(?m)^{field} = .*\n", "", config.read_text())
+        config.write_text(f"{field} = {value}\n{text}")
+        result = CliRunner().invoke(app, ["check", "--config", str(config)])
+        assert isinstance(result.exception, OracleError), result.output
+        assert "\n" not in result.exception.line()
+        return result.exception
+
+    return check
+
+
+def test_check__all_right__says_what_was_found(config: Path) -> None:
+    result = CliRunner().invoke(app, ["check", "--config", str(config)])
+    assert result.exit_code == 0, result.exception
+    subjects = [line.split()[1] for line in result.output.splitlines()]
+    assert subjects == ["rpc:", "oracle:", "account:", "models:"]
+    assert "iris is model 1" in result.output
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "code", "words"),
+    [
+        ("rpc_urls", '["http://127.0.0.1:1"]', "RPC_UNREACHABLE", "127.0.0.1:1"),
+        ("chain_id", "1", "WRONG_CHAIN", "31337"),
+        ("oracle", f'"{OTHER}"', "CONTRACT_MISMATCH", "no contract"),
+        ("min_balance", str(10**30), "ACCOUNT_UNFUNDED", "Send at least"),
+        ("bundles", '["nowhere"]', "BUNDLE_INVALID", "nowhere"),
+        ("key_file", '"nowhere"', "CONFIG", "nowhere"),
+    ],
+)
+def test_check__something_wrong__is_one_line_with_its_code(
+    refused: Callable[[str, str], OracleError], field: str, value: str, code: str, words: str
+) -> None:
+    error = refused(field, value)
+    assert error.code == code
+    assert words in error.line()
+
+
+def test_check__address_of_another_contract__is_a_mismatch(
+    refused: Callable[[str, str], OracleError], chain: tuple[Anvil, Deployed]
+) -> None:
+    error = refused("oracle", f'"{chain[1].registry.address}"')
+    assert error.code == "CONTRACT_MISMATCH"
+    assert "not an inference oracle" in error.line()
+
+
+def test_status__node_never_started__says_so(config: Path) -> None:
+    result = CliRunner().invoke(app, ["status", "--config", str(config)])
+    assert isinstance(result.exception, OracleError)
+    assert "Start the node once" in result.exception.line()
+
+
+def test_status__beside_a_running_node__counts_and_lists_with_reasons(config: Path) -> None:
+    settings = load_node_config(config)
+    store = Store.open(settings.store, settings.chain_id, settings.oracle, lambda: 1000.0)
+    store.start_cursor(4, 10)
+    store.set_head(9, 1000, 1)
+    for request_id in (1, 2):
+        store.add_request(make_request(request_id, log_index=request_id))
+    store.move(1, RequestState.SEEN, RequestState.SKIPPED, "fee_low: pays too little")
+    try:
+        result = CliRunner().invoke(app, ["status", "--config", str(config), "--json"])
+        text = CliRunner().invoke(app, ["status", "--config", str(config)])
+    finally:
+        store.close()
+    report = json.loads(result.output)
+    assert (report["block"], report["head"]) == (4, 9)
+    assert report["requests"] == {"seen": 1, "skipped": 1}
+    newest, oldest = report["last"]
+    assert (newest["request_id"], newest["state"]) == ("0x2", "seen")
+    assert oldest["reason"] == "fee_low: pays too little"
+    assert "fee_low: pays too little" in text.output
