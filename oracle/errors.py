@@ -34,7 +34,7 @@ class OracleError(Exception):
         super().__init__(self.message)
 
     def line(self) -> str:
-        """One line for a person: ``CODE: what happened. What to do.``"""
+        """Code, what happened and what to do, in one line for a person."""
         text = " ".join(self.message.split()).rstrip(".")
         remedy = f" {' '.join(self.remedy.split()).rstrip('.')}." if self.remedy else ""
         return f"{self.code}: {text}.{remedy}"

@@ -118,7 +118,10 @@ def compile_solidity(
 
     Args:
         sources: unit name to source text. Imports must be in here or in an npm package.
+        version: `SOLC_CONTRACTS` or `SOLC_VERIFIERS`.
         runs: the optimizer's runs.
+        evm_version: name of the hardfork to compile for.
+        via_ir: compile through Yul; generated verifiers do not compile that way.
 
     Returns:
         solc's ``contracts`` object: unit -> contract name -> {abi, evm}.

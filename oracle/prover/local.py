@@ -30,9 +30,14 @@ class LocalProver:
             threads: proving threads of each.
 
         Raises:
-            ConfigError: another process uses the directory.
+            ConfigError: the directory cannot be made, or another process uses it.
         """
-        work_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            work_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise ConfigError(
+                f"{work_dir} cannot be made ({error.strerror})", remedy="Correct work_dir"
+            ) from None
         self._work_dir = work_dir.resolve()
         self._workers = workers
         self._threads = threads

@@ -267,6 +267,12 @@ def test_parent_killed__child_dies_too_and_the_next_prover_cleans_up(
     assert not list(work.glob("job-*"))
 
 
+def test_prover__work_dir_that_cannot_be_made__is_a_configuration_error(tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be made"):
+        LocalProver(tmp_path / "file" / "jobs")
+
+
 _VERDICTS = """
 import json, os, pathlib, sys
 import ezkl
