@@ -93,6 +93,22 @@ def test_fulfill__padded_calldata__earns_nothing(world: World) -> None:
     assert world.credit(NODE) - before <= paid * 1.01
 
 
+def test_fulfill__more_gas_used_than_escrowed_for__costs_the_escrow_and_no_more(
+    world: World,
+) -> None:
+    """A prover that inflates its proof cannot reach the requester's other credit."""
+    world.fulfil(world.request())
+    earlier = world.credit(ALICE)
+    accepting = world.chain.deploy("FixedAnswerVerifier", (1).to_bytes(32, "big"))
+    model = world.register(verifier=accepting.address, verifyGas=50_000)
+    ticket = world.request(model_id=model)
+    world.chain.gas_price = 10**9
+    fulfilled = world.fulfil(ticket, proof=bytes(20_000)).event("RequestFulfilled")
+    assert fulfilled["paid"] == FEE - PUBLISHER_FEE + ticket.gas_money
+    assert fulfilled["unspent"] == 0
+    assert world.credit(ALICE) == earlier
+
+
 def test_fulfill__no_gas_money__still_pays_the_fee(world: World) -> None:
     world.fulfil(world.request(value=FEE))
     assert world.credit(NODE) == FEE - PUBLISHER_FEE
