@@ -127,6 +127,12 @@ class SrsMismatch(CircuitError):
     code = "SRS_MISMATCH"
 
 
+class SrsUnsafe(CircuitError):
+    """The bundle's proofs can be forged by whoever made its SRS."""
+
+    code = "SRS_UNSAFE"
+
+
 class BundleInvalid(CircuitError):
     """The bundle's files do not match its manifest."""
 

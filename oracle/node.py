@@ -408,11 +408,12 @@ def _signer(config: NodeConfig) -> Signer:
 
 
 def _served(config: NodeConfig) -> tuple[ServedModel, ...]:
-    return tuple(_serve(path, config.srs_dir) for path in config.bundles)
+    return tuple(_serve(path, config) for path in config.bundles)
 
 
-def _serve(path: Path, srs_dir: Path | None) -> ServedModel:
-    bundle = Bundle.load(path, srs_dir)
+def _serve(path: Path, config: NodeConfig) -> ServedModel:
+    bundle = Bundle.load(path, config.srs_dir)
+    bundle.require_safe(config.chain_id)
     return ServedModel(
         bundle_id=bundle.bundle_id,
         name=bundle.name,

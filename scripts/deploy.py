@@ -38,6 +38,8 @@ def cli(account: str | None, bundle: Path | None, fee: int, receiver_bps: int) -
     model = Bundle.load(bundle) if bundle else None
     sender = ape.accounts.load(account) if account else ape.accounts.test_accounts[0]
     provider = ape.networks.provider
+    if model:
+        model.require_safe(provider.chain_id)
     head = provider.get_block("latest").number
     registry = sender.deploy(ape.project.ModelRegistry)
     oracle = sender.deploy(ape.project.InferenceOracle, registry)

@@ -21,12 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from oracle.circuits.srs import find, sha256_file
+from oracle.circuits.srs import ceremony_pins, find, sha256_file
 from oracle.config import build_dir
-from oracle.errors import BundleInvalid
+from oracle.errors import BundleInvalid, SrsUnsafe
 from oracle.types import CircuitFiles, Codec, ModelSpec, TagLayout, TensorSpec
 
 FORMAT = 1
+#: Chain ids of development nodes, the only ones where a home-made SRS will do.
+LOCAL_CHAINS = (1337, 31337)
 MODEL = "model.onnx"
 SETTINGS = "settings.json"
 COMPILED = "circuit.ezkl"
@@ -82,6 +84,21 @@ class Bundle:
     def model(self) -> Path:
         """The ONNX file as proved."""
         return self.path / MODEL
+
+    def require_safe(self, chain_id: int) -> None:
+        """Refuse a devnet's bundle anywhere else.
+
+        Raises:
+            SrsUnsafe: the SRS is not the ceremony's and this is not a local chain.
+        """
+        # The hash decides, not the manifest's flag, which anyone could edit.
+        pinned = self.spec.srs_hash in ceremony_pins().values()
+        if not pinned and chain_id not in LOCAL_CHAINS:
+            raise SrsUnsafe(
+                f"the bundle {self.name} was built with an unsafe devnet SRS: "
+                f"whoever made it can forge proofs on chain {chain_id}",
+                remedy="Build it again with the Powers of Tau files: oracle model build --srs",
+            )
 
     @classmethod
     def load(cls, path: Path, srs_folder: Path | None = None) -> Bundle:

@@ -15,12 +15,13 @@ from oracle.circuits import build as builder
 from oracle.circuits import bundle as files
 from oracle.circuits.build import build, build_cached, reference
 from oracle.circuits.bundle import Bundle
-from oracle.circuits.srs import SrsSource
+from oracle.circuits.srs import SrsSource, ceremony_pins
 from oracle.errors import (
     BundleInvalid,
     CircuitInaccurate,
     ModelUnsupported,
     SrsMismatch,
+    SrsUnsafe,
     TensorLength,
     UsageError,
 )
@@ -163,6 +164,17 @@ def test_load__no_bundle__says_so(tmp_path: Path) -> None:
 def test_load__srs_elsewhere__mismatch(iris_bundle: Bundle, tmp_path: Path) -> None:
     with pytest.raises(SrsMismatch):
         Bundle.load(iris_bundle.path, tmp_path)
+
+
+def test_require_safe__home_made_srs__only_on_a_local_chain(iris_bundle: Bundle) -> None:
+    iris_bundle.require_safe(31337)
+    with pytest.raises(SrsUnsafe, match="forge proofs on chain 1$"):
+        iris_bundle.require_safe(1)
+
+
+def test_require_safe__ceremonys_srs__anywhere(iris_bundle: Bundle) -> None:
+    spec = dataclasses.replace(iris_bundle.spec, srs_hash=ceremony_pins()[11])
+    dataclasses.replace(iris_bundle, spec=spec).require_safe(1)
 
 
 def test_build__error_bound_out_of_reach__inaccurate_and_nothing_left(

@@ -14,7 +14,7 @@ from oracle import demo
 from oracle.circuits.bundle import Bundle
 from oracle.cli.node import app
 from oracle.config import load_node_config
-from oracle.devnet import Anvil, Deployed, deploy
+from oracle.devnet import CHAIN_ID, Anvil, Deployed, deploy
 from oracle.errors import OracleError
 from oracle.store.ledger import Store
 from oracle.store.states import RequestState
@@ -84,6 +84,19 @@ def test_check__address_of_another_contract__is_a_mismatch(
     error = refused("oracle", f'"{chain[1].registry.address}"')
     assert error.code == "CONTRACT_MISMATCH"
     assert "not an inference oracle" in error.line()
+
+
+def test_check__devnet_bundle_on_another_chain__is_refused(
+    refused: Callable[[str, str], OracleError], chain: tuple[Anvil, Deployed]
+) -> None:
+    provider = chain[0].w3.provider
+    provider.make_request("anvil_setChainId", [424242])
+    try:
+        error = refused("chain_id", "424242")
+    finally:
+        provider.make_request("anvil_setChainId", [CHAIN_ID])
+    assert error.code == "SRS_UNSAFE"
+    assert "424242" in error.line()
 
 
 def test_status__node_never_started__says_so(config: Path) -> None:
