@@ -3,89 +3,130 @@ pragma solidity ^0.8.24;
 
 /// @title Append-only registry of proved models
 /// @notice A registered model never changes: a better model is a new id. Its publisher can only
-///         stop new requests; open requests are always served as they were made.
+///         stop new requests and name a successor; open requests are served as they were made.
 interface IModelRegistry {
     /// @notice A flat tensor of fixed-point integers: real value = integer / 2**scale.
-    /// @param length Number of elements.
-    /// @param width Bytes per element in the packed codec, 1 to 14.
-    /// @param scale Fractional bits.
-    /// @param minimum Least integer the circuit accepts.
-    /// @param maximum Greatest integer the circuit accepts.
+    /// @param length Number of elements of one row.
+    /// @param width Bytes per element in the packed codec, 1 to 32 (1 to 16 with the text codec).
+    /// @param scale Fractional bits (at most 64 with the text codec).
+    /// @param minimum Least integer the circuit accepts; at least -(R - 1) / 2.
+    /// @param maximum Greatest integer the circuit accepts; at most (R - 1) / 2.
     struct Tensor {
         uint16 length;
         uint8 width;
         uint8 scale;
-        int112 minimum;
-        int112 maximum;
+        int256 minimum;
+        int256 maximum;
     }
 
-    /// @notice Everything a requester, a node or an auditor must know about a model.
-    /// @param onnxHash SHA-256 of the ONNX file as proved (tag input included).
+    /// @notice A circuit of the model, for a number of rows, and its verifier.
+    /// @param size Rows that one proof covers.
+    /// @param verifyGas Gas given to one verifier call; the call fails if it needs more.
+    /// @param verifier The generated verifier contract.
+    /// @param codeHash `EXTCODEHASH` of the verifier; checked at registration and at every use.
     /// @param settingsHash SHA-256 of the pinned ezkl settings.
     /// @param vkHash SHA-256 of the verifying key.
-    /// @param srsHash SHA-256 of the structured reference string.
-    /// @param verifierCodeHash `EXTCODEHASH` of the verifier; checked at registration.
-    /// @param verifier The generated verifier contract.
-    /// @param verifyGas Gas given to one verifier call; the call fails if it needs more.
-    /// @param codec How request and result bytes carry the tensors: 0 = packed.
-    /// @param tagLimbs Number of tag inputs of the circuit.
-    /// @param tagBits Bits per tag input.
-    /// @param input Shape of the input.
-    /// @param output Shape of the output.
-    /// @param fee Price of one inference (wei), gas money not included.
-    /// @param receiver Who gets the publisher's share of the fee.
-    /// @param receiverBps Publisher's share of the fee in basis points.
-    struct Model {
-        bytes32 onnxHash;
+    /// @param srsHash SHA-256 of the structured reference string; it differs by circuit size.
+    struct Verifier {
+        uint16 size;
+        uint32 verifyGas;
+        address verifier;
+        bytes32 codeHash;
         bytes32 settingsHash;
         bytes32 vkHash;
         bytes32 srsHash;
-        bytes32 verifierCodeHash;
-        address verifier;
-        uint32 verifyGas;
+    }
+
+    /// @notice Everything a requester, a node or an auditor must know about a model.
+    /// @param onnxHash SHA-256 of the ONNX file that the circuits are made from.
+    /// @param codec How request and result bytes carry the tensors: 0 = packed, 1 = text.
+    /// @param tagLimbs Number of tag inputs of the circuits.
+    /// @param tagBits Bits per tag input.
+    /// @param input Shape of one input.
+    /// @param output Shape of one output.
+    /// @param token Currency of the fee: an ERC-20, or zero for ETH.
+    /// @param fee Price of one inference in `token`, gas money (always ETH) not included.
+    /// @param receiver Who gets the publisher's share of the fee.
+    /// @param receiverBps Publisher's share in basis points, of the fee less the protocol's share.
+    /// @param verifiers One per batch size, ascending; the first has size 1. At most 16.
+    struct Model {
+        bytes32 onnxHash;
         uint8 codec;
         uint8 tagLimbs;
         uint8 tagBits;
         Tensor input;
         Tensor output;
+        address token;
         uint96 fee;
         address receiver;
         uint16 receiverBps;
+        Verifier[] verifiers;
     }
 
-    /// @notice What a request is checked and priced against.
+    /// @notice What a request of some rows is checked and priced against.
+    /// @param isOpen Whether new requests are accepted.
+    /// @param codec The model's codec.
+    /// @param inputLength Elements of an input row.
+    /// @param inputWidth Bytes of a packed input element.
+    /// @param inputScale Fractional bits of the input.
+    /// @param outputLength Elements of an output row.
+    /// @param size Rows of the circuit that proves it: the smallest that is large enough.
+    /// @param verifyGas Verifier gas of that circuit.
+    /// @param fee Price of one row, in `token`.
+    /// @param token Currency of the fee; zero is ETH.
+    /// @param unchecked_ True if every packed input is in range, whatever its bytes.
+    /// @param inputMinimum Least input integer.
+    /// @param inputMaximum Greatest input integer.
     struct RequestTerms {
         bool isOpen;
+        uint8 codec;
         uint16 inputLength;
         uint8 inputWidth;
-        int112 inputMinimum;
-        int112 inputMaximum;
+        uint8 inputScale;
         uint16 outputLength;
+        uint16 size;
         uint32 verifyGas;
         uint96 fee;
+        address token;
+        bool unchecked_;
+        int256 inputMinimum;
+        int256 inputMaximum;
     }
 
-    /// @notice What a result is checked and paid against.
+    /// @notice What a result of some rows is checked and paid against.
+    /// @param verifier Verifier of the smallest circuit that is large enough.
+    /// @param codeHash What its code must hash to.
+    /// @param verifyGas Gas given to it.
+    /// @param size Rows of the circuit.
     struct ProofTerms {
         address verifier;
-        bytes32 verifierCodeHash;
+        bytes32 codeHash;
         uint32 verifyGas;
+        uint16 size;
+        uint8 codec;
         uint8 tagLimbs;
         uint8 tagBits;
         uint16 inputLength;
         uint8 inputWidth;
+        uint8 inputScale;
         uint16 outputLength;
         uint8 outputWidth;
-        int112 outputMinimum;
-        int112 outputMaximum;
+        uint8 outputScale;
+        int256 outputMinimum;
+        int256 outputMaximum;
+        address token;
         address receiver;
         uint16 receiverBps;
     }
 
+    /// @notice A model was registered.
     event ModelRegistered(
         uint256 indexed modelId, address indexed publisher, address indexed verifier, bytes32 onnxHash
     );
+    /// @notice A model takes no new requests any more.
     event ModelClosed(uint256 indexed modelId);
+    /// @notice The publisher recommends a newer model. Nothing else follows from it.
+    event ModelSucceeded(uint256 indexed modelId, uint256 indexed successor);
 
     /// @notice No model has this id.
     error UnknownModel(uint256 modelId);
@@ -95,6 +136,10 @@ interface IModelRegistry {
     error VerifierCodeMismatch(address verifier, bytes32 actual, bytes32 declared);
     /// @notice A field of the model is outside its bounds; `field` is its name in ASCII.
     error InvalidModel(bytes32 field);
+    /// @notice The successor must be a registered model with a greater id, and is set only once.
+    error InvalidSuccessor(uint256 modelId, uint256 successor);
+    /// @notice No circuit of the model takes this many rows; `largest` is the most.
+    error InvalidBatchSize(uint256 rows, uint256 largest);
 
     /// @notice Register a model for good. Ids count from 1.
     function register(Model calldata model) external returns (uint256 modelId);
@@ -102,20 +147,29 @@ interface IModelRegistry {
     /// @notice Stop new requests for a model. Cannot be undone; open requests are not touched.
     function close(uint256 modelId) external;
 
+    /// @notice Announce that `successor` replaces `modelId`. Once, by the publisher. Successors
+    ///         have greater ids, so that whoever follows them comes to an end.
+    function setSuccessor(uint256 modelId, uint256 successor) external;
+
     /// @notice The model as registered. Reverts with `UnknownModel`.
     function getModel(uint256 modelId) external view returns (Model memory);
 
-    /// @notice The part of a model that a request needs. All zero for unknown ids.
-    function requestTerms(uint256 modelId) external view returns (RequestTerms memory);
+    /// @notice The part of a model that a request of `rows` inputs needs. All zero for unknown ids;
+    ///         reverts with `InvalidBatchSize` where no circuit is large enough or `rows` is 0.
+    function requestTerms(uint256 modelId, uint256 rows) external view returns (RequestTerms memory);
 
-    /// @notice The part of a model that a fulfilment needs. All zero for unknown ids.
-    function proofTerms(uint256 modelId) external view returns (ProofTerms memory);
+    /// @notice The part of a model that a fulfilment of `rows` inputs needs. All zero for unknown
+    ///         ids; reverts with `InvalidBatchSize` as above.
+    function proofTerms(uint256 modelId, uint256 rows) external view returns (ProofTerms memory);
 
     /// @notice Whether new requests are accepted. False for unknown ids.
     function isOpen(uint256 modelId) external view returns (bool);
 
     /// @notice Who registered the model. Zero for unknown ids.
     function publisherOf(uint256 modelId) external view returns (address);
+
+    /// @notice The announced successor. Zero while there is none.
+    function successorOf(uint256 modelId) external view returns (uint256);
 
     /// @notice How many models are registered; ids are 1 to this number.
     function count() external view returns (uint256);
