@@ -7,19 +7,36 @@
 
 Fixed point: ``integer = value * 2**scale``, rounded half away from zero (what ezkl does; Python's
 own ``round`` differs on ties). Field: BN254's scalar field; a negative integer v is ``R - |v|``.
-Packed bytes: big-endian two's complement, ``width`` bytes an element, no padding.
+
+Request and result bytes, by the model's codec:
+
+- packed: big-endian two's complement, ``width`` bytes an element, no padding;
+- text: decimal numbers in ASCII, ``[+-] digits [. digits]``, 1 to 38 digits before the point and
+  1 to 18 after it. Separators are comma, space, [, ], LF and CR; they may repeat and mean nothing
+  else. A result has six fraction digits and commas.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 
 from oracle.errors import TensorEncoding, TensorLength, TensorRange
-from oracle.types import TagLayout, TensorSpec
+from oracle.types import Codec, TagLayout, TensorSpec
 
 #: Order of BN254's scalar field.
 R = 21888242871839275222246405745257275088548364400416034343698204186575808495617
+
+#: Digits of a text number before and after the point. With them, and scales up to 64, a
+#: contract's 256-bit words hold every intermediate value.
+_WHOLE_DIGITS = 38
+_FRACTION_DIGITS = 18
+#: Fraction digits of a text result, and the most digits before its point: those of `R`.
+_RESULT_DIGITS = 6
+_RESULT_WHOLE_DIGITS = 77
+_SEPARATORS = b", []\n\r"
+_NUMBER = re.compile(rb"([+-]?)([0-9]+)(?:\.([0-9]*))?")
 
 
 def quantize(value: float, scale: int) -> int:
@@ -64,11 +81,7 @@ def from_field(element: int) -> int:
 
 def check(integers: Sequence[int], spec: TensorSpec) -> None:
     """Raise unless ``integers`` has the length and range of ``spec``."""
-    if len(integers) != spec.length:
-        raise TensorLength(
-            f"the model takes {spec.length} values, got {len(integers)}",
-            remedy=f"Send exactly {spec.length} values",
-        )
+    _require_count(len(integers), spec)
     for index, integer in enumerate(integers):
         if not spec.minimum <= integer <= spec.maximum:
             raise TensorRange(
@@ -78,16 +91,42 @@ def check(integers: Sequence[int], spec: TensorSpec) -> None:
             )
 
 
-def encode(values: Iterable[float], spec: TensorSpec) -> bytes:
-    """Real values as request bytes, checked against ``spec``."""
+def encode(values: Iterable[float], spec: TensorSpec, codec: Codec = Codec.PACKED) -> bytes:
+    """Real values as request bytes, checked against ``spec``.
+
+    In text each number is the shortest that reads back as its fixed-point integer; that is exact up
+    to scale 59, beyond it 18 fraction digits do not name every integer.
+    """
     integers = [quantize(value, spec.scale) for value in values]
     check(integers, spec)
-    return pack(integers, spec.width)
+    if codec is Codec.PACKED:
+        return pack(integers, spec.width)
+    numbers = [_shortest(integer, spec.scale) for integer in integers]
+    for index, number in enumerate(numbers):
+        if len(number.lstrip("-").partition(".")[0]) > _WHOLE_DIGITS:
+            raise TensorRange(f"value {index} has more than {_WHOLE_DIGITS} digits in text")
+    return ",".join(numbers).encode()
 
 
-def decode(data: bytes, spec: TensorSpec) -> tuple[float, ...]:
+def decode(data: bytes, spec: TensorSpec, codec: Codec = Codec.PACKED) -> tuple[float, ...]:
     """Result bytes as real values."""
-    return tuple(dequantize(v, spec.scale) for v in unpack(data, spec))
+    if codec is Codec.PACKED:
+        return tuple(dequantize(v, spec.scale) for v in unpack(data, spec))
+    numbers = _numbers(data, _RESULT_WHOLE_DIGITS)
+    _require_count(len(numbers), spec)
+    return tuple(digits / 10**places for digits, places in numbers)
+
+
+def read(data: bytes, spec: TensorSpec, codec: Codec) -> tuple[int, ...]:
+    """Request bytes as fixed-point integers, checked for length (not for range: see `check`)."""
+    return unpack(data, spec) if codec is Codec.PACKED else parse(data, spec)
+
+
+def write(integers: Sequence[int], spec: TensorSpec, codec: Codec) -> bytes:
+    """Fixed-point integers as the result bytes that the contract delivers."""
+    if codec is Codec.PACKED:
+        return pack(integers, spec.width)
+    return ",".join(_decimal(v, spec.scale, _RESULT_DIGITS) for v in integers).encode()
 
 
 def pack(integers: Iterable[int], width: int) -> bytes:
@@ -116,6 +155,29 @@ def unpack(data: bytes, spec: TensorSpec) -> tuple[int, ...]:
     )
 
 
+def parse(data: bytes, spec: TensorSpec) -> tuple[int, ...]:
+    """Text as fixed-point integers, each the exact number rounded half away from zero.
+
+    Raises:
+        TensorEncoding: a byte cannot stand where it does, or a number has too many digits.
+        TensorLength: not ``spec.length`` numbers.
+    """
+    numbers = _numbers(data)
+    _require_count(len(numbers), spec)
+    return tuple(_divide(digits << spec.scale, 10**places) for digits, places in numbers)
+
+
+def pad(rows: Sequence[Sequence[int]], size: int) -> tuple[int, ...]:
+    """The inputs of a batch circuit of ``size`` rows: ``rows`` flattened, then row 0 repeated.
+
+    Precondition: ``1 <= len(rows) <= size``.
+    """
+    if not 1 <= len(rows) <= size:
+        raise ValueError(f"{len(rows)} rows do not fit a batch of {size}")
+    padded = [*rows, *[rows[0]] * (size - len(rows))]
+    return tuple(value for row in padded for value in row)
+
+
 def tag(
     chain_id: int, oracle: str, request_ids: Sequence[int], payee: str, layout: TagLayout
 ) -> tuple[int, ...]:
@@ -139,3 +201,77 @@ def tag(
     )
     mask = (1 << layout.bits) - 1
     return tuple(digest >> layout.bits * i & mask for i in reversed(range(layout.limbs)))
+
+
+def _divide(numerator: int, denominator: int) -> int:
+    """The quotient rounded half away from zero. Precondition: ``denominator > 0``."""
+    quotient = (2 * abs(numerator) + denominator) // (2 * denominator)
+    return -quotient if numerator < 0 else quotient
+
+
+def _shortest(integer: int, scale: int) -> str:
+    """The decimal with the fewest fraction digits that reads back as ``integer``."""
+    for digits in range(_FRACTION_DIGITS):
+        scaled = _divide(integer * 10**digits, 1 << scale)
+        if _divide(scaled << scale, 10**digits) == integer:
+            return _decimal(integer, scale, digits)
+    return _decimal(integer, scale, _FRACTION_DIGITS)
+
+
+def _decimal(integer: int, scale: int, digits: int) -> str:
+    """``integer / 2**scale`` with ``digits`` fraction digits, and no sign on zero."""
+    scaled = _divide(integer * 10**digits, 1 << scale)
+    whole, fraction = divmod(abs(scaled), 10**digits)
+    sign = "-" if scaled < 0 else ""
+    return f"{sign}{whole}.{fraction:0{digits}}" if digits else f"{sign}{whole}"
+
+
+def _numbers(data: bytes, whole_digits: int = _WHOLE_DIGITS) -> list[tuple[int, int]]:
+    """The decimal numbers of a text: (all digits as an integer, number of fraction digits)."""
+    numbers = []
+    position = _skip(data, 0)
+    while position < len(data):
+        match = _NUMBER.match(data, position)
+        if match is None:
+            raise _misplaced(data, position + (data[position] in b"+-"))
+        sign, whole, fraction = match.groups()
+        _limit(match.start(2), whole, whole_digits)
+        if fraction == b"":
+            raise _misplaced(data, match.end())
+        _limit(match.start(3), fraction or b"", _FRACTION_DIGITS)
+        position = _skip(data, match.end())
+        if position == match.end() < len(data):
+            raise _misplaced(data, position)
+        digits = int(whole + (fraction or b""))
+        numbers.append((-digits if sign == b"-" else digits, len(fraction or b"")))
+    return numbers
+
+
+def _skip(data: bytes, position: int) -> int:
+    while position < len(data) and data[position] in _SEPARATORS:
+        position += 1
+    return position
+
+
+def _limit(position: int, digits: bytes, limit: int) -> None:
+    if len(digits) > limit:
+        raise TensorEncoding(
+            f"byte {position + limit}: more than {limit} digits on one side of the point",
+            remedy="Send fewer digits",
+        )
+
+
+def _misplaced(data: bytes, position: int) -> TensorEncoding:
+    found = repr(chr(data[position])) if position < len(data) else "the end"
+    return TensorEncoding(
+        f"byte {position}: {found} cannot stand here",
+        remedy="Send decimal numbers such as -1.5, separated by commas or spaces",
+    )
+
+
+def _require_count(count: int, spec: TensorSpec) -> None:
+    if count != spec.length:
+        raise TensorLength(
+            f"the model takes {spec.length} values, got {count}",
+            remedy=f"Send exactly {spec.length} values",
+        )

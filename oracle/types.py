@@ -15,6 +15,7 @@ class Codec(IntEnum):
     """How request and result bytes carry a tensor. Values are the registry's."""
 
     PACKED = 0
+    TEXT = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,23 @@ class TagLayout:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchVerifier:
+    """The verifier of a model's circuit for ``size`` rows, a size above one."""
+
+    size: int
+    settings_hash: bytes
+    vk_hash: bytes
+    verifier_code_hash: bytes
+    #: Upper bound for the gas that one verifier call may use.
+    verify_gas: int
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """What a registered model promises; never changes after registration."""
+    """What a registered model promises; never changes after registration.
+
+    Settings, keys and verifier are those of the circuit for one row; `batches` has the others.
+    """
 
     onnx_hash: bytes
     settings_hash: bytes
@@ -54,6 +70,8 @@ class ModelSpec:
     verify_gas: int
     codec: Codec = Codec.PACKED
     tag: TagLayout = TagLayout()
+    #: By ascending size. Scales, widths and ranges are the same for every size.
+    batches: tuple[BatchVerifier, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +141,7 @@ class ProofJob:
 
     job_id: str
     circuit: CircuitFiles
-    #: Fixed-point input integers, one per input element.
+    #: Fixed-point input integers; those of a batch circuit row after row.
     inputs: tuple[int, ...]
     #: Tag limbs, most significant first.
     tag: tuple[int, ...]
@@ -139,7 +157,7 @@ class Proof:
     proof: bytes
     #: Public instances as integers below the field modulus: inputs, tag limbs, outputs.
     instances: tuple[int, ...]
-    #: Fixed-point output integers.
+    #: Fixed-point output integers; those of a batch circuit row after row.
     outputs: tuple[int, ...]
     witness_seconds: float
     prove_seconds: float

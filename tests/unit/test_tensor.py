@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from decimal import ROUND_HALF_UP, Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
 
 import pytest
 from eth_abi.abi import encode as abi_encode
@@ -15,8 +20,12 @@ from hypothesis import strategies as st
 from oracle import tensor
 from oracle.errors import TensorEncoding, TensorLength, TensorRange
 from oracle.tensor import R
-from oracle.types import TagLayout, TensorSpec
+from oracle.types import Codec, TagLayout, TensorSpec
 
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "codec.json").read_text())
+READABLE = [case for case in VECTORS["text_inputs"] if "error" not in case]
+REFUSED = [case for case in VECTORS["text_inputs"] if "error" in case]
+FIELD = R // 2
 SPEC = TensorSpec(length=3, width=2, scale=7, minimum=-1000, maximum=2000)
 ORACLE = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
 PAYEE = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
@@ -126,6 +135,133 @@ def test_encode__wrong_number_of_values__length_error() -> None:
 @given(st.lists(st.floats(-7.8, 15.6), min_size=3, max_size=3))
 def test_decode__after_encode__within_half_a_step(values: list[float]) -> None:
     assert tensor.decode(tensor.encode(values, SPEC), SPEC) == pytest.approx(values, abs=2**-8)
+
+
+def text_spec(case: dict[str, Any]) -> TensorSpec:
+    low, high = int(case.get("minimum", -FIELD)), int(case.get("maximum", FIELD))
+    return TensorSpec(case["length"], 32, case["scale"], low, high)
+
+
+def named(case: dict[str, Any]) -> str:
+    return str(case["name"])
+
+
+@pytest.mark.parametrize("case", VECTORS["tensors"], ids=named)
+def test_vectors__packed(case: dict[str, Any]) -> None:
+    integers, packed = tuple(map(int, case["integers"])), bytes.fromhex(case["packed"])
+    spec = TensorSpec(len(integers), case["width"], 0, -FIELD, FIELD)
+    assert tensor.write(integers, spec, Codec.PACKED) == packed
+    assert tensor.read(packed, spec, Codec.PACKED) == integers
+    assert [str(tensor.to_field(v)) for v in integers] == case["fields"]
+
+
+@pytest.mark.parametrize("case", READABLE, ids=named)
+def test_vectors__readable_text(case: dict[str, Any]) -> None:
+    spec = text_spec(case)
+    integers = tensor.read(case["text"].encode("latin-1"), spec, Codec.TEXT)
+    assert [str(v) for v in integers] == case["integers"]
+    tensor.check(integers, spec)
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=named)
+def test_vectors__refused_text(case: dict[str, Any]) -> None:
+    spec, data = text_spec(case), case["text"].encode("latin-1")
+    if case["error"] == "range":
+        integers = tensor.parse(data, spec)
+        assert integers[case["index"]] == int(case["value"])
+        with pytest.raises(TensorRange, match=f"value {case['index']} is"):
+            tensor.check(integers, spec)
+    elif case["error"] == "count":
+        with pytest.raises(TensorLength, match=f"takes {case['length']} values"):
+            tensor.parse(data, spec)
+    else:
+        reason = {"character": "cannot stand here", "digits": "more than"}[case["error"]]
+        with pytest.raises(TensorEncoding, match=f"^byte {case['position']}: .*{reason}") as caught:
+            tensor.parse(data, spec)
+        assert caught.value.line().isprintable()
+
+
+@pytest.mark.parametrize("case", VECTORS["text_outputs"], ids=named)
+def test_vectors__text_results(case: dict[str, Any]) -> None:
+    integers = tuple(map(int, case["integers"]))
+    spec = TensorSpec(len(integers), 32, case["scale"], -FIELD, FIELD)
+    data = tensor.write(integers, spec, Codec.TEXT)
+    assert data.decode() == case["text"]
+    exact = [Fraction(word) for word in case["text"].split(",") if word]
+    assert tensor.decode(data, spec, Codec.TEXT) == tuple(map(float, exact))
+
+
+words = st.from_regex(r"[+-]?[0-9]{1,38}(\.[0-9]{1,18})?", fullmatch=True)
+gaps = st.text(", []\n\r", min_size=1, max_size=3)
+
+
+@given(st.lists(st.tuples(words, gaps), max_size=6), st.text(", []\n\r"), st.integers(0, 64))
+def test_parse__any_text_of_the_grammar__agrees_with_exact_arithmetic(
+    parts: list[tuple[str, str]], start: str, scale: int
+) -> None:
+    text = start + "".join(word + gap for word, gap in parts)
+    expected = []
+    for word, _ in parts:
+        exact = Fraction(word) * 2**scale
+        nearest = math.floor(abs(exact) + Fraction(1, 2))
+        expected.append(-nearest if exact < 0 else nearest)
+    spec = TensorSpec(len(parts), 32, scale, -FIELD, FIELD)
+    assert tensor.parse(text.encode(), spec) == tuple(expected)
+
+
+@given(st.binary(max_size=12) | st.text("01.-+, []e", max_size=12).map(str.encode))
+def test_parse__any_bytes__accepted_only_if_of_the_grammar(data: bytes) -> None:
+    number = rb"[+-]?[0-9]{1,38}(\.[0-9]{1,18})?"
+    separators = rb"[, \[\]\n\r]"
+    grammar = rb"%b*(%b(%b+%b)*%b*)?" % (separators, number, separators, number, separators)
+    count = len(re.findall(rb"[0-9.+-]+", data))
+    spec = TensorSpec(count, 32, 4, -FIELD, FIELD)
+    if re.fullmatch(grammar, data):
+        assert len(tensor.parse(data, spec)) == count
+    else:
+        with pytest.raises(TensorEncoding):
+            tensor.parse(data, spec)
+
+
+@given(st.lists(st.integers(-(2**80), 2**80), min_size=1, max_size=4), st.integers(0, 59))
+def test_encode__text__names_every_integer_exactly(integers: list[int], scale: int) -> None:
+    spec = TensorSpec(len(integers), 32, scale, -FIELD, FIELD)
+    values = [tensor.dequantize(v, scale) for v in integers]
+    exact = tuple(tensor.quantize(value, scale) for value in values)
+    assert tensor.read(tensor.encode(values, spec, Codec.TEXT), spec, Codec.TEXT) == exact
+
+
+def test_encode__text__is_the_shortest_that_reads_back() -> None:
+    spec = TensorSpec(4, 2, 10, -(2**15), 2**15 - 1)
+    assert tensor.encode([5.1, -3.5, 0.0004, 7], spec, Codec.TEXT) == b"5.1,-3.5,0,7"
+
+
+def test_encode__text_outside_the_range_or_the_digits__range_error() -> None:
+    with pytest.raises(TensorRange, match="value 2"):
+        tensor.encode([0, 0, 16], SPEC, Codec.TEXT)
+    wide = TensorSpec(1, 32, 0, -FIELD, FIELD)
+    with pytest.raises(TensorRange, match="38 digits"):
+        tensor.encode([1.1e38], wide, Codec.TEXT)
+
+
+@given(st.lists(st.integers(-FIELD, FIELD), min_size=1, max_size=4), st.integers(0, 64))
+def test_write__text__within_half_a_digit_and_never_a_negative_zero(
+    integers: list[int], scale: int
+) -> None:
+    spec = TensorSpec(len(integers), 32, scale, -FIELD, FIELD)
+    written = tensor.write(integers, spec, Codec.TEXT).decode().split(",")
+    for integer, word in zip(integers, written, strict=True):
+        assert re.fullmatch(r"-?(0|[1-9][0-9]*)\.[0-9]{6}", word)
+        assert word != "-0.000000"
+        assert abs(Fraction(word) - Fraction(integer, 2**scale)) <= Fraction(1, 2 * 10**6)
+
+
+def test_pad__rows_beyond_the_items__repeat_row_zero() -> None:
+    assert tensor.pad([(1, 2), (3, 4)], 4) == (1, 2, 3, 4, 1, 2, 1, 2)
+    assert tensor.pad([(1, 2)], 1) == (1, 2)
+    for rows in ([], [(1, 2)] * 3):
+        with pytest.raises(ValueError, match="do not fit a batch of 2"):
+            tensor.pad(rows, 2)
 
 
 @given(
