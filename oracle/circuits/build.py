@@ -9,7 +9,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from oracle.prover.base import memory_cap
 from oracle.prover.child import Limits, Sandbox
 from oracle.prover.local import proof_from, prove_params
 from oracle.tensor import quantize
-from oracle.types import CircuitFiles, ModelSpec, Proof, ProofJob, TagLayout
+from oracle.types import BatchVerifier, CircuitFiles, ModelSpec, Proof, ProofJob, TagLayout
 
 Floats = npt.NDArray[np.floating[Any]]
 Progress = Callable[[str], None]
@@ -39,6 +40,8 @@ LIMITS = Limits(timeout=900, memory_bytes=16 << 30, threads=os.cpu_count() or 1)
 #: `ModelSpec.verify_gas` over the measured gas. The same for every proof of a circuit, but forks
 #: reprice precompiles: Osaka's MODEXP (EIP-7883) adds 2.4%.
 _GAS_MARGIN = 1.1
+#: The registry counts a batch's rows in 16 bits.
+_MAX_SIZE = 2**16 - 1
 
 
 def build(
@@ -49,10 +52,14 @@ def build(
     max_error: float,
     out: Path,
     srs: SrsSource,
+    batches: Collection[int] = (1,),
     progress: Progress = lambda _: None,
     limits: Limits = LIMITS,
 ) -> Bundle:
     """Search, set up, prove once, check the proof here and on an EVM, and seal the result.
+
+    One circuit for each batch size, all of one arithmetic: the search looks at one row, the other
+    sizes follow it.
 
     Args:
         onnx_path: the model file; not trusted.
@@ -61,17 +68,19 @@ def build(
         max_error: bound on the absolute difference from the float model, per output.
         out: folder to create; it appears whole or not at all.
         srs: where the SRS comes from.
+        batches: rows that one proof may cover, a circuit each; one row is always among them.
         progress: called with a few words before each step.
         limits: of each step.
 
     Raises:
         ModelError: the file is malformed or cannot be proved.
         CircuitError: no circuit fits the error bound, or its verifier fits no contract.
-        UsageError: unusable samples, or ``out`` exists.
+        UsageError: unusable samples or batch sizes, or ``out`` exists.
     """
     started = time.monotonic()
     if out.exists():
         raise UsageError(f"{out} exists already", remedy="Choose another folder or delete it")
+    sizes = _check_sizes(batches)
     sandbox = Sandbox(limits, toolchain().ezkl_home)
     layout = TagLayout()
     progress("checking the model")
@@ -87,41 +96,32 @@ def build(
         tagged = work / files.MODEL
         tagged.write_bytes(onnx.add_tag(model, layout))
         progress("searching for the cheapest circuit")
-        tuned = tuner.tune(tuner.Subject(model, tagged.resolve(), layout, sandbox), rows, max_error)
-        (work / files.SETTINGS).write_text(
-            json.dumps(tuned.settings, indent=2, sort_keys=True) + "\n"
-        )
-        progress(f"making keys for 2**{tuned.logrows} rows")
-        srs_file = srs.get(tuned.logrows, sandbox)
-        circuit = _set_up(work, srs_file, sandbox)
-        progress("writing the verifier contract")
-        contract = _verifier(work, circuit, srs_file, sandbox)
-        progress("proving a sample")
-        inputs = tuple(quantize(value, tuned.input.scale) for value in rows[0].tolist())
-        proof = _prove_once(circuit, inputs, layout, sandbox)
-        gas = verifier.measure_gas(contract, proof.proof, proof.instances)
+        subject = tuner.Subject(model, tagged.resolve(), layout, sandbox)
+        tuned = tuner.tune(subject, rows, max_error)
+        settings = {1: tuned.settings}
+        for size in sizes[1:]:
+            progress(f"laying out batches of {size} rows")
+            batch = work / files.folder_of(size) / files.MODEL
+            batch.parent.mkdir()
+            batch.write_bytes(onnx.add_tag(model, layout, size))
+            settings[size] = tuner.widen(subject, tuned, batch.resolve(), size)
+        plan = _Plan(work, srs, sandbox, layout, tuned, rows, progress)
+        made = []
+        for size in sizes:
+            made.append(_make(plan, size, settings[size], started))
+            started = time.monotonic()
+        single = made[0].verifier
         spec = ModelSpec(
             onnx_hash=sha256_file(work / files.MODEL),
-            settings_hash=sha256_file(work / files.SETTINGS),
-            vk_hash=sha256_file(work / files.VERIFYING_KEY),
-            srs_hash=srs_file.sha256,
+            settings_hash=single.settings_hash,
+            vk_hash=single.vk_hash,
+            srs_hash=made[0].srs_hash,
             input=tuned.input,
             output=tuned.output,
-            verifier_code_hash=contract.code_hash,
-            verify_gas=_with_margin(gas),
+            verifier_code_hash=single.verifier_code_hash,
+            verify_gas=single.verify_gas,
             tag=layout,
-        )
-        measures = Measures(
-            max_abs_error=tuned.max_abs_error,
-            logrows=tuned.logrows,
-            verify_gas=gas,
-            proving_key_bytes=circuit.proving_key.stat().st_size,
-            verifier_code_bytes=len(contract.runtime),
-            proof_bytes=len(proof.proof),
-            prove_memory_bytes=proof.peak_memory_bytes,
-            prove_seconds=proof.prove_seconds,
-            build_seconds=time.monotonic() - started,
-            srs_unsafe=srs_file.unsafe,
+            batches=tuple(circuit.verifier for circuit in made[1:]),
         )
         files.write_manifest(
             work,
@@ -129,7 +129,7 @@ def build(
             spec=spec,
             input_name=model.input_name,
             output_name=model.output_name,
-            measures=measures,
+            circuits=[(circuit.measures, circuit.srs_hash) for circuit in made],
             versions=versions(),
         )
         work.chmod(0o755)
@@ -145,6 +145,7 @@ def build_cached(
     name: str,
     max_error: float,
     srs: SrsSource,
+    batches: Collection[int] = (1,),
     progress: Progress = lambda _: None,
     limits: Limits = LIMITS,
 ) -> Bundle:
@@ -157,6 +158,7 @@ def build_cached(
                 list(samples.shape),
                 name,
                 max_error,
+                _check_sizes(batches),
                 srs.unsafe,
                 versions(),
                 _code_hash(),
@@ -181,6 +183,7 @@ def build_cached(
             max_error=max_error,
             out=out,
             srs=srs,
+            batches=batches,
             progress=progress,
             limits=limits,
         )
@@ -231,6 +234,79 @@ def _check_samples(samples: Floats, length: int) -> tuner.Floats:
     return rows
 
 
+def _check_sizes(batches: Collection[int]) -> tuple[int, ...]:
+    """Batch sizes, ascending, one row first."""
+    for size in batches:
+        if not 1 <= size <= _MAX_SIZE:
+            raise UsageError(
+                f"{size} is not a batch size", remedy=f"Give sizes from 1 to {_MAX_SIZE}"
+            )
+    return tuple(sorted({1, *batches}))
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What the circuits of one build share."""
+
+    work: Path
+    srs: SrsSource
+    sandbox: Sandbox
+    layout: TagLayout
+    tuned: tuner.Tuned
+    #: Sample inputs, float [n, inputs].
+    rows: tuner.Floats
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """One circuit, proved once."""
+
+    verifier: BatchVerifier
+    srs_hash: bytes
+    measures: Measures
+
+
+def _make(plan: _Plan, size: int, settings: dict[str, Any], started: float) -> _Made:
+    """Keys, verifier and a first proof of the circuit for ``size`` rows."""
+    folder = plan.work / files.folder_of(size)
+    rows = "one row" if size == 1 else f"{size} rows"
+    (folder / files.SETTINGS).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
+    logrows = tuner.logrows_of(settings)
+    plan.progress(f"making keys for {rows}, a circuit of 2**{logrows}")
+    srs = plan.srs.get(logrows, plan.sandbox)
+    circuit = _set_up(folder, srs, plan.sandbox)
+    plan.progress(f"writing the verifier contract for {rows}")
+    contract = _verifier(folder, circuit, srs, plan.sandbox)
+    plan.progress(f"proving {rows}")
+    samples = np.resize(plan.rows, (size, plan.rows.shape[1])).ravel().tolist()
+    inputs = tuple(quantize(value, plan.tuned.input.scale) for value in samples)
+    proof = _prove_once(circuit, inputs, size * plan.tuned.output.length, plan)
+    gas = verifier.measure_gas(contract, proof.proof, proof.instances)
+    return _Made(
+        verifier=BatchVerifier(
+            size=size,
+            settings_hash=sha256_file(circuit.settings),
+            vk_hash=sha256_file(circuit.verifying_key),
+            verifier_code_hash=contract.code_hash,
+            verify_gas=_with_margin(gas),
+        ),
+        srs_hash=srs.sha256,
+        measures=Measures(
+            max_abs_error=plan.tuned.max_abs_error,
+            logrows=logrows,
+            verify_gas=gas,
+            proving_key_bytes=circuit.proving_key.stat().st_size,
+            verifier_code_bytes=len(contract.runtime),
+            proof_bytes=len(proof.proof),
+            prove_memory_bytes=proof.peak_memory_bytes,
+            prove_seconds=proof.prove_seconds,
+            build_seconds=time.monotonic() - started,
+            srs_unsafe=srs.unsafe,
+        ),
+    )
+
+
 def _set_up(work: Path, srs: Srs, sandbox: Sandbox) -> CircuitFiles:
     circuit = CircuitFiles(
         compiled=work / files.COMPILED,
@@ -279,21 +355,22 @@ def _verifier(work: Path, circuit: CircuitFiles, srs: Srs, sandbox: Sandbox) -> 
     return contract
 
 
-def _prove_once(
-    circuit: CircuitFiles, inputs: tuple[int, ...], layout: TagLayout, sandbox: Sandbox
-) -> Proof:
+def _prove_once(circuit: CircuitFiles, inputs: tuple[int, ...], outputs: int, plan: _Plan) -> Proof:
     job = ProofJob(
         job_id="build",
         circuit=circuit,
         inputs=inputs,
-        tag=tuple(range(1, layout.limbs + 1)),
-        timeout=sandbox.limits.timeout,
+        tag=tuple(range(1, plan.layout.limbs + 1)),
+        timeout=plan.sandbox.limits.timeout,
         memory_bytes=memory_cap(circuit),
     )
     # The cap that the node will use must suffice here already.
-    capped = Sandbox(Limits(job.timeout, job.memory_bytes, sandbox.limits.threads))
+    capped = Sandbox(Limits(job.timeout, job.memory_bytes, plan.sandbox.limits.threads))
     proof = proof_from(job.job_id, capped.run("prove", prove_params(job)))
-    if len(proof.instances) != len(inputs) + layout.limbs + len(proof.outputs):
+    if (len(proof.outputs), len(proof.instances)) != (
+        outputs,
+        len(inputs) + plan.layout.limbs + outputs,
+    ):
         raise CircuitError("the circuit's instances are not inputs, tag and outputs")
     return proof
 

@@ -1,14 +1,15 @@
-"""A built circuit on disk: everything to register, prove and audit a model, bound by hashes.
+"""A built model on disk: everything to register, prove and audit it, bound by hashes.
 
-    model.onnx        as proved: batch 1, tag input included
+    model.onnx        as proved: one row, tag input included
     settings.json     ezkl's settings, pinned
     circuit.ezkl      compiled circuit (differs from build to build; checked, but no identity)
     vk.key, pk.key    verifying and proving key
     Verifier.sol      ezkl's Solidity
     verifier.json     ABI and creation code
+    batch32/          the same seven files for batches of 32 rows; one such folder a size
     manifest.json     specification, hash of every file, measures
 
-The SRS is shared by many circuits and stays in its own folder; the manifest names its hash.
+The SRS is shared by many circuits and stays in its own folder; the manifest names its hashes.
 Loading needs neither a compiler nor ezkl: the daemon does it.
 """
 
@@ -17,16 +18,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from oracle.circuits.srs import ceremony_pins, find, sha256_file
 from oracle.config import build_dir
-from oracle.errors import BundleInvalid, SrsUnsafe
-from oracle.types import CircuitFiles, Codec, ModelSpec, TagLayout, TensorSpec
+from oracle.errors import BundleInvalid, SrsUnsafe, UsageError
+from oracle.types import BatchVerifier, CircuitFiles, Codec, ModelSpec, TagLayout, TensorSpec
 
-FORMAT = 1
+FORMAT = 2
 #: Chain ids of development nodes, the only ones where a home-made SRS will do.
 LOCAL_CHAINS = (1337, 31337)
 MODEL = "model.onnx"
@@ -56,9 +58,23 @@ class Measures:
     #: Peak resident memory of one proof.
     prove_memory_bytes: int
     prove_seconds: float
+    #: Those of the circuit for one row include the search.
     build_seconds: float
     #: The SRS was made by one party: proofs can be forged by whoever kept its secret.
     srs_unsafe: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SizedCircuit:
+    """The circuit for one batch size."""
+
+    #: Rows that one proof covers.
+    size: int
+    circuit: CircuitFiles
+    verifier_abi: list[dict[str, Any]]
+    #: Creation code of the verifier.
+    verifier_bytecode: bytes
+    measures: Measures
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +86,46 @@ class Bundle:
     #: SHA-256 of the specification: equal for equal builds, wherever they were made.
     bundle_id: str
     spec: ModelSpec
-    circuit: CircuitFiles
-    verifier_abi: list[dict[str, Any]]
-    #: Creation code of the verifier.
-    verifier_bytecode: bytes
+    #: By ascending size, the first for one row.
+    circuits: tuple[SizedCircuit, ...]
     input_name: str
     output_name: str
-    measures: Measures
     #: Version by tool.
     versions: dict[str, str]
+
+    @property
+    def circuit(self) -> CircuitFiles:
+        """The circuit for one row."""
+        return self.circuits[0].circuit
+
+    @property
+    def verifier_abi(self) -> list[dict[str, Any]]:
+        """ABI of the verifier for one row."""
+        return self.circuits[0].verifier_abi
+
+    @property
+    def verifier_bytecode(self) -> bytes:
+        """Creation code of the verifier for one row."""
+        return self.circuits[0].verifier_bytecode
+
+    @property
+    def measures(self) -> Measures:
+        """Measures of the circuit for one row."""
+        return self.circuits[0].measures
+
+    def fitting(self, rows: int) -> SizedCircuit:
+        """The smallest circuit for at least ``rows`` rows; spare rows repeat row 0 (`tensor.pad`).
+
+        Raises:
+            UsageError: no circuit is that large.
+        """
+        for circuit in self.circuits:
+            if circuit.size >= rows:
+                return circuit
+        raise UsageError(
+            f"{rows} rows are too many for {self.name}",
+            remedy=f"Send at most {self.circuits[-1].size} at once",
+        )
 
     @property
     def model(self) -> Path:
@@ -89,10 +136,11 @@ class Bundle:
         """Refuse a devnet's bundle anywhere else.
 
         Raises:
-            SrsUnsafe: the SRS is not the ceremony's and this is not a local chain.
+            SrsUnsafe: an SRS is not the ceremony's and this is not a local chain.
         """
-        # The hash decides, not the manifest's flag, which anyone could edit.
-        pinned = self.spec.srs_hash in ceremony_pins().values()
+        # The hashes decide, not the manifest's flag, which anyone could edit.
+        used = {self.spec.srs_hash, *(sized.circuit.srs_hash for sized in self.circuits)}
+        pinned = used <= set(ceremony_pins().values())
         if not pinned and chain_id not in LOCAL_CHAINS:
             raise SrsUnsafe(
                 f"the bundle {self.name} was built with an unsafe devnet SRS: "
@@ -113,7 +161,6 @@ class Bundle:
             SrsMismatch: the SRS file is not in the folder.
         """
         manifest = _read_manifest(path)
-        _check_files(path, manifest)
         try:
             return cls._from(path, manifest, srs_folder or build_dir() / "srs")
         except (KeyError, TypeError, ValueError) as error:
@@ -124,35 +171,26 @@ class Bundle:
     @classmethod
     def _from(cls, path: Path, manifest: dict[str, Any], srs_folder: Path) -> Bundle:
         spec = spec_from(manifest["spec"])
-        measures = Measures(**manifest["measures"])
-        verifier = json.loads((path / VERIFIER).read_text())
+        _check_files(path, spec, manifest["files"])
         if manifest["bundle_id"] != spec_id(spec):
             raise BundleInvalid(f"{path / MANIFEST}: bundle_id is not the specification's hash")
-        for file, expected in (
-            (MODEL, spec.onnx_hash),
-            (SETTINGS, spec.settings_hash),
-            (VERIFYING_KEY, spec.vk_hash),
-        ):
+        for file, expected in _named_by(spec):
             if manifest["files"][file] != expected.hex():
                 raise BundleInvalid(f"{path / file} is not the file that the specification names")
+        circuits = tuple(
+            _sized(path, size, entry, srs_folder)
+            for size, entry in zip(sizes(spec), manifest["circuits"], strict=True)
+        )
+        if circuits[0].circuit.srs_hash != spec.srs_hash:
+            raise BundleInvalid(f"{path / MANIFEST}: the SRS is not the specification's")
         return cls(
             path=path,
             name=manifest["name"],
             bundle_id=manifest["bundle_id"],
             spec=spec,
-            circuit=CircuitFiles(
-                compiled=path / COMPILED,
-                settings=path / SETTINGS,
-                proving_key=path / PROVING_KEY,
-                verifying_key=path / VERIFYING_KEY,
-                srs=find(srs_folder, spec.srs_hash, measures.logrows),
-                srs_hash=spec.srs_hash,
-            ),
-            verifier_abi=verifier["abi"],
-            verifier_bytecode=bytes.fromhex(verifier["bytecode"]),
+            circuits=circuits,
             input_name=manifest["input_name"],
             output_name=manifest["output_name"],
-            measures=measures,
             versions=manifest["versions"],
         )
 
@@ -164,10 +202,10 @@ def write_manifest(
     spec: ModelSpec,
     input_name: str,
     output_name: str,
-    measures: Measures,
+    circuits: Sequence[tuple[Measures, bytes]],
     versions: dict[str, str],
 ) -> None:
-    """Seal the files in ``path``."""
+    """Seal the files in ``path``; ``circuits`` are measures and SRS hash by ascending size."""
     manifest = {
         "format": FORMAT,
         "name": name,
@@ -175,11 +213,29 @@ def write_manifest(
         "spec": spec_json(spec),
         "input_name": input_name,
         "output_name": output_name,
-        "files": {file: sha256_file(path / file).hex() for file in FILES},
-        "measures": dataclasses.asdict(measures),
+        "files": {file: sha256_file(path / file).hex() for file in files_of(spec)},
+        "circuits": [
+            {"measures": dataclasses.asdict(measures), "srs_hash": srs_hash.hex()}
+            for measures, srs_hash in circuits
+        ],
         "versions": versions,
     }
     (path / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+
+
+def folder_of(size: int) -> str:
+    """The folder, in a bundle, of the circuit for ``size`` rows."""
+    return "." if size == 1 else f"batch{size}"
+
+
+def sizes(spec: ModelSpec) -> tuple[int, ...]:
+    """The batch sizes of a model, ascending."""
+    return (1, *(batch.size for batch in spec.batches))
+
+
+def files_of(spec: ModelSpec) -> tuple[str, ...]:
+    """Every file of a model's bundle but the manifest."""
+    return tuple(_in(size, file) for size in sizes(spec) for file in FILES)
 
 
 def spec_json(spec: ModelSpec) -> dict[str, Any]:
@@ -190,6 +246,8 @@ def spec_json(spec: ModelSpec) -> dict[str, Any]:
             return value.hex()
         if isinstance(value, dict):
             return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, tuple):
+            return [plain(item) for item in value]
         return value
 
     return {key: plain(value) for key, value in dataclasses.asdict(spec).items()}
@@ -208,12 +266,56 @@ def spec_from(values: dict[str, Any]) -> ModelSpec:
         verify_gas=values["verify_gas"],
         codec=Codec(values["codec"]),
         tag=TagLayout(**values["tag"]),
+        batches=tuple(
+            BatchVerifier(
+                size=int(batch["size"]),
+                settings_hash=bytes.fromhex(batch["settings_hash"]),
+                vk_hash=bytes.fromhex(batch["vk_hash"]),
+                verifier_code_hash=bytes.fromhex(batch["verifier_code_hash"]),
+                verify_gas=batch["verify_gas"],
+            )
+            for batch in values["batches"]
+        ),
     )
 
 
 def spec_id(spec: ModelSpec) -> str:
     """SHA-256 (hex) of the canonical JSON of a specification."""
     return hashlib.sha256(json.dumps(spec_json(spec), sort_keys=True).encode()).hexdigest()
+
+
+def _in(size: int, file: str) -> str:
+    return (Path(folder_of(size)) / file).as_posix()
+
+
+def _named_by(spec: ModelSpec) -> Iterator[tuple[str, bytes]]:
+    """The files whose hash the specification holds."""
+    yield from ((MODEL, spec.onnx_hash), (SETTINGS, spec.settings_hash))
+    yield VERIFYING_KEY, spec.vk_hash
+    for batch in spec.batches:
+        yield _in(batch.size, SETTINGS), batch.settings_hash
+        yield _in(batch.size, VERIFYING_KEY), batch.vk_hash
+
+
+def _sized(path: Path, size: int, entry: dict[str, Any], srs_folder: Path) -> SizedCircuit:
+    folder = path / folder_of(size)
+    measures = Measures(**entry["measures"])
+    srs_hash = bytes.fromhex(entry["srs_hash"])
+    verifier = json.loads((folder / VERIFIER).read_text())
+    return SizedCircuit(
+        size=size,
+        circuit=CircuitFiles(
+            compiled=folder / COMPILED,
+            settings=folder / SETTINGS,
+            proving_key=folder / PROVING_KEY,
+            verifying_key=folder / VERIFYING_KEY,
+            srs=find(srs_folder, srs_hash, measures.logrows),
+            srs_hash=srs_hash,
+        ),
+        verifier_abi=verifier["abi"],
+        verifier_bytecode=bytes.fromhex(verifier["bytecode"]),
+        measures=measures,
+    )
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -233,10 +335,9 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def _check_files(path: Path, manifest: dict[str, Any]) -> None:
-    hashes = manifest.get("files")
-    for file in FILES:
-        expected = hashes.get(file) if isinstance(hashes, dict) else None
+def _check_files(path: Path, spec: ModelSpec, hashes: dict[str, str]) -> None:
+    for file in files_of(spec):
+        expected = hashes[file]
         try:
             actual = sha256_file(path / file).hex()
         except OSError as error:

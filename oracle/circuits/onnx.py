@@ -28,13 +28,15 @@ _CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A checked model: one float input, one output, no free dimensions."""
+    """A checked model: one float input, one output, no free dimensions but the batch."""
 
     #: The file's bytes with every batch dimension set to 1.
     data: bytes
     input_name: str
     output_name: str
     input_shape: tuple[int, ...]
+    #: The file leaves the first dimension of input and output free, so it takes several rows.
+    takes_batches: bool
 
     @property
     def input_length(self) -> int:
@@ -71,6 +73,7 @@ def load(path: Path, sandbox: Sandbox) -> Model:
         )
     _reject_unsupported(proto.graph)
     graph_input, graph_output = _only_input(proto.graph), _only_output(proto.graph)
+    takes_batches = all(_is_batch_free(value) for value in (graph_input, graph_output))
     shape = _fix_batch(graph_input, "input")
     _fix_batch(graph_output, "output")
     # Shapes of inner tensors are hints for tools, and name the batch that is now fixed.
@@ -80,16 +83,28 @@ def load(path: Path, sandbox: Sandbox) -> Model:
         input_name=graph_input.name,
         output_name=graph_output.name,
         input_shape=shape,
+        takes_batches=takes_batches,
     )
 
 
-def add_tag(model: Model, layout: TagLayout) -> bytes:
-    """The model with one more graph input, `TAG`, that no node reads.
+def add_tag(model: Model, layout: TagLayout, rows: int = 1) -> bytes:
+    """The model for ``rows`` rows, with one more graph input, `TAG`, that no node reads.
 
     Public graph inputs are public instances whether used or not, and the last input comes right
-    before the outputs: instances = inputs, tag limbs, outputs.
+    before the outputs: instances = inputs row after row, tag limbs, outputs row after row.
+
+    Raises:
+        ModelUnsupported: a tensor is named like the tag, or the model takes one row only.
     """
+    if rows > 1 and not model.takes_batches:
+        raise ModelUnsupported(
+            f"the model takes one row, not {rows}",
+            remedy="Export input and output with a free batch dimension",
+        )
     proto = onnx.load_model_from_string(model.data)
+    if rows > 1:
+        for value in (*proto.graph.input, *proto.graph.output):
+            value.type.tensor_type.shape.dim[0].dim_value = rows
     taken = {value for node in proto.graph.node for value in (*node.input, *node.output)}
     taken |= {value.name for value in proto.graph.input}
     taken |= {tensor.name for tensor in proto.graph.initializer}
@@ -192,6 +207,11 @@ def _only_output(graph: onnx.GraphProto) -> onnx.ValueInfoProto:
             remedy="Keep one output, or concatenate them",
         )
     return graph.output[0]
+
+
+def _is_batch_free(value: onnx.ValueInfoProto) -> bool:
+    shape = value.type.tensor_type.shape.dim
+    return bool(shape) and shape[0].WhichOneof("value") != "dim_value"
 
 
 def _fix_batch(value: onnx.ValueInfoProto, kind: str) -> tuple[int, ...]:

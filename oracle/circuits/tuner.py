@@ -9,10 +9,13 @@ So: one column, the fewest rows that hold the circuit, then within those rows
 
 then the least scale that meets the error bound. A multiplier above 1 postpones the rescaling
 after each product: fewer rows for larger numbers.
+
+Batch sizes share one arithmetic: what `tune` chose for one row, `widen` lays out for several.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import math
@@ -26,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from oracle.circuits.onnx import Model
-from oracle.errors import CircuitInaccurate, ModelUnsupported, ProverError
+from oracle.errors import CircuitError, CircuitInaccurate, ModelUnsupported, ProverError
 from oracle.prover.child import Sandbox
 from oracle.tensor import dequantize, quantize
 from oracle.types import TagLayout, TensorSpec
@@ -74,15 +77,14 @@ class Tuned:
 
     #: ezkl's settings, normalised: the same for the same choice.
     settings: Json
+    #: What ezkl was asked for to get them.
+    run_args: Json
     input: TensorSpec
     output: TensorSpec
     #: Greatest difference from the float model over samples that the search did not see.
     max_abs_error: float
-
-    @property
-    def logrows(self) -> int:
-        """Base-two logarithm of the circuit's height."""
-        return int(self.settings["run_args"]["logrows"])
+    #: The inputs that were tried, float [n, inputs]: samples, and probes beyond their range.
+    tried: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ def tune(subject: Subject, samples: Floats, max_error: float) -> Tuned:
         if trial is None:
             too_small.add(shape)
             continue
-        settings, outputs = trial
+        settings, run_args, outputs = trial
         errors = np.abs(outputs[: len(rows)] - expected).max(axis=1)
         error = float(errors[: len(seen)].max())
         best_error = min(best_error, error)
@@ -149,12 +151,54 @@ def tune(subject: Subject, samples: Floats, max_error: float) -> Tuned:
                 remedy="Give more samples or allow a larger error",
             )
         tensors = _tensors(shape, settings, promised, expected.shape[1])
-        return Tuned(settings, *tensors, max_abs_error=measured)
+        return Tuned(settings, run_args, *tensors, max_abs_error=measured, tried=tried)
     raise CircuitInaccurate(
         f"no circuit met the error bound {max_error:g}"
         + (f"; the best had {best_error:.3g}" if math.isfinite(best_error) else ""),
         remedy="Allow a larger error, or scale inputs and activations to a smaller range",
     )
+
+
+def widen(subject: Subject, tuned: Tuned, batch: Path, size: int) -> Json:
+    """Settings of a circuit that computes ``size`` rows with the arithmetic of ``tuned``.
+
+    Scales and multiplier stay; base and legs change only as far as the layout needs, and bound
+    numbers no tighter than for one row: what one row can prove, a batch can prove.
+
+    Args:
+        subject: what was tuned.
+        tuned: the circuit for one row.
+        batch: file of the model for ``size`` rows, with its tag input; absolute.
+        size: rows of a batch.
+
+    Raises:
+        ModelUnsupported: ezkl cannot express the batch, or it needs too many rows.
+        CircuitError: rows of a batch do not get the same outputs as one by one.
+    """
+    wide = dataclasses.replace(subject, tagged=batch)
+    settings = _settings(wide, tuned.run_args | _layout(wide, tuned))
+    if settings is None:
+        raise _refused(f"it gave no settings for {size} rows")
+    # Whole batches: the first rows again at the end.
+    count = -(-len(tuned.tried) // size) * size
+    rows = np.resize(tuned.tried, (count, tuned.input.length))
+    expected, _ = _run(subject, tuned.settings, rows)
+    outputs, _ = _run(wide, settings, rows.reshape(count // size, -1))
+    same_scales = all(
+        settings[name] == tuned.settings[name]
+        for name in ("model_input_scales", "model_output_scales")
+    )
+    if not same_scales or _flat(outputs) != _flat(expected):
+        raise CircuitError(
+            f"{size} rows at once do not get the outputs that each gets alone",
+            remedy="Export a model whose rows do not influence each other",
+        )
+    return settings
+
+
+def logrows_of(settings: Json) -> int:
+    """Base-two logarithm of the circuit's height."""
+    return int(settings["run_args"]["logrows"])
 
 
 def reference(
@@ -186,7 +230,7 @@ def _shapes(subject: Subject) -> list[_Shape]:
     for (multiplier, legs), answer in zip(grid, answers, strict=True):
         if answer["settings"] is None:
             continue
-        least = _logrows(answer["settings"])
+        least = _least_logrows(answer["settings"])
         for logrows in range(least, min(least + _SPARE_LOGROWS, MAX_LOGROWS) + 1):
             shape = _Shape(logrows, multiplier, legs)
             if subject.layout.bits <= shape.bits <= MAX_BITS:
@@ -215,7 +259,7 @@ def _candidates(shapes: Sequence[_Shape]) -> list[tuple[_Shape, int]]:
     )
 
 
-def _logrows(settings: Json) -> int:
+def _least_logrows(settings: Json) -> int:
     """The least size that holds the circuit's rows and its instances."""
     instances = sum(math.prod(shape) for shape in settings["model_instance_shapes"])
     rows = max(settings["num_rows"], settings["total_const_size"], instances)
@@ -241,11 +285,37 @@ def _run_args(shape: _Shape, scale: int) -> Json:
     }
 
 
+def _layout(wide: Subject, tuned: Tuned) -> Json:
+    """Rows, base and legs of a batch: fewest rows, then the tightest bound that is no tighter."""
+    asked = tuned.run_args
+    bits = (asked["decomp_base"].bit_length() - 1) * asked["decomp_legs"]
+    answers = _all_settings(wide, [asked | {"decomp_legs": legs} for legs in LEGS])
+    found = []
+    for legs, answer in zip(LEGS, answers, strict=True):
+        if answer["settings"] is None:
+            continue
+        base_bits = -(-bits // legs)
+        # The lookup tables of one row fit its height, and so any greater one.
+        least = max(_least_logrows(answer["settings"]), base_bits + 1, asked["logrows"])
+        if least <= MAX_LOGROWS:
+            found.append((least, base_bits * legs, legs, base_bits))
+    if not found:
+        reasons = [answer["reason"] for answer in answers if answer["settings"] is None]
+        raise _refused(reasons[0] if reasons else f"a batch needs more than 2**{MAX_LOGROWS} rows")
+    height, _, legs, base_bits = min(found)
+    return {"logrows": height, "decomp_legs": legs, "decomp_base": 1 << base_bits}
+
+
 # --- one candidate --------------------------------------------------------------------------------
 
 
-def _try(subject: Subject, shape: _Shape, scale: int, rows: Floats) -> tuple[Json, Floats] | None:
-    """Pinned settings and real outputs [n, outputs] for ``rows``, or None if a row does not fit."""
+def _try(
+    subject: Subject, shape: _Shape, scale: int, rows: Floats
+) -> tuple[Json, Json, Floats] | None:
+    """Settings, the arguments that led there and real outputs [n, outputs] for ``rows``.
+
+    None if a row does not fit.
+    """
     run_args = _run_args(shape, scale)
     settings = _settings(subject, run_args)
     if settings is None or (trial := _trial(subject, settings, rows)) is None:
@@ -255,10 +325,11 @@ def _try(subject: Subject, shape: _Shape, scale: int, rows: Floats) -> tuple[Jso
         # The probes reached further than any promised input, so what they looked up is enough.
         if lookups[1] - lookups[0] + _BLINDING_ROWS > 1 << shape.logrows:
             return None
-        settings = _settings(subject, run_args | {"lookup_range": lookups})
+        run_args |= {"lookup_range": lookups}
+        settings = _settings(subject, run_args)
         if settings is None or _trial(subject, settings, rows) is None:
             return None
-    return settings, outputs
+    return settings, run_args, outputs
 
 
 def _settings(subject: Subject, run_args: Json) -> Json | None:
@@ -284,6 +355,18 @@ def _normalised(settings: Json) -> Json:
 
 def _trial(subject: Subject, settings: Json, rows: Floats) -> tuple[Floats, list[int]] | None:
     """Real outputs for ``rows`` and the range of looked-up values; None if a row does not fit."""
+    integers, lookups = _run(subject, settings, rows)
+    if None in integers:
+        return None
+    scale = settings["model_output_scales"][0]
+    outputs = [[dequantize(value, scale) for value in row] for row in integers if row is not None]
+    return np.asarray(outputs, dtype=np.float64), lookups
+
+
+def _run(
+    subject: Subject, settings: Json, rows: Floats
+) -> tuple[list[list[int] | None], list[int]]:
+    """Integer outputs for ``rows``, None for one that does not fit; the range of lookups."""
     scale = settings["model_input_scales"][0]
     params = {
         "model": str(subject.tagged),
@@ -292,11 +375,12 @@ def _trial(subject: Subject, settings: Json, rows: Floats) -> tuple[Floats, list
         "tag": [(1 << subject.layout.bits) - 1] * subject.layout.limbs,
     }
     found = subject.sandbox.run("trial", params)
-    if None in found["outputs"]:
-        return None
-    output_scale = settings["model_output_scales"][0]
-    outputs = [[dequantize(v, output_scale) for v in row] for row in found["outputs"]]
-    return np.asarray(outputs, dtype=np.float64), found["lookups"]
+    return found["outputs"], found["lookups"]
+
+
+def _flat(rows: list[list[int] | None]) -> list[int | None]:
+    """The numbers of all rows; None stands for a row that did not fit."""
+    return [value for row in rows for value in (row if row is not None else [None])]
 
 
 # --- samples and ranges ---------------------------------------------------------------------------
