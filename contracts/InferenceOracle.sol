@@ -1,11 +1,19 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.24;
 
+import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
+import {Ownable2Step} from "@openzeppelin/contracts/access/Ownable2Step.sol";
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {
     ReentrancyGuardTransient
 } from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
+import {TransientSlot} from "@openzeppelin/contracts/utils/TransientSlot.sol";
+import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
+import {BitMaps} from "@openzeppelin/contracts/utils/structs/BitMaps.sol";
 
 import {IAIOracle, IAIOracleCallbackReceiver} from "./interfaces/IAIOracle.sol";
 import {IInferenceOracle} from "./interfaces/IInferenceOracle.sol";
@@ -14,68 +22,110 @@ import {IVerifier} from "./interfaces/IVerifier.sol";
 import {ExactCall} from "./libraries/ExactCall.sol";
 import {ProofTag} from "./libraries/ProofTag.sol";
 import {TensorCodec} from "./libraries/TensorCodec.sol";
+import {TextCodec} from "./libraries/TextCodec.sol";
 
 /// @title Proved inference: requests, escrow, verified delivery
-/// @dev Invariant: this contract's balance is at least the sum of all credits plus the escrow
-///      (`fee + gasMoney`) of all open requests; more only if ETH was forced in.
+/// @dev Invariant: this contract's balance is at least the sum of all ETH credits plus the gas money
+///      (and the fee, where that is in ETH) of all open requests; likewise for each token, as long
+///      as the token keeps its own promises. More only if money was forced in.
 ///
-///      `request` is deliberately not guarded, so that a callback may ask again. It only adds a new
-///      commitment. Everything that ends a request or moves a credit is guarded.
-contract InferenceOracle is IInferenceOracle, ReentrancyGuardTransient {
+///      Requests are deliberately not guarded, so that a callback may ask again. They only add a new
+///      commitment. Everything that ends a request or lowers a credit is guarded.
+contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGuardTransient {
+    using BitMaps for BitMaps.BitMap;
     using SafeCast for uint256;
+    using SafeERC20 for IERC20;
+    using TransientSlot for bytes32;
+    using TransientSlot for TransientSlot.BooleanSlot;
+
+    /// @dev Sums over the delivered items of a fulfilment.
+    struct Totals {
+        uint256 payeeFee;
+        uint256 publisherFee;
+        uint256 protocolFee;
+        uint256 delivered;
+    }
 
     /// @notice Most gas a callback may ask for.
     uint64 public constant MAX_CALLBACK_GAS = 5_000_000;
-    /// @notice Seconds that `requestCallback` leaves for an answer.
+    /// @notice Seconds that ORA's calls leave for an answer.
     uint64 public constant DEFAULT_LIFETIME = 1 days;
-    /// @notice Most seconds that `request` may leave for an answer.
+    /// @notice Most seconds that a request may leave for an answer.
     uint64 public constant MAX_LIFETIME = 30 days;
+    /// @notice The owner can ask for this share of a fee at most (basis points).
+    uint16 public constant MAX_PROTOCOL_BPS = 1_000;
 
     /// @notice Gas of a fulfilment besides the verifier, the callback and what grows with the
     ///         request: intrinsic gas, a proof of up to 4 KB as calldata, and bookkeeping.
     uint256 public constant BASE_GAS = 160_000;
-    /// @notice Gas of a fulfilment for one input or output element.
+    /// @notice Gas of a fulfilment for one input or output element of the circuit.
     uint256 public constant ELEMENT_GAS = 700;
+    /// @notice Gas that one number adds to that with the text codec.
+    uint256 public constant TEXT_ELEMENT_GAS = 12_000;
     /// @notice Gas of a fulfilment for one byte of callback data: calldata, hash, copies.
     uint256 public constant CALLBACK_BYTE_GAS = 24;
+    /// @notice Most bytes of a text input for each number, on average.
+    uint256 public constant TEXT_BYTES = 32;
 
     /// @notice `estimateFee` quotes this many times the base fee; a request needs to cover it once.
     uint256 public constant QUOTE_HEADROOM = 2;
+    /// @notice A top-up adds at least this fraction (1/8) of the gas money.
+    uint256 public constant TOP_UP_DIVISOR = 8;
 
     // Part of a fulfilment that the contract cannot measure: 21,000 intrinsic, the fixed part of
     // the calldata, and the code before the first and after the last reading of `gasleft`.
-    uint256 private constant UNMEASURED_GAS = 32_000;
+    uint256 private constant UNMEASURED_GAS = 27_500;
+    // The same for each item: the request's words in calldata, the last credit and the log.
+    uint256 private constant UNMEASURED_ITEM_GAS = 6_500;
     uint256 private constant CALLDATA_BYTE_GAS = 16;
     uint256 private constant BPS = 10_000;
+    // The remembered base fee is left as it is within an eighth, one block's largest step.
+    uint256 private constant DRIFT_DIVISOR = 8;
+    uint8 private constant CODEC_PACKED = 0;
 
     bytes32 private constant FULFILLED = bytes32(uint256(1));
     bytes32 private constant REFUNDED = bytes32(uint256(2));
 
+    bytes32 private constant PULLING = keccak256("InferenceOracle.pulling");
+    bytes32 private constant SIGNED_REQUEST_TYPEHASH = keccak256(
+        "SignedRequest(address account,uint256 modelId,bytes32 inputHash,address callbackContract,"
+        "uint64 callbackGas,bytes32 callbackDataHash,address refundTo,uint64 deadline,"
+        "uint96 maxCost,uint96 relayerTip,uint256 nonce,uint64 validUntil)"
+    );
+
     /// @inheritdoc IInferenceOracle
     IModelRegistry public immutable registry;
 
-    /// @notice Base fee (wei) that a recent request saw. Some clients run `eth_call` with a base
-    ///         fee of zero; `estimateFee` then quotes this one.
-    uint256 public lastBaseFee;
+    // One slot: what a request reads besides its model.
+    uint128 private _lastBaseFee;
+    /// @inheritdoc IInferenceOracle
+    uint16 public protocolBps;
+    /// @inheritdoc IInferenceOracle
+    bool public paused;
 
     /// @inheritdoc IInferenceOracle
     mapping(uint256 requestId => bytes32) public commitments;
 
-    /// @notice Requests made by `account`: the next one's nonce.
+    /// @inheritdoc IInferenceOracle
+    mapping(uint256 requestId => bytes32) public undelivered;
+
+    /// @inheritdoc IInferenceOracle
     mapping(address account => uint256) public nonces;
 
     /// @inheritdoc IInferenceOracle
-    mapping(address account => uint256) public credits;
+    mapping(address token => mapping(address account => uint256)) public creditOf;
 
-    constructor(IModelRegistry registry_) {
+    mapping(address account => BitMaps.BitMap) private _usedNonces;
+
+    constructor(IModelRegistry registry_, address owner_)
+        Ownable(owner_)
+        EIP712("InferenceOracle", "1")
+    {
         registry = registry_;
-        lastBaseFee = block.basefee;
+        _lastBaseFee = block.basefee.toUint128();
     }
 
     /// @inheritdoc IAIOracle
-    /// @dev Unspent money is credited to `tx.origin`: a consumer written for ORA has no way to
-    ///      claim a credit, so the account that started the transaction, usually the one that
-    ///      paid, gets it. Behind a relayer that is the relayer: smart accounts use `request`.
     function requestCallback(
         uint256 modelId,
         bytes calldata input,
@@ -83,16 +133,37 @@ contract InferenceOracle is IInferenceOracle, ReentrancyGuardTransient {
         uint64 gasLimit,
         bytes calldata callbackData
     ) external payable returns (uint256 requestId) {
-        return _request(
-            modelId,
-            input,
-            callbackContract,
-            gasLimit,
-            callbackData,
-            // solhint-disable-next-line avoid-tx-origin
-            tx.origin,
-            uint64(block.timestamp) + DEFAULT_LIFETIME
-        );
+        return _requestByDefault(modelId, 1, input, callbackContract, gasLimit, callbackData);
+    }
+
+    /// @inheritdoc IAIOracle
+    function requestCallback(
+        uint256 modelId,
+        bytes calldata input,
+        address callbackContract,
+        uint64 gasLimit,
+        bytes calldata callbackData,
+        uint8 inputDA,
+        uint8 outputDA
+    ) external payable returns (uint256 requestId) {
+        if (inputDA != 0 || outputDA != 0) revert UnsupportedDataAvailability();
+        return _requestByDefault(modelId, 1, input, callbackContract, gasLimit, callbackData);
+    }
+
+    /// @inheritdoc IAIOracle
+    function requestBatchInference(
+        uint256 batchSize,
+        uint256 modelId,
+        bytes calldata input,
+        address callbackContract,
+        uint64 gasLimit,
+        bytes calldata callbackData,
+        uint8 inputDA,
+        uint8 outputDA
+    ) external payable returns (uint256 requestId) {
+        if (inputDA != 0 || outputDA != 0) revert UnsupportedDataAvailability();
+        return
+            _requestByDefault(modelId, batchSize, input, callbackContract, gasLimit, callbackData);
     }
 
     /// @inheritdoc IInferenceOracle
@@ -105,13 +176,68 @@ contract InferenceOracle is IInferenceOracle, ReentrancyGuardTransient {
         address refundTo,
         uint64 deadline
     ) external payable returns (uint256 requestId) {
-        if (refundTo == address(0)) revert InvalidRefundAddress();
-        if (deadline <= block.timestamp || deadline > block.timestamp + MAX_LIFETIME) {
-            revert InvalidDeadline(deadline);
+        _checkEnd(refundTo, deadline);
+        Request memory req;
+        req.account = msg.sender;
+        req.modelId = modelId;
+        req.callbackContract = callbackContract;
+        req.callbackGas = callbackGas;
+        req.refundTo = refundTo;
+        req.deadline = deadline;
+        return _requestPaid(req, 1, input, callbackData);
+    }
+
+    /// @inheritdoc IInferenceOracle
+    function requestFor(
+        SignedRequest calldata signed,
+        bytes calldata input,
+        bytes calldata callbackData,
+        bytes calldata signature
+    ) external nonReentrant returns (uint256 requestId) {
+        _useSignature(signed, signature);
+        _checkEnd(signed.refundTo, signed.deadline);
+        Request memory req;
+        req.account = signed.account;
+        req.modelId = signed.modelId;
+        req.callbackContract = signed.callbackContract;
+        req.callbackGas = signed.callbackGas;
+        req.refundTo = signed.refundTo;
+        req.deadline = signed.deadline;
+        IModelRegistry.RequestTerms memory terms = _prepare(req, 1, input, callbackData);
+        if (req.inputHash != signed.inputHash) revert PreimageMismatch("input");
+        if (req.callbackDataHash != signed.callbackDataHash) {
+            revert PreimageMismatch("callbackData");
         }
-        return _request(
-            modelId, input, callbackContract, callbackGas, callbackData, refundTo, deadline
+
+        req.gasMoney = _quote(req.gasUnits).toUint96();
+        uint256 cost = req.gasMoney;
+        if (terms.token == address(0)) cost += req.fee;
+        else _debit(terms.token, req.account, req.fee);
+        if (cost > signed.maxCost) revert CostAboveMaximum(cost, signed.maxCost);
+        _debit(address(0), req.account, cost + signed.relayerTip);
+        _credit(address(0), msg.sender, signed.relayerTip);
+        requestId = _commit(req, input, callbackData);
+        emit RequestRelayed(
+            requestId, req.account, msg.sender, signed.nonce, signed.relayerTip
         );
+    }
+
+    /// @inheritdoc IInferenceOracle
+    function cancelNonce(uint256 nonce) external {
+        _useNonce(msg.sender, nonce);
+        emit NonceCancelled(msg.sender, nonce);
+    }
+
+    /// @inheritdoc IInferenceOracle
+    function topUp(uint256 requestId, Request calldata req) external payable nonReentrant {
+        _requirePreimage(requestId, req);
+        if (block.timestamp > req.deadline) revert DeadlinePassed(req.deadline);
+        uint256 least = minimumTopUp(req.gasMoney);
+        if (msg.value < least) revert TopUpTooSmall(msg.value, least);
+        Request memory raised = req;
+        raised.gasMoney = (req.gasMoney + msg.value).toUint96();
+        commitments[requestId] = keccak256(abi.encode(raised));
+        emit RequestToppedUp(requestId, raised.gasMoney);
     }
 
     /// @inheritdoc IInferenceOracle
@@ -131,46 +257,81 @@ contract InferenceOracle is IInferenceOracle, ReentrancyGuardTransient {
         if (keccak256(callbackData) != req.callbackDataHash) {
             revert PreimageMismatch("callbackData");
         }
-
-        IModelRegistry.ProofTerms memory terms = registry.proofTerms(req.modelId);
-        _verify(requestId, terms, input, payee, outputs, proof);
-        bytes memory output = TensorCodec.pack(
-            outputs, terms.outputWidth, terms.outputMinimum, terms.outputMaximum
-        );
-
         commitments[requestId] = FULFILLED;
-        uint256 publisherFee = uint256(req.fee) * terms.receiverBps / BPS;
-        if (publisherFee != 0) credits[terms.receiver] += publisherFee;
-        credits[payee] += req.fee - publisherFee;
-        // All gas money first, less the gas payment below: so these writes are measured too.
-        credits[req.refundTo] += req.gasMoney;
 
-        bool delivered = req.callbackContract != address(0)
-            && ExactCall.callNoReturn(
-                req.callbackContract,
-                req.callbackGas,
-                abi.encodeCall(
-                    IAIOracleCallbackReceiver.aiOracleCallback, (requestId, output, callbackData)
-                )
-            );
-        emit AICallbackResult(req.account, requestId, msg.sender, output);
+        IModelRegistry.ProofTerms memory terms = registry.proofTerms(req.modelId, 1);
+        uint256 rows = _rows(terms, input);
+        if (rows != 1) terms = registry.proofTerms(req.modelId, rows);
+        uint256[] memory instances = _newInstances(terms, outputs);
+        _writeRow(terms, input, rows, instances, 0);
+        _padRows(terms, rows, instances);
+        _verify(terms, instances, keccak256(abi.encodePacked(requestId)), payee, proof);
 
-        uint256 gasPayment = _gasPayment(
-            req,
-            terms,
-            callbackData.length,
-            gasAtStart,
-            input.length + callbackData.length + 32 * outputs.length + proof.length
-        );
-        credits[payee] += gasPayment;
-        credits[req.refundTo] -= gasPayment;
-        emit RequestFulfilled(
+        Totals memory totals;
+        _addFee(totals, terms, req);
+        _creditFees(totals, terms, payee);
+        uint256 overhead = gasAtStart - gasleft() + UNMEASURED_GAS
+            + CALLDATA_BYTE_GAS * (32 * outputs.length + proof.length);
+        uint256 gasPaid = _deliver(
             requestId,
+            req,
+            input.length,
+            callbackData,
             payee,
-            req.fee - publisherFee + gasPayment,
-            req.gasMoney - gasPayment,
-            delivered
+            _encode(terms, outputs[:rows * terms.outputLength]),
+            terms.receiverBps,
+            overhead
         );
+        _credit(address(0), payee, gasPaid);
+    }
+
+    /// @inheritdoc IInferenceOracle
+    function fulfillBatch(
+        BatchItem[] calldata items,
+        address payee,
+        uint256[] calldata outputs,
+        bytes calldata proof
+    ) external nonReentrant returns (uint256 delivered) {
+        uint256 gasAtStart = gasleft();
+        if (items.length == 0) revert NothingToDeliver();
+        uint256 modelId = items[0].req.modelId;
+        IModelRegistry.ProofTerms memory terms = registry.proofTerms(modelId, items.length);
+        uint256[] memory instances = _newInstances(terms, outputs);
+        (bool[] memory live, bytes32 idsHash, Totals memory totals) =
+            _closeItems(items, modelId, terms, instances);
+        delivered = totals.delivered;
+        if (delivered == 0) revert NothingToDeliver();
+        _padRows(terms, items.length, instances);
+        _verify(terms, instances, idsHash, payee, proof);
+
+        _creditFees(totals, terms, payee);
+        uint256 overhead = gasAtStart - gasleft() + UNMEASURED_GAS
+            + CALLDATA_BYTE_GAS * (32 * outputs.length + proof.length);
+        overhead /= delivered;
+        _credit(address(0), payee, _deliverItems(items, live, outputs, payee, terms, overhead));
+    }
+
+    /// @inheritdoc IInferenceOracle
+    function retryCallback(
+        uint256 requestId,
+        address callbackContract,
+        uint64 callbackGas,
+        uint64 gasLimit,
+        bytes calldata output,
+        bytes calldata callbackData
+    ) external nonReentrant {
+        bytes32 failed =
+            _callbackHash(callbackContract, callbackGas, keccak256(output), keccak256(callbackData));
+        if (undelivered[requestId] != failed) revert NothingToRetry(requestId);
+        if (gasLimit < callbackGas) revert RetryGas(gasLimit, callbackGas);
+        delete undelivered[requestId];
+        emit CallbackRetried(requestId);
+        bytes memory call = abi.encodeCall(
+            IAIOracleCallbackReceiver.aiOracleCallback, (requestId, output, callbackData)
+        );
+        if (!ExactCall.callNoReturn(callbackContract, gasLimit, call)) {
+            revert CallbackFailed(requestId);
+        }
     }
 
     /// @inheritdoc IInferenceOracle
@@ -178,30 +339,69 @@ contract InferenceOracle is IInferenceOracle, ReentrancyGuardTransient {
         _requirePreimage(requestId, req);
         if (block.timestamp <= req.deadline) revert DeadlineNotPassed(req.deadline);
         commitments[requestId] = REFUNDED;
-        uint256 amount = uint256(req.fee) + req.gasMoney;
-        credits[req.refundTo] += amount;
-        emit RequestRefunded(requestId, req.refundTo, amount);
+        _credit(registry.requestTerms(req.modelId, 1).token, req.refundTo, req.fee);
+        _credit(address(0), req.refundTo, req.gasMoney);
+        emit RequestRefunded(requestId, req.refundTo, req.fee, req.gasMoney);
+    }
+
+    /// @inheritdoc IInferenceOracle
+    function deposit(address account) external payable {
+        if (account == address(0) || msg.value == 0) revert InvalidDeposit();
+        _credit(address(0), account, msg.value);
+        emit Deposited(address(0), account, msg.sender, msg.value);
+    }
+
+    /// @inheritdoc IInferenceOracle
+    function depositToken(address token, address account, uint256 amount) external nonReentrant {
+        if (token == address(0) || account == address(0)) revert InvalidDeposit();
+        uint256 received = _pull(token, amount);
+        if (received == 0) revert InvalidDeposit();
+        _credit(token, account, received);
+        emit Deposited(token, account, msg.sender, received);
     }
 
     /// @inheritdoc IInferenceOracle
     function withdrawTo(address to) external nonReentrant {
-        uint256 amount = credits[msg.sender];
-        if (amount == 0 || to == address(0)) revert NothingToWithdraw();
-        credits[msg.sender] = 0;
-        emit Withdrawn(msg.sender, to, amount);
-        // Last of all, so that every effect is done; contracts may need more than 2,300 gas.
-        // solhint-disable-next-line avoid-low-level-calls
-        (bool success,) = to.call{value: amount}("");
-        if (!success) revert WithdrawalFailed(to);
+        _withdraw(address(0), msg.sender, to);
+    }
+
+    /// @inheritdoc IInferenceOracle
+    function withdrawTo(address token, address to) external nonReentrant {
+        _withdraw(token, msg.sender, to);
+    }
+
+    /// @inheritdoc IInferenceOracle
+    function setPaused(bool paused_) external onlyOwner {
+        paused = paused_;
+        emit PauseSet(paused_);
+    }
+
+    /// @inheritdoc IInferenceOracle
+    function setProtocolFee(uint16 protocolBps_) external onlyOwner {
+        if (protocolBps_ > MAX_PROTOCOL_BPS) {
+            revert ProtocolFeeTooHigh(protocolBps_, MAX_PROTOCOL_BPS);
+        }
+        protocolBps = protocolBps_;
+        emit ProtocolFeeSet(protocolBps_);
+    }
+
+    /// @inheritdoc IInferenceOracle
+    function withdrawProtocolFees(address token, address to) external onlyOwner nonReentrant {
+        _withdraw(token, address(this), to);
     }
 
     /// @inheritdoc IAIOracle
     function estimateFee(uint256 modelId, uint256 gasLimit) external view returns (uint256) {
-        IModelRegistry.RequestTerms memory terms = registry.requestTerms(modelId);
-        if (!terms.isOpen) revert ModelNotOpen(modelId);
-        uint256 elements = uint256(terms.inputLength) + terms.outputLength;
-        uint256 gasUnits = _gasUnits(terms.verifyGas, gasLimit, elements, 0);
-        return terms.fee + QUOTE_HEADROOM * Math.max(block.basefee, lastBaseFee) * gasUnits;
+        return _estimate(modelId, gasLimit, 1);
+    }
+
+    /// @inheritdoc IAIOracle
+    function estimateFeeBatch(uint256 modelId, uint256 gasLimit, uint256 batchSize)
+        external
+        view
+        returns (uint256)
+    {
+        return _estimate(modelId, gasLimit, batchSize);
     }
 
     /// @inheritdoc IAIOracle
@@ -210,15 +410,74 @@ contract InferenceOracle is IInferenceOracle, ReentrancyGuardTransient {
         return current == Status.Fulfilled || current == Status.Refunded;
     }
 
+    /// @inheritdoc IAIOracle
+    function getModel(uint256 modelId)
+        external
+        view
+        returns (
+            bytes32 modelHash,
+            bytes32 programHash,
+            uint256 fee,
+            address receiver,
+            uint256 receiverPercentage,
+            uint256 accumulateRevenue,
+            address token,
+            bool unverifiable
+        )
+    {
+        IModelRegistry.Model memory model = registry.getModel(modelId);
+        modelHash = model.onnxHash;
+        programHash = model.verifiers[0].vkHash;
+        fee = model.fee;
+        receiver = model.receiver;
+        receiverPercentage = uint256(model.receiverBps) * 100 / BPS;
+        token = model.token;
+        accumulateRevenue = creditOf[token][receiver];
+        unverifiable = false;
+    }
+
+    /// @inheritdoc IAIOracle
+    function numberOfModels() external view returns (uint256) {
+        return registry.count();
+    }
+
+    /// @inheritdoc IAIOracle
+    function modelIDs(uint256 index) external view returns (uint256) {
+        uint256 length = registry.count();
+        if (index >= length) revert IndexOutOfRange(index, length);
+        return index + 1;
+    }
+
     /// @inheritdoc IInferenceOracle
-    function tagOf(uint256 modelId, uint256 requestId, address payee)
+    function tagOf(uint256 modelId, uint256[] calldata requestIds, address payee)
         external
         view
         returns (uint256[] memory limbs)
     {
-        IModelRegistry.ProofTerms memory terms = registry.proofTerms(modelId);
+        IModelRegistry.ProofTerms memory terms = registry.proofTerms(modelId, 1);
         limbs = new uint256[](terms.tagLimbs);
-        ProofTag.toFields(_tag(requestId, payee), terms.tagLimbs, terms.tagBits, limbs, 0);
+        _writeTag(terms, keccak256(abi.encodePacked(requestIds)), payee, limbs, 0);
+    }
+
+    /// @inheritdoc IInferenceOracle
+    function isNonceUsed(address account, uint256 nonce) external view returns (bool) {
+        return _usedNonces[account].get(nonce);
+    }
+
+    /// @inheritdoc IInferenceOracle
+    function hashOf(SignedRequest calldata signed) public view returns (bytes32) {
+        // Every field is one word, so the struct's encoding is EIP-712's.
+        return _hashTypedDataV4(keccak256(abi.encode(SIGNED_REQUEST_TYPEHASH, signed)));
+    }
+
+    /// @inheritdoc IInferenceOracle
+    function lastBaseFee() external view returns (uint256) {
+        return _lastBaseFee;
+    }
+
+    /// @inheritdoc IInferenceOracle
+    function minimumTopUp(uint256 gasMoney) public pure returns (uint256) {
+        return Math.max(gasMoney / TOP_UP_DIVISOR, 1);
     }
 
     /// @inheritdoc IInferenceOracle
@@ -233,102 +492,330 @@ contract InferenceOracle is IInferenceOracle, ReentrancyGuardTransient {
         return Status.Open;
     }
 
-    function _request(
+    /// @dev ORA's calls name neither refund address nor deadline. Unspent money is credited to
+    ///      `tx.origin`: a consumer written for ORA has no way to claim a credit, so the account
+    ///      that started the transaction, usually the one that paid, gets it. Behind a relayer that
+    ///      is the relayer: smart accounts use `request`.
+    function _requestByDefault(
         uint256 modelId,
+        uint256 rows,
         bytes calldata input,
         address callbackContract,
         uint64 callbackGas,
-        bytes calldata callbackData,
-        address refundTo,
-        uint64 deadline
+        bytes calldata callbackData
     ) private returns (uint256 requestId) {
-        IModelRegistry.RequestTerms memory terms = registry.requestTerms(modelId);
-        if (!terms.isOpen) revert ModelNotOpen(modelId);
-        _checkInput(terms, input);
-        _checkCallback(callbackContract, callbackGas);
-        uint96 gasMoney = _escrow(terms, callbackGas, callbackData.length);
-        Request memory req = Request({
-            account: msg.sender,
-            modelId: modelId,
-            callbackContract: callbackContract,
-            callbackGas: callbackGas,
-            refundTo: refundTo,
-            deadline: deadline,
-            fee: terms.fee,
-            gasMoney: gasMoney,
-            inputHash: keccak256(input),
-            callbackDataHash: keccak256(callbackData)
-        });
-        uint256 nonce = nonces[msg.sender];
-        nonces[msg.sender] = nonce + 1;
+        Request memory req;
+        req.account = msg.sender;
+        req.modelId = modelId;
+        req.callbackContract = callbackContract;
+        req.callbackGas = callbackGas;
+        // solhint-disable-next-line avoid-tx-origin
+        req.refundTo = tx.origin;
+        req.deadline = uint64(block.timestamp) + DEFAULT_LIFETIME;
+        return _requestPaid(req, rows, input, callbackData);
+    }
+
+    /// @dev A request paid by the caller now. What exceeds the fee is gas money; it must cover the
+    ///      gas at the present base fee.
+    function _requestPaid(
+        Request memory req,
+        uint256 rows,
+        bytes calldata input,
+        bytes calldata callbackData
+    ) private returns (uint256 requestId) {
+        IModelRegistry.RequestTerms memory terms = _prepare(req, rows, input, callbackData);
+        uint256 ethFee = terms.token == address(0) ? req.fee : 0;
+        uint256 required = ethFee + block.basefee * req.gasUnits;
+        if (msg.value < required) revert Underpaid(msg.value, required);
+        req.gasMoney = (msg.value - ethFee).toUint96();
+        if (terms.token != address(0) && req.fee != 0) {
+            uint256 received = _pull(terms.token, req.fee);
+            if (received < req.fee) revert TokenShortfall(terms.token, received, req.fee);
+        }
+        return _commit(req, input, callbackData);
+    }
+
+    /// @dev Check a request and complete it, all but its gas money.
+    function _prepare(
+        Request memory req,
+        uint256 rows,
+        bytes calldata input,
+        bytes calldata callbackData
+    ) private returns (IModelRegistry.RequestTerms memory terms) {
+        if (paused) revert RequestsPaused();
+        terms = registry.requestTerms(req.modelId, rows);
+        if (!terms.isOpen) revert ModelNotOpen(req.modelId);
+        _checkInput(terms, rows, input);
+        _checkCallback(req);
+        req.fee = (terms.fee * rows).toUint96();
+        req.gasUnits = _gasUnits(terms, req.callbackGas, callbackData.length).toUint64();
+        req.protocolBps = protocolBps;
+        req.inputHash = keccak256(input);
+        req.callbackDataHash = keccak256(callbackData);
+
+        uint256 last = _lastBaseFee;
+        uint256 drift = block.basefee > last ? block.basefee - last : last - block.basefee;
+        if (drift > last / DRIFT_DIVISOR) _lastBaseFee = block.basefee.toUint128();
+    }
+
+    /// @dev Give a request its id, store its commitment and announce it.
+    function _commit(Request memory req, bytes calldata input, bytes calldata callbackData)
+        private
+        returns (uint256 requestId)
+    {
+        uint256 nonce = nonces[req.account];
+        nonces[req.account] = nonce + 1;
         requestId = uint256(
             keccak256(
                 abi.encode(
                     block.chainid,
                     address(this),
                     nonce,
-                    msg.sender,
-                    modelId,
+                    req.account,
+                    req.modelId,
                     req.inputHash
                 )
             )
         );
         commitments[requestId] = keccak256(abi.encode(req));
         emit AICallbackRequest(
-            msg.sender, requestId, modelId, input, callbackContract, callbackGas, callbackData
+            req.account,
+            requestId,
+            req.modelId,
+            input,
+            req.callbackContract,
+            req.callbackGas,
+            callbackData
         );
-        emit RequestOpened(requestId, refundTo, deadline, req.fee, gasMoney);
+        emit RequestOpened(
+            requestId,
+            req.refundTo,
+            req.deadline,
+            req.fee,
+            req.gasMoney,
+            req.gasUnits,
+            req.protocolBps
+        );
     }
 
-    /// @dev The money behind a request: whatever exceeds the fee is gas money. Reverts unless it
-    ///      covers the gas at the present base fee.
-    function _escrow(
-        IModelRegistry.RequestTerms memory terms,
-        uint256 callbackGas,
-        uint256 callbackDataLength
-    ) private returns (uint96 gasMoney) {
-        // Within an eighth, one block's largest step, the remembered base fee is left as it is.
-        uint256 last = lastBaseFee;
-        uint256 drift = block.basefee > last ? block.basefee - last : last - block.basefee;
-        if (drift > last / 8) lastBaseFee = block.basefee;
-
-        uint256 gasUnits = _gasUnits(
-            terms.verifyGas,
-            callbackGas,
-            uint256(terms.inputLength) + terms.outputLength,
-            callbackDataLength
-        );
-        uint256 required = terms.fee + block.basefee * gasUnits;
-        if (msg.value < required) revert Underpaid(msg.value, required);
-        return (msg.value - terms.fee).toUint96();
-    }
-
-    /// @dev Prove that `outputs` is what the model says about `input`, by a proof that names this
-    ///      request and this payee.
-    function _verify(
-        uint256 requestId,
+    /// @dev End all items that can be delivered, before the proof is checked: an id given twice is
+    ///      open only once, and nothing that a callback does can touch them. Write all inputs,
+    ///      which the proof covers whether delivered or not.
+    function _closeItems(
+        BatchItem[] calldata items,
+        uint256 modelId,
         IModelRegistry.ProofTerms memory terms,
-        bytes calldata input,
-        address payee,
+        uint256[] memory instances
+    ) private returns (bool[] memory live, bytes32 idsHash, Totals memory totals) {
+        live = new bool[](items.length);
+        uint256[] memory ids = new uint256[](items.length);
+        uint256 rowLength = terms.inputLength;
+        for (uint256 i = 0; i < items.length; ++i) {
+            BatchItem calldata item = items[i];
+            uint256 requestId = item.requestId;
+            ids[i] = requestId;
+            if (item.req.modelId != modelId) revert MixedModels(requestId);
+            uint256 rows = _rows(terms, item.input);
+            if (rows != 1) revert InputLength(rows * rowLength, rowLength);
+            _writeRow(terms, item.input, 1, instances, i);
+            (bool open, Skipped reason) = _deliverable(item);
+            if (!open) {
+                emit RequestSkipped(requestId, reason);
+                continue;
+            }
+            live[i] = true;
+            commitments[requestId] = FULFILLED;
+            ++totals.delivered;
+            _addFee(totals, terms, item.req);
+        }
+        idsHash = keccak256(abi.encodePacked(ids));
+    }
+
+    function _deliverItems(
+        BatchItem[] calldata items,
+        bool[] memory live,
         uint256[] calldata outputs,
+        address payee,
+        IModelRegistry.ProofTerms memory terms,
+        uint256 overhead
+    ) private returns (uint256 gasPaid) {
+        uint256 rowLength = terms.outputLength;
+        for (uint256 i = 0; i < items.length; ++i) {
+            if (!live[i]) continue;
+            BatchItem calldata item = items[i];
+            gasPaid += _deliver(
+                item.requestId,
+                item.req,
+                item.input.length,
+                item.callbackData,
+                payee,
+                _encode(terms, outputs[i * rowLength:(i + 1) * rowLength]),
+                terms.receiverBps,
+                overhead
+            );
+        }
+    }
+
+    /// @dev Deliver a proved output and settle the gas money of its request.
+    /// @param overhead Gas to pay for besides this delivery.
+    /// @return gasPaid Wei owed to the payee for gas: what was used, at the transaction's gas price
+    ///         or the price that the escrow was made at, whichever is less, and never more than the
+    ///         escrow.
+    function _deliver(
+        uint256 requestId,
+        Request calldata req,
+        uint256 inputBytes,
+        bytes calldata callbackData,
+        address payee,
+        bytes memory output,
+        uint256 receiverBps,
+        uint256 overhead
+    ) private returns (uint256 gasPaid) {
+        uint256 gasAtStart = gasleft();
+        // All gas money first, less the payment below: so that this write is measured too.
+        _credit(address(0), req.refundTo, req.gasMoney);
+        bool succeeded = false;
+        if (req.callbackContract != address(0)) {
+            succeeded = ExactCall.callNoReturn(
+                req.callbackContract,
+                req.callbackGas,
+                abi.encodeCall(
+                    IAIOracleCallbackReceiver.aiOracleCallback, (requestId, output, callbackData)
+                )
+            );
+            if (!succeeded) {
+                undelivered[requestId] = _callbackHash(
+                    req.callbackContract, req.callbackGas, keccak256(output), req.callbackDataHash
+                );
+            }
+        }
+        emit AICallbackResult(req.account, requestId, msg.sender, output);
+
+        uint256 used = gasAtStart - gasleft() + overhead + UNMEASURED_ITEM_GAS
+            + CALLDATA_BYTE_GAS * (inputBytes + callbackData.length);
+        gasPaid = Math.min(Math.min(tx.gasprice, req.gasMoney / req.gasUnits) * used, req.gasMoney);
+        creditOf[address(0)][req.refundTo] -= gasPaid;
+        (uint256 feePaid,,) = _split(req, receiverBps);
+        emit RequestFulfilled(requestId, payee, feePaid, gasPaid, succeeded);
+    }
+
+    function _addFee(
+        Totals memory totals,
+        IModelRegistry.ProofTerms memory terms,
+        Request calldata req
+    ) private pure {
+        (uint256 payeeFee, uint256 publisherFee, uint256 protocolFee) =
+            _split(req, terms.receiverBps);
+        totals.payeeFee += payeeFee;
+        totals.publisherFee += publisherFee;
+        totals.protocolFee += protocolFee;
+    }
+
+    function _creditFees(
+        Totals memory totals,
+        IModelRegistry.ProofTerms memory terms,
+        address payee
+    ) private {
+        _credit(terms.token, payee, totals.payeeFee);
+        _credit(terms.token, terms.receiver, totals.publisherFee);
+        _credit(terms.token, address(this), totals.protocolFee);
+    }
+
+    function _credit(address token, address account, uint256 amount) private {
+        if (amount != 0) creditOf[token][account] += amount;
+    }
+
+    function _debit(address token, address account, uint256 amount) private {
+        uint256 credit = creditOf[token][account];
+        if (credit < amount) revert InsufficientCredit(token, credit, amount);
+        creditOf[token][account] = credit - amount;
+    }
+
+    function _withdraw(address token, address account, address to) private {
+        uint256 amount = creditOf[token][account];
+        if (amount == 0 || to == address(0)) revert NothingToWithdraw();
+        creditOf[token][account] = 0;
+        emit Withdrawn(token, account, to, amount);
+        // Last of all, so that every effect is done; contracts may need more than 2,300 gas.
+        if (token != address(0)) {
+            IERC20(token).safeTransfer(to, amount);
+        } else {
+            // solhint-disable-next-line avoid-low-level-calls
+            (bool success,) = to.call{value: amount}("");
+            if (!success) revert WithdrawalFailed(to);
+        }
+    }
+
+    /// @dev Take `amount` of a token from the caller and measure what came. Not within itself: a
+    ///      token that gives its holders control could have one transfer counted twice.
+    function _pull(address token, uint256 amount) private returns (uint256 received) {
+        TransientSlot.BooleanSlot pulling = PULLING.asBoolean();
+        if (pulling.tload()) revert NestedTokenPayment();
+        pulling.tstore(true);
+        uint256 before = IERC20(token).balanceOf(address(this));
+        IERC20(token).safeTransferFrom(msg.sender, address(this), amount);
+        received = IERC20(token).balanceOf(address(this)) - before;
+        pulling.tstore(false);
+    }
+
+    function _useSignature(SignedRequest calldata signed, bytes calldata signature) private {
+        if (block.timestamp > signed.validUntil) revert SignatureExpired(signed.validUntil);
+        _useNonce(signed.account, signed.nonce);
+        if (!SignatureChecker.isValidSignatureNowCalldata(
+                signed.account, hashOf(signed), signature
+            )) revert InvalidSignature();
+    }
+
+    function _useNonce(address account, uint256 nonce) private {
+        if (_usedNonces[account].get(nonce)) revert NonceUsed(account, nonce);
+        _usedNonces[account].set(nonce);
+    }
+
+    function _estimate(uint256 modelId, uint256 gasLimit, uint256 rows)
+        private
+        view
+        returns (uint256)
+    {
+        IModelRegistry.RequestTerms memory terms = registry.requestTerms(modelId, rows);
+        if (!terms.isOpen) revert ModelNotOpen(modelId);
+        uint256 ethFee = terms.token == address(0) ? terms.fee * rows : 0;
+        return ethFee + _quote(_gasUnits(terms, gasLimit, 0));
+    }
+
+    function _quote(uint256 gasUnits) private view returns (uint256) {
+        return QUOTE_HEADROOM * Math.max(block.basefee, _lastBaseFee) * gasUnits;
+    }
+
+    /// @dev Whether an item is open as given and in time; if not, why.
+    function _deliverable(BatchItem calldata item) private view returns (bool, Skipped) {
+        bytes32 commitment = commitments[item.requestId];
+        if (uint256(commitment) <= uint256(REFUNDED)) return (false, Skipped.NotOpen);
+        if (_hash(item.req) != commitment) return (false, Skipped.CommitmentMismatch);
+        if (block.timestamp > item.req.deadline) return (false, Skipped.DeadlinePassed);
+        if (
+            keccak256(item.input) != item.req.inputHash
+                || keccak256(item.callbackData) != item.req.callbackDataHash
+        ) return (false, Skipped.PreimageMismatch);
+        return (true, Skipped.NotOpen);
+    }
+
+    function _requirePreimage(uint256 requestId, Request calldata req) private view {
+        Status current = status(requestId);
+        if (current != Status.Open) revert NotOpen(requestId, current);
+        if (_hash(req) != commitments[requestId]) revert CommitmentMismatch(requestId);
+    }
+
+    /// @dev Prove the statement in `instances`, completed by the tag that names the requests and
+    ///      the payee.
+    function _verify(
+        IModelRegistry.ProofTerms memory terms,
+        uint256[] memory instances,
+        bytes32 idsHash,
+        address payee,
         bytes calldata proof
     ) private view {
-        if (outputs.length != terms.outputLength) {
-            revert OutputLength(outputs.length, terms.outputLength);
-        }
-        uint256 tagOffset = terms.inputLength;
-        uint256 outputOffset = tagOffset + terms.tagLimbs;
-        uint256[] memory instances = new uint256[](outputOffset + outputs.length);
-        TensorCodec.toFields(input, terms.inputLength, terms.inputWidth, instances);
-        ProofTag.toFields(
-            _tag(requestId, payee), terms.tagLimbs, terms.tagBits, instances, tagOffset
-        );
-        for (uint256 i = 0; i < outputs.length; ++i) {
-            instances[outputOffset + i] = outputs[i];
-        }
-        if (terms.verifier.codehash != terms.verifierCodeHash) {
-            revert VerifierChanged(terms.verifier);
-        }
+        _writeTag(terms, idsHash, payee, instances, uint256(terms.size) * terms.inputLength);
+        if (terms.verifier.codehash != terms.codeHash) revert VerifierChanged(terms.verifier);
         // The call is encoded here, never by the node: generated verifiers read fixed calldata
         // positions, and hand-made offsets would show them another statement.
         bytes memory call = abi.encodeCall(IVerifier.verifyProof, (proof, instances));
@@ -337,69 +824,168 @@ contract InferenceOracle is IInferenceOracle, ReentrancyGuardTransient {
         }
     }
 
-    /// @dev Wei owed for gas: what was used, at the transaction's gas price or the price that the
-    ///      escrow was made at, whichever is less, and never more than the escrow.
-    function _gasPayment(
-        Request calldata req,
+    function _writeTag(
         IModelRegistry.ProofTerms memory terms,
-        uint256 callbackDataLength,
-        uint256 gasAtStart,
-        uint256 calldataBytes
-    ) private view returns (uint256) {
-        uint256 gasUnits = _gasUnits(
-            terms.verifyGas,
-            req.callbackGas,
-            uint256(terms.inputLength) + terms.outputLength,
-            callbackDataLength
-        );
-        uint256 price = Math.min(tx.gasprice, req.gasMoney / gasUnits);
-        uint256 used =
-            gasAtStart - gasleft() + UNMEASURED_GAS + CALLDATA_BYTE_GAS * calldataBytes;
-        return Math.min(price * used, req.gasMoney);
+        bytes32 idsHash,
+        address payee,
+        uint256[] memory fields,
+        uint256 offset
+    ) private view {
+        uint256 tag = ProofTag.digest(block.chainid, address(this), idsHash, payee);
+        ProofTag.toFields(tag, terms.tagLimbs, terms.tagBits, fields, offset);
     }
 
-    function _requirePreimage(uint256 requestId, Request calldata req) private view {
-        Status current = status(requestId);
-        if (current != Status.Open) revert NotOpen(requestId, current);
-        if (keccak256(abi.encode(req)) != commitments[requestId]) {
-            revert CommitmentMismatch(requestId);
+    /// @dev Only the account itself can be called back: nobody can feed a stranger's contract.
+    function _checkCallback(Request memory req) private pure {
+        bool wanted = req.callbackContract != address(0);
+        if (
+            wanted != (req.callbackGas != 0) || req.callbackGas > MAX_CALLBACK_GAS
+                || (wanted && req.callbackContract != req.account)
+        ) revert InvalidCallback(req.callbackContract, req.callbackGas);
+    }
+
+    function _checkEnd(address refundTo, uint64 deadline) private view {
+        if (refundTo == address(0)) revert InvalidRefundAddress();
+        if (deadline <= block.timestamp || deadline > block.timestamp + MAX_LIFETIME) {
+            revert InvalidDeadline(deadline);
         }
     }
 
-    function _tag(uint256 requestId, address payee) private view returns (uint256) {
-        return ProofTag.digest(
-            block.chainid, address(this), keccak256(abi.encodePacked(requestId)), payee
-        );
+    function _checkInput(
+        IModelRegistry.RequestTerms memory terms,
+        uint256 rows,
+        bytes calldata input
+    ) private pure {
+        uint256 length = rows * terms.inputLength;
+        if (terms.codec == CODEC_PACKED) {
+            uint256 expected = length * terms.inputWidth;
+            if (input.length != expected) revert InputLength(input.length, expected);
+            if (terms.inputUnbounded) return;
+            TensorCodec.check(
+                input, length, terms.inputWidth, terms.inputMinimum, terms.inputMaximum
+            );
+        } else {
+            uint256 limit = length * TEXT_BYTES;
+            if (input.length > limit) revert TextTooLong(input.length, limit);
+            uint256 found = TextCodec.check(
+                input, terms.inputScale, terms.inputMinimum, terms.inputMaximum
+            );
+            if (found != length) revert InputLength(found, length);
+        }
     }
 
     /// @dev Gas that a request pays for in advance.
     function _gasUnits(
-        uint256 verifyGas,
+        IModelRegistry.RequestTerms memory terms,
         uint256 callbackGas,
-        uint256 elements,
         uint256 callbackDataLength
     ) private pure returns (uint256) {
-        return BASE_GAS + verifyGas + callbackGas + ELEMENT_GAS * elements
+        uint256 elements =
+            uint256(terms.size) * (uint256(terms.inputLength) + terms.outputLength);
+        uint256 elementGas =
+            terms.codec == CODEC_PACKED ? ELEMENT_GAS : ELEMENT_GAS + TEXT_ELEMENT_GAS;
+        return BASE_GAS + terms.verifyGas + callbackGas + elementGas * elements
             + CALLBACK_BYTE_GAS * callbackDataLength;
     }
 
-    function _checkInput(IModelRegistry.RequestTerms memory terms, bytes calldata input)
+    /// @dev How a fee is shared: the protocol's part, the publisher's part of the rest, the payee's
+    ///      remainder.
+    function _split(Request calldata req, uint256 receiverBps)
         private
         pure
+        returns (uint256 payeeFee, uint256 publisherFee, uint256 protocolFee)
     {
-        uint256 expected = uint256(terms.inputLength) * terms.inputWidth;
-        if (input.length != expected) revert InputLength(input.length, expected);
-        TensorCodec.check(
-            input, terms.inputLength, terms.inputWidth, terms.inputMinimum, terms.inputMaximum
+        // No product overflows: a fee has 96 bits. Shares are at most 10,000 basis points.
+        unchecked {
+            uint256 fee = req.fee;
+            protocolFee = fee * req.protocolBps / BPS;
+            publisherFee = (fee - protocolFee) * receiverBps / BPS;
+            payeeFee = fee - protocolFee - publisherFee;
+        }
+    }
+
+    /// @dev Public inputs of the circuit: all rows' inputs, the tag, all rows' outputs. The outputs
+    ///      are written here.
+    function _newInstances(IModelRegistry.ProofTerms memory terms, uint256[] calldata outputs)
+        private
+        pure
+        returns (uint256[] memory instances)
+    {
+        uint256 expected = uint256(terms.size) * terms.outputLength;
+        if (outputs.length != expected) revert OutputLength(outputs.length, expected);
+        uint256 outputOffset = uint256(terms.size) * terms.inputLength + terms.tagLimbs;
+        instances = new uint256[](outputOffset + expected);
+        TensorCodec.copy(outputs, instances, outputOffset);
+    }
+
+    /// @dev Write the inputs of `rows` rows from row `index` on. Their number has been checked.
+    function _writeRow(
+        IModelRegistry.ProofTerms memory terms,
+        bytes calldata input,
+        uint256 rows,
+        uint256[] memory instances,
+        uint256 index
+    ) private pure {
+        uint256 offset = index * terms.inputLength;
+        if (terms.codec == CODEC_PACKED) {
+            TensorCodec.toFields(
+                input, rows * terms.inputLength, terms.inputWidth, instances, offset
+            );
+        } else {
+            TextCodec.toFields(input, terms.inputScale, instances, offset);
+        }
+    }
+
+    /// @dev Rows beyond the last repeat row 0.
+    function _padRows(
+        IModelRegistry.ProofTerms memory terms,
+        uint256 rows,
+        uint256[] memory instances
+    ) private pure {
+        for (uint256 row = rows; row < terms.size; ++row) {
+            TensorCodec.repeat(instances, terms.inputLength, row);
+        }
+    }
+
+    /// @dev How many inputs there are; reverts unless they are whole ones.
+    function _rows(IModelRegistry.ProofTerms memory terms, bytes calldata input)
+        private
+        pure
+        returns (uint256 rows)
+    {
+        uint256 rowLength = terms.inputLength;
+        uint256 length = input.length;
+        if (terms.codec == CODEC_PACKED) rowLength *= terms.inputWidth;
+        else length = TextCodec.countNumbers(input);
+        rows = length / rowLength;
+        if (rows * rowLength != length) revert InputLength(length, rowLength);
+    }
+
+    function _encode(IModelRegistry.ProofTerms memory terms, uint256[] calldata outputs)
+        private
+        pure
+        returns (bytes memory)
+    {
+        if (terms.codec == CODEC_PACKED) {
+            return TensorCodec.pack(
+                outputs, terms.outputWidth, terms.outputMinimum, terms.outputMaximum
+            );
+        }
+        return TextCodec.format(
+            outputs, terms.outputScale, terms.outputMinimum, terms.outputMaximum
         );
     }
 
-    /// @dev Only the caller itself can be called back: nobody can feed a stranger's contract.
-    function _checkCallback(address callbackContract, uint64 callbackGas) private view {
-        bool wanted = callbackContract != address(0);
-        if (
-            wanted != (callbackGas != 0) || callbackGas > MAX_CALLBACK_GAS
-                || (wanted && callbackContract != msg.sender)
-        ) revert InvalidCallback(callbackContract, callbackGas);
+    function _hash(Request calldata req) private pure returns (bytes32) {
+        return keccak256(abi.encode(req));
+    }
+
+    function _callbackHash(
+        address callbackContract,
+        uint64 callbackGas,
+        bytes32 outputHash,
+        bytes32 callbackDataHash
+    ) private pure returns (bytes32) {
+        return keccak256(abi.encode(callbackContract, callbackGas, outputHash, callbackDataHash));
     }
 }

@@ -2,26 +2,40 @@
 pragma solidity ^0.8.24;
 
 import {IModelRegistry} from "./interfaces/IModelRegistry.sol";
+import {TensorCodec} from "./libraries/TensorCodec.sol";
 
 /// @title Append-only registry of proved models
 contract ModelRegistry is IModelRegistry {
     /// @notice Most gas a verifier may ask for: with the largest callback, a fulfilment still fits
     ///         one transaction (2^24 gas, EIP-7825).
     uint32 public constant MAX_VERIFY_GAS = 10_000_000;
-
-    /// @notice The widest packed element, in bytes: bounds are `int112`, two to a slot.
-    uint8 public constant MAX_WIDTH = 14;
+    /// @notice Most batch sizes of a model: their sizes share one storage slot.
+    uint256 public constant MAX_VERIFIERS = 16;
+    /// @notice Most fractional bits with the text codec: its arithmetic stays in 256 bits.
+    uint8 public constant MAX_TEXT_SCALE = 64;
 
     uint16 private constant BPS = 10_000;
-    uint8 private constant CODEC_PACKED = 0;
+    uint8 private constant CODEC_TEXT = 1;
     // Fewer bits and another payee's tag could be ground out; more would not fit one field element.
     uint16 private constant MIN_TAG_BITS = 96;
     uint16 private constant MAX_TAG_BITS = 248;
 
-    /// @dev A `Model` in the order that keeps reads few: a request reads slots 0 and 1, a
-    ///      fulfilment 0 and 2 to 5.
+    uint256 private constant SIZE_BITS = 16;
+    uint256 private constant SIZE_MASK = type(uint16).max;
+
+    // Bits of `Entry.flags`.
+    uint8 private constant CLOSED = 1;
+    uint8 private constant HAS_TOKEN = 2;
+    // The input's range is all that its packed width can say: nothing to check at a request.
+    uint8 private constant INPUT_UNBOUNDED = 4;
+    // Bounds beyond `int128` are in `_wideBounds`.
+    uint8 private constant WIDE_INPUT = 8;
+    uint8 private constant WIDE_OUTPUT = 16;
+
+    /// @dev A `Model` in the order that keeps reads few: a request of one row reads slots 0 and 1,
+    ///      a fulfilment 0, 2, 3 and two of its verifier; a fee in a token adds slot 4.
     struct Entry {
-        // Slot 0. `verifyGas` is never zero for a registered model.
+        // Slot 0. `verifyGas`, of the first verifier, is never zero for a registered model.
         uint32 verifyGas;
         uint96 fee;
         uint16 inputLength;
@@ -34,35 +48,36 @@ contract ModelRegistry is IModelRegistry {
         uint8 tagLimbs;
         uint8 tagBits;
         uint16 receiverBps;
-        bool closed;
+        uint8 flags;
         // Slots 1 and 2.
-        int112 inputMinimum;
-        int112 inputMaximum;
-        int112 outputMinimum;
-        int112 outputMaximum;
-        // Slots 3 to 6, one each.
-        address verifier;
-        bytes32 verifierCodeHash;
+        int128 inputMinimum;
+        int128 inputMaximum;
+        int128 outputMinimum;
+        int128 outputMaximum;
+        // Slots 3 to 7, one each. `sizes` holds the batch sizes, 16 bits each, the least lowest.
         address receiver;
+        address token;
         address publisher;
-        // Slots 7 to 10.
         bytes32 onnxHash;
-        bytes32 settingsHash;
-        bytes32 vkHash;
-        bytes32 srsHash;
+        uint256 sizes;
+        // Slot 8 and on.
+        uint256 successor;
+        Verifier[] verifiers;
     }
 
     /// @inheritdoc IModelRegistry
     uint256 public count;
 
     mapping(uint256 modelId => Entry) private _entries;
+    // Input minimum and maximum, output minimum and maximum.
+    mapping(uint256 modelId => int256[4]) private _wideBounds;
 
     /// @inheritdoc IModelRegistry
     function register(Model calldata model) external returns (uint256 modelId) {
         _validate(model);
         modelId = ++count;
         Entry storage entry = _entries[modelId];
-        entry.verifyGas = model.verifyGas;
+        entry.verifyGas = model.verifiers[0].verifyGas;
         entry.fee = model.fee;
         entry.inputLength = model.input.length;
         entry.inputWidth = model.input.width;
@@ -74,40 +89,39 @@ contract ModelRegistry is IModelRegistry {
         entry.tagLimbs = model.tagLimbs;
         entry.tagBits = model.tagBits;
         entry.receiverBps = model.receiverBps;
-        entry.inputMinimum = model.input.minimum;
-        entry.inputMaximum = model.input.maximum;
-        entry.outputMinimum = model.output.minimum;
-        entry.outputMaximum = model.output.maximum;
-        entry.verifier = model.verifier;
-        entry.verifierCodeHash = model.verifierCodeHash;
+        entry.flags = _storeBounds(modelId, entry, model);
         entry.receiver = model.receiver;
+        entry.token = model.token;
         entry.publisher = msg.sender;
         entry.onnxHash = model.onnxHash;
-        entry.settingsHash = model.settingsHash;
-        entry.vkHash = model.vkHash;
-        entry.srsHash = model.srsHash;
-        emit ModelRegistered(modelId, msg.sender, model.verifier, model.onnxHash);
+        entry.sizes = _storeVerifiers(entry, model.verifiers);
+        emit ModelRegistered(modelId, msg.sender, model.verifiers[0].verifier, model.onnxHash);
     }
 
     /// @inheritdoc IModelRegistry
     function close(uint256 modelId) external {
-        Entry storage entry = _known(modelId);
-        if (entry.publisher != msg.sender) revert NotPublisher(modelId, msg.sender);
-        if (entry.closed) return;
-        entry.closed = true;
+        Entry storage entry = _published(modelId);
+        if (entry.flags & CLOSED != 0) return;
+        entry.flags |= CLOSED;
         emit ModelClosed(modelId);
+    }
+
+    /// @inheritdoc IModelRegistry
+    function setSuccessor(uint256 modelId, uint256 successor) external {
+        Entry storage entry = _published(modelId);
+        if (entry.successor != 0 || successor <= modelId || successor > count) {
+            revert InvalidSuccessor(modelId, successor);
+        }
+        entry.successor = successor;
+        emit ModelSucceeded(modelId, successor);
     }
 
     /// @inheritdoc IModelRegistry
     function getModel(uint256 modelId) external view returns (Model memory model) {
         Entry storage entry = _known(modelId);
+        (int256 inputMinimum, int256 inputMaximum) = _inputBounds(modelId, entry);
+        (int256 outputMinimum, int256 outputMaximum) = _outputBounds(modelId, entry);
         model.onnxHash = entry.onnxHash;
-        model.settingsHash = entry.settingsHash;
-        model.vkHash = entry.vkHash;
-        model.srsHash = entry.srsHash;
-        model.verifierCodeHash = entry.verifierCodeHash;
-        model.verifier = entry.verifier;
-        model.verifyGas = entry.verifyGas;
         model.codec = entry.codec;
         model.tagLimbs = entry.tagLimbs;
         model.tagBits = entry.tagBits;
@@ -115,59 +129,83 @@ contract ModelRegistry is IModelRegistry {
             length: entry.inputLength,
             width: entry.inputWidth,
             scale: entry.inputScale,
-            minimum: entry.inputMinimum,
-            maximum: entry.inputMaximum
+            minimum: inputMinimum,
+            maximum: inputMaximum
         });
         model.output = Tensor({
             length: entry.outputLength,
             width: entry.outputWidth,
             scale: entry.outputScale,
-            minimum: entry.outputMinimum,
-            maximum: entry.outputMaximum
+            minimum: outputMinimum,
+            maximum: outputMaximum
         });
+        model.token = entry.token;
         model.fee = entry.fee;
         model.receiver = entry.receiver;
         model.receiverBps = entry.receiverBps;
+        model.verifiers = entry.verifiers;
     }
 
     /// @inheritdoc IModelRegistry
-    function requestTerms(uint256 modelId) external view returns (RequestTerms memory) {
+    function requestTerms(uint256 modelId, uint256 rows)
+        external
+        view
+        returns (RequestTerms memory terms)
+    {
         Entry storage entry = _entries[modelId];
-        return RequestTerms({
-            isOpen: _isOpen(entry),
-            inputLength: entry.inputLength,
-            inputWidth: entry.inputWidth,
-            inputMinimum: entry.inputMinimum,
-            inputMaximum: entry.inputMaximum,
-            outputLength: entry.outputLength,
-            verifyGas: entry.verifyGas,
-            fee: entry.fee
-        });
+        uint8 flags = entry.flags;
+        terms.verifyGas = entry.verifyGas;
+        if (terms.verifyGas == 0) return terms;
+        terms.size = 1;
+        if (rows != 1) {
+            Verifier storage verifier = _verifierFor(entry, rows);
+            terms.size = verifier.size;
+            terms.verifyGas = verifier.verifyGas;
+        }
+        terms.isOpen = flags & CLOSED == 0;
+        terms.codec = entry.codec;
+        terms.inputLength = entry.inputLength;
+        terms.inputWidth = entry.inputWidth;
+        terms.inputScale = entry.inputScale;
+        terms.outputLength = entry.outputLength;
+        terms.fee = entry.fee;
+        if (flags & HAS_TOKEN != 0) terms.token = entry.token;
+        if (flags & INPUT_UNBOUNDED != 0) terms.inputUnbounded = true;
+        else (terms.inputMinimum, terms.inputMaximum) = _inputBounds(modelId, entry);
     }
 
     /// @inheritdoc IModelRegistry
-    function proofTerms(uint256 modelId) external view returns (ProofTerms memory) {
+    function proofTerms(uint256 modelId, uint256 rows)
+        external
+        view
+        returns (ProofTerms memory terms)
+    {
         Entry storage entry = _entries[modelId];
-        return ProofTerms({
-            verifier: entry.verifier,
-            verifierCodeHash: entry.verifierCodeHash,
-            verifyGas: entry.verifyGas,
-            tagLimbs: entry.tagLimbs,
-            tagBits: entry.tagBits,
-            inputLength: entry.inputLength,
-            inputWidth: entry.inputWidth,
-            outputLength: entry.outputLength,
-            outputWidth: entry.outputWidth,
-            outputMinimum: entry.outputMinimum,
-            outputMaximum: entry.outputMaximum,
-            receiver: entry.receiver,
-            receiverBps: entry.receiverBps
-        });
+        if (entry.verifyGas == 0) return terms;
+        Verifier storage verifier = rows == 1 ? entry.verifiers[0] : _verifierFor(entry, rows);
+        terms.verifier = verifier.verifier;
+        terms.codeHash = verifier.codeHash;
+        terms.verifyGas = verifier.verifyGas;
+        terms.size = verifier.size;
+        terms.codec = entry.codec;
+        terms.tagLimbs = entry.tagLimbs;
+        terms.tagBits = entry.tagBits;
+        terms.inputLength = entry.inputLength;
+        terms.inputWidth = entry.inputWidth;
+        terms.inputScale = entry.inputScale;
+        terms.outputLength = entry.outputLength;
+        terms.outputWidth = entry.outputWidth;
+        terms.outputScale = entry.outputScale;
+        (terms.outputMinimum, terms.outputMaximum) = _outputBounds(modelId, entry);
+        if (entry.flags & HAS_TOKEN != 0) terms.token = entry.token;
+        terms.receiverBps = entry.receiverBps;
+        if (terms.receiverBps != 0) terms.receiver = entry.receiver;
     }
 
     /// @inheritdoc IModelRegistry
     function isOpen(uint256 modelId) external view returns (bool) {
-        return _isOpen(_entries[modelId]);
+        Entry storage entry = _entries[modelId];
+        return entry.verifyGas != 0 && entry.flags & CLOSED == 0;
     }
 
     /// @inheritdoc IModelRegistry
@@ -175,40 +213,156 @@ contract ModelRegistry is IModelRegistry {
         return _entries[modelId].publisher;
     }
 
+    /// @inheritdoc IModelRegistry
+    function successorOf(uint256 modelId) external view returns (uint256) {
+        return _entries[modelId].successor;
+    }
+
+    function _storeBounds(uint256 modelId, Entry storage entry, Model calldata model)
+        private
+        returns (uint8 flags)
+    {
+        if (model.token != address(0)) flags |= HAS_TOKEN;
+        if (_coversWidth(model.input)) flags |= INPUT_UNBOUNDED;
+        Tensor calldata input = model.input;
+        Tensor calldata output = model.output;
+        if (_isWide(input)) {
+            flags |= WIDE_INPUT;
+            _wideBounds[modelId][0] = input.minimum;
+            _wideBounds[modelId][1] = input.maximum;
+        } else {
+            entry.inputMinimum = int128(input.minimum);
+            entry.inputMaximum = int128(input.maximum);
+        }
+        if (_isWide(output)) {
+            flags |= WIDE_OUTPUT;
+            _wideBounds[modelId][2] = output.minimum;
+            _wideBounds[modelId][3] = output.maximum;
+        } else {
+            entry.outputMinimum = int128(output.minimum);
+            entry.outputMaximum = int128(output.maximum);
+        }
+    }
+
+    function _storeVerifiers(Entry storage entry, Verifier[] calldata verifiers)
+        private
+        returns (uint256 sizes)
+    {
+        for (uint256 i = 0; i < verifiers.length; ++i) {
+            entry.verifiers.push(verifiers[i]);
+            sizes |= uint256(verifiers[i].size) << (SIZE_BITS * i);
+        }
+    }
+
+    function _inputBounds(uint256 modelId, Entry storage entry)
+        private
+        view
+        returns (int256, int256)
+    {
+        if (entry.flags & WIDE_INPUT == 0) return (entry.inputMinimum, entry.inputMaximum);
+        return (_wideBounds[modelId][0], _wideBounds[modelId][1]);
+    }
+
+    function _outputBounds(uint256 modelId, Entry storage entry)
+        private
+        view
+        returns (int256, int256)
+    {
+        if (entry.flags & WIDE_OUTPUT == 0) return (entry.outputMinimum, entry.outputMaximum);
+        return (_wideBounds[modelId][2], _wideBounds[modelId][3]);
+    }
+
+    /// @dev The smallest circuit with room for `rows`.
+    function _verifierFor(Entry storage entry, uint256 rows)
+        private
+        view
+        returns (Verifier storage)
+    {
+        uint256 largest = 0;
+        uint256 index = 0;
+        for (uint256 sizes = entry.sizes; sizes != 0; sizes >>= SIZE_BITS) {
+            largest = sizes & SIZE_MASK;
+            if (rows != 0 && largest >= rows) return entry.verifiers[index];
+            ++index;
+        }
+        revert InvalidBatchSize(rows, largest);
+    }
+
     function _known(uint256 modelId) private view returns (Entry storage entry) {
         entry = _entries[modelId];
         if (entry.verifyGas == 0) revert UnknownModel(modelId);
     }
 
-    function _isOpen(Entry storage entry) private view returns (bool) {
-        return entry.verifyGas != 0 && !entry.closed;
+    function _published(uint256 modelId) private view returns (Entry storage entry) {
+        entry = _known(modelId);
+        if (entry.publisher != msg.sender) revert NotPublisher(modelId, msg.sender);
     }
 
     function _validate(Model calldata model) private view {
-        bytes32 codeHash = model.verifier.codehash;
-        // An account without code has a hash too, so equality alone is not enough.
-        if (model.verifier.code.length == 0 || codeHash != model.verifierCodeHash) {
-            revert VerifierCodeMismatch(model.verifier, codeHash, model.verifierCodeHash);
-        }
-        if (model.verifyGas == 0 || model.verifyGas > MAX_VERIFY_GAS) {
-            revert InvalidModel("verifyGas");
-        }
-        if (model.codec != CODEC_PACKED) revert InvalidModel("codec");
+        _validate(model.verifiers);
+        if (model.codec > CODEC_TEXT) revert InvalidModel("codec");
         uint256 tagBits = uint256(model.tagLimbs) * model.tagBits;
         if (tagBits < MIN_TAG_BITS || tagBits > MAX_TAG_BITS) revert InvalidModel("tag");
-        _validate(model.input, "input");
-        _validate(model.output, "output");
+        _validate(model.input, model.codec, "input");
+        _validate(model.output, model.codec, "output");
+        // A token without code would seem to accept every transfer.
+        if (model.token != address(0) && model.token.code.length == 0) {
+            revert InvalidModel("token");
+        }
         if (model.receiverBps > BPS) revert InvalidModel("receiverBps");
         if (model.receiverBps != 0 && model.receiver == address(0)) revert InvalidModel("receiver");
     }
 
-    function _validate(Tensor calldata tensor, bytes32 field) private pure {
-        if (tensor.length == 0 || tensor.width == 0 || tensor.width > MAX_WIDTH) {
+    function _validate(Verifier[] calldata verifiers) private view {
+        if (verifiers.length == 0 || verifiers.length > MAX_VERIFIERS || verifiers[0].size != 1) {
+            revert InvalidModel("verifiers");
+        }
+        uint256 previous = 0;
+        for (uint256 i = 0; i < verifiers.length; ++i) {
+            Verifier calldata entry = verifiers[i];
+            if (entry.size <= previous) revert InvalidModel("verifiers");
+            previous = entry.size;
+            bytes32 codeHash = entry.verifier.codehash;
+            // An account without code has a hash too, so equality alone is not enough.
+            if (entry.verifier.code.length == 0 || codeHash != entry.codeHash) {
+                revert VerifierCodeMismatch(entry.verifier, codeHash, entry.codeHash);
+            }
+            if (entry.verifyGas == 0 || entry.verifyGas > MAX_VERIFY_GAS) {
+                revert InvalidModel("verifyGas");
+            }
+        }
+    }
+
+    function _validate(Tensor calldata tensor, uint8 codec, bytes32 field) private pure {
+        if (tensor.length == 0 || tensor.width == 0 || tensor.width > 32) {
             revert InvalidModel(field);
         }
+        if (codec == CODEC_TEXT && tensor.scale > MAX_TEXT_SCALE) revert InvalidModel(field);
+        (int256 least, int256 greatest) = _limits(tensor.width);
+        if (tensor.minimum > tensor.maximum || tensor.minimum < least || tensor.maximum > greatest)
+        {
+            revert InvalidModel(field);
+        }
+    }
+
+    function _isWide(Tensor calldata tensor) private pure returns (bool) {
+        return tensor.minimum < type(int128).min || tensor.maximum > type(int128).max;
+    }
+
+    /// @dev Whether every packed element of this width is in range. Never so for 32 bytes, which
+    ///      hold more than the field.
+    function _coversWidth(Tensor calldata tensor) private pure returns (bool) {
         int256 bound = int256(1) << (8 * uint256(tensor.width) - 1);
-        if (
-            tensor.minimum > tensor.maximum || tensor.minimum < -bound || tensor.maximum >= bound
-        ) revert InvalidModel(field);
+        return tensor.width < 32 && tensor.minimum == -bound && tensor.maximum == bound - 1;
+    }
+
+    /// @dev What fits `width` bytes and, as a signed number, the field.
+    function _limits(uint8 width) private pure returns (int256 least, int256 greatest) {
+        greatest = int256(TensorCodec.R / 2);
+        least = -greatest;
+        if (width < 32) {
+            int256 bound = int256(1) << (8 * uint256(width) - 1);
+            (least, greatest) = (-bound, bound - 1);
+        }
     }
 }

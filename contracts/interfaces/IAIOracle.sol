@@ -119,14 +119,17 @@ interface IAIOracle {
     function modelIDs(uint256 index) external view returns (uint256);
 }
 
-/// @title What ORA's oracle calls on a consumer
+/// @title What ORA's oracle calls on a consumer with a result
 interface IAIOracleCallbackReceiver {
     /// @notice Receives a proved result. Must come from the oracle only.
     function aiOracleCallback(uint256 requestId, bytes calldata output, bytes calldata callbackData)
         external;
+}
 
-    /// @notice ORA's report of a bad request. This oracle never calls it: a request that could
-    ///         cause it reverts instead.
+/// @title What ORA's oracle calls on a consumer that wants to hear of bad requests
+/// @notice This oracle never calls it: a request that could cause it reverts instead.
+interface IAIOracleErrorReceiver is IAIOracleCallbackReceiver {
+    /// @notice Receives ORA's report of a bad request.
     /// @param code 0 invalid input, 1 invalid batch size.
     function aiOracleCallbackError(
         uint256 requestId,

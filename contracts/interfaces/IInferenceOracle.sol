@@ -157,7 +157,7 @@ interface IInferenceOracle is IAIOracle {
     /// @notice The input's length is not the model's: bytes with the packed codec, numbers with the
     ///         text codec.
     error InputLength(uint256 actual, uint256 expected);
-    /// @notice A text input has more than 64 bytes for each number.
+    /// @notice A text input has more than 32 bytes for each number.
     error TextTooLong(uint256 actual, uint256 limit);
     /// @notice Inputs and outputs travel in calldata only.
     error UnsupportedDataAvailability();
@@ -340,6 +340,9 @@ interface IInferenceOracle is IAIOracle {
     /// @notice What `account` can withdraw in `token`; zero is ETH. The protocol's share is the
     ///         credit of the oracle's own address.
     function creditOf(address token, address account) external view returns (uint256);
+
+    /// @notice The least wei that `topUp` takes for a request with this gas money.
+    function minimumTopUp(uint256 gasMoney) external pure returns (uint256);
 
     /// @notice Where a request stands.
     function status(uint256 requestId) external view returns (Status);

@@ -7,7 +7,7 @@ pragma solidity ^0.8.24;
 interface IModelRegistry {
     /// @notice A flat tensor of fixed-point integers: real value = integer / 2**scale.
     /// @param length Number of elements of one row.
-    /// @param width Bytes per element in the packed codec, 1 to 32 (1 to 16 with the text codec).
+    /// @param width Bytes per element in the packed codec, 1 to 32.
     /// @param scale Fractional bits (at most 64 with the text codec).
     /// @param minimum Least integer the circuit accepts; at least -(R - 1) / 2.
     /// @param maximum Greatest integer the circuit accepts; at most (R - 1) / 2.
@@ -74,7 +74,7 @@ interface IModelRegistry {
     /// @param verifyGas Verifier gas of that circuit.
     /// @param fee Price of one row, in `token`.
     /// @param token Currency of the fee; zero is ETH.
-    /// @param unchecked_ True if every packed input is in range, whatever its bytes.
+    /// @param inputUnbounded True if every packed input is in range, whatever its bytes.
     /// @param inputMinimum Least input integer.
     /// @param inputMaximum Greatest input integer.
     struct RequestTerms {
@@ -88,7 +88,7 @@ interface IModelRegistry {
         uint32 verifyGas;
         uint96 fee;
         address token;
-        bool unchecked_;
+        bool inputUnbounded;
         int256 inputMinimum;
         int256 inputMaximum;
     }

@@ -24,8 +24,9 @@ library ProofTag {
         uint256 offset
     ) internal pure {
         uint256 mask = (1 << bits) - 1;
-        for (uint256 i = 0; i < limbs; ++i) {
-            fields[offset + i] = (tag >> (bits * (limbs - 1 - i))) & mask;
+        for (uint256 i = limbs; i > 0; --i) {
+            fields[offset + i - 1] = tag & mask;
+            tag >>= bits;
         }
     }
 }

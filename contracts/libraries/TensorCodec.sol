@@ -6,7 +6,7 @@ pragma solidity ^0.8.24;
 /// @title Packed tensors: request bytes <-> integers <-> field elements
 /// @notice Packed bytes are big-endian two's complement, `width` bytes an element, no padding. A
 ///         negative integer v is the field element `R - |v|`. Twin of `oracle/tensor.py`.
-/// @dev `width` is 1 to 14, as the registry guarantees, so every element is far below `R / 2`.
+/// @dev `width` is 1 to 32 and bounds are within the field, as the registry guarantees.
 library TensorCodec {
     /// @notice Order of BN254's scalar field.
     uint256 internal constant R =
@@ -14,7 +14,7 @@ library TensorCodec {
 
     /// @notice Input element `index` is outside the circuit's range.
     error InputRange(uint256 index, int256 value);
-    /// @notice The number of outputs is not the model's, or one of them is out of range.
+    /// @notice An output is not a canonical field element, or out of the model's range.
     error InvalidOutput();
 
     /// @notice Element `index` of packed bytes. The caller has checked the length.
@@ -43,6 +43,8 @@ library TensorCodec {
     }
 
     /// @notice Revert with `InputRange` unless all `length` elements are in [minimum, maximum].
+    /// @dev The bounds' difference is below 2^256, so `value - minimum`, as an unsigned number, is
+    ///      greater than it exactly for values outside.
     function check(
         bytes calldata data,
         uint256 length,
@@ -50,23 +52,79 @@ library TensorCodec {
         int256 minimum,
         int256 maximum
     ) internal pure {
-        for (uint256 i = 0; i < length; ++i) {
-            int256 value = element(data, i, width);
-            if (value < minimum || value > maximum) revert InputRange(i, value);
+        bool outside;
+        assembly ("memory-safe") {
+            let shift := sub(256, mul(8, width))
+            let span := sub(maximum, minimum)
+            let position := data.offset
+            let end := add(position, mul(length, width))
+            // Four at a time, for three quarters less of the loop's own cost; then the rest.
+            let wide := mul(4, width)
+            for {} iszero(gt(add(position, wide), end)) {} {
+                let bad := gt(sub(sar(shift, calldataload(position)), minimum), span)
+                position := add(position, width)
+                bad := or(bad, gt(sub(sar(shift, calldataload(position)), minimum), span))
+                position := add(position, width)
+                bad := or(bad, gt(sub(sar(shift, calldataload(position)), minimum), span))
+                position := add(position, width)
+                bad := or(bad, gt(sub(sar(shift, calldataload(position)), minimum), span))
+                position := add(position, width)
+                outside := or(outside, bad)
+            }
+            for {} lt(position, end) { position := add(position, width) } {
+                outside := or(
+                    outside, gt(sub(sar(shift, calldataload(position)), minimum), span)
+                )
+            }
+        }
+        if (outside) _revertWithFirst(data, length, width, minimum, maximum);
+    }
+
+    /// @notice Write `length` packed elements into `fields[offset:offset + length]` as field
+    ///         elements. The caller has checked both lengths.
+    function toFields(
+        bytes calldata data,
+        uint256 length,
+        uint256 width,
+        uint256[] memory fields,
+        uint256 offset
+    ) internal pure {
+        uint256 modulus = R;
+        assembly ("memory-safe") {
+            let shift := sub(256, mul(8, width))
+            let source := data.offset
+            let target := add(add(fields, 32), mul(offset, 32))
+            for { let end := add(target, mul(length, 32)) } lt(target, end) {
+                target := add(target, 32)
+            } {
+                let value := sar(shift, calldataload(source))
+                // Negative: the two's complement sum wraps to R - |value|.
+                mstore(target, add(value, mul(modulus, slt(value, 0))))
+                source := add(source, width)
+            }
         }
     }
 
-    /// @notice Write `length` packed elements into `fields[0:length]` as field elements.
-    function toFields(bytes calldata data, uint256 length, uint256 width, uint256[] memory fields)
+    /// @notice Write all of `source` into `fields` from `offset` on. The caller has checked the
+    ///         lengths.
+    function copy(uint256[] calldata source, uint256[] memory fields, uint256 offset)
         internal
         pure
     {
-        for (uint256 i = 0; i < length; ++i) {
-            int256 value = element(data, i, width);
-            // Negative: the two's complement sum wraps to R - |value|.
-            unchecked {
-                fields[i] = value < 0 ? R + uint256(value) : uint256(value);
-            }
+        assembly ("memory-safe") {
+            calldatacopy(
+                add(add(fields, 32), mul(offset, 32)), source.offset, mul(source.length, 32)
+            )
+        }
+    }
+
+    /// @notice Copy the first row of `length` fields to row `row`. The caller has checked the
+    ///         lengths.
+    function repeat(uint256[] memory fields, uint256 length, uint256 row) internal pure {
+        assembly ("memory-safe") {
+            let first := add(fields, 32)
+            let bytesPerRow := mul(length, 32)
+            mcopy(add(first, mul(row, bytesPerRow)), first, bytesPerRow)
         }
     }
 
@@ -81,16 +139,38 @@ library TensorCodec {
         // The last element is written as a whole word: 32 bytes of slack, cut off below.
         data = new bytes(length + 32);
         for (uint256 i = 0; i < fields.length; ++i) {
-            uint256 field = fields[i];
-            if (field >= R) revert InvalidOutput();
-            int256 value = field > R / 2 ? -int256(R - field) : int256(field);
-            if (value < minimum || value > maximum) revert InvalidOutput();
+            int256 value = toInteger(fields[i], minimum, maximum);
             assembly ("memory-safe") {
                 mstore(add(add(data, 32), mul(i, width)), shl(sub(256, mul(8, width)), value))
             }
         }
         assembly ("memory-safe") {
             mstore(data, length)
+        }
+    }
+
+    /// @notice The integer behind an output's field element; reverts with `InvalidOutput` unless the
+    ///         element is canonical and its integer in [minimum, maximum].
+    function toInteger(uint256 field, int256 minimum, int256 maximum)
+        internal
+        pure
+        returns (int256 value)
+    {
+        if (field >= R) revert InvalidOutput();
+        value = field > R / 2 ? -int256(R - field) : int256(field);
+        if (value < minimum || value > maximum) revert InvalidOutput();
+    }
+
+    function _revertWithFirst(
+        bytes calldata data,
+        uint256 length,
+        uint256 width,
+        int256 minimum,
+        int256 maximum
+    ) private pure {
+        for (uint256 i = 0; i < length; ++i) {
+            int256 value = element(data, i, width);
+            if (value < minimum || value > maximum) revert InputRange(i, value);
         }
     }
 }
