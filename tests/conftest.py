@@ -37,3 +37,11 @@ def devnet_srs() -> SrsSource:
 def iris_bundle(iris_onnx: Path, iris_samples: np.ndarray, devnet_srs: SrsSource) -> Bundle:
     """The demo model, built as the demo builds it."""
     return build_cached(iris_onnx, iris_samples, name="iris", max_error=0.1, srs=devnet_srs)
+
+
+@pytest.fixture(scope="session")
+def iris_batch_bundle(iris_onnx: Path, iris_samples: np.ndarray, devnet_srs: SrsSource) -> Bundle:
+    """The demo model for one row and for 32; half a minute to build."""
+    return build_cached(
+        iris_onnx, iris_samples, name="iris", max_error=0.1, srs=devnet_srs, batches=(1, 32)
+    )

@@ -171,6 +171,8 @@ class Bundle:
     @classmethod
     def _from(cls, path: Path, manifest: dict[str, Any], srs_folder: Path) -> Bundle:
         spec = spec_from(manifest["spec"])
+        if list(sizes(spec)) != sorted(set(sizes(spec))):
+            raise BundleInvalid(f"{path / MANIFEST}: the batch sizes are not ascending")
         _check_files(path, spec, manifest["files"])
         if manifest["bundle_id"] != spec_id(spec):
             raise BundleInvalid(f"{path / MANIFEST}: bundle_id is not the specification's hash")
