@@ -13,7 +13,7 @@ export SOLCX_BINARY_PATH := $(TOOLS)
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup prerequisites demo test check format ape abi lock clean
+.PHONY: help setup prerequisites demo test test-long coverage check format ape abi lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,12 @@ test: setup  ## Every test, with real proofs and a real devnet
 ape: setup  ## Compile the contracts and run the contract tests with Ape
 	@ape compile
 	@pytest -q -p ape.pytest.plugin tests/contracts/ape
+
+test-long: setup  ## 200,000 random actions against the protocol's model (SEED=n repeats a run)
+	@python -m tests.model.driver --actions 200000 $(if $(SEED),--seed $(SEED))
+
+coverage: setup  ## Lines and branches of the contracts that the tests reach
+	@python -m tests.coverage
 
 check: setup  ## Linters, types, import rules, Solidity analysis; warnings are errors
 	ruff format --check .
