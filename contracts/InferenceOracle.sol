@@ -19,10 +19,10 @@ import {IAIOracle, IAIOracleCallbackReceiver} from "./interfaces/IAIOracle.sol";
 import {IInferenceOracle} from "./interfaces/IInferenceOracle.sol";
 import {IModelRegistry} from "./interfaces/IModelRegistry.sol";
 import {IVerifier} from "./interfaces/IVerifier.sol";
+import {TextCoder} from "./TextCoder.sol";
 import {ExactCall} from "./libraries/ExactCall.sol";
 import {ProofTag} from "./libraries/ProofTag.sol";
 import {TensorCodec} from "./libraries/TensorCodec.sol";
-import {TextCodec} from "./libraries/TextCodec.sol";
 
 /// @title Proved inference: requests, escrow, verified delivery
 /// @dev Invariant: this contract's balance is at least the sum of all ETH credits plus the gas money
@@ -96,6 +96,8 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
     /// @inheritdoc IInferenceOracle
     IModelRegistry public immutable registry;
 
+    TextCoder private immutable _textCoder;
+
     // One slot: what a request reads besides its model.
     uint128 private _lastBaseFee;
     /// @inheritdoc IInferenceOracle
@@ -122,6 +124,7 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         EIP712("InferenceOracle", "1")
     {
         registry = registry_;
+        _textCoder = new TextCoder();
         _lastBaseFee = block.basefee.toUint128();
     }
 
@@ -855,7 +858,7 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         IModelRegistry.RequestTerms memory terms,
         uint256 rows,
         bytes calldata input
-    ) private pure {
+    ) private view {
         uint256 length = rows * terms.inputLength;
         if (terms.codec == CODEC_PACKED) {
             uint256 expected = length * terms.inputWidth;
@@ -867,7 +870,7 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         } else {
             uint256 limit = length * TEXT_BYTES;
             if (input.length > limit) revert TextTooLong(input.length, limit);
-            uint256 found = TextCodec.check(
+            uint256 found = _textCoder.check(
                 input, terms.inputScale, terms.inputMinimum, terms.inputMaximum
             );
             if (found != length) revert InputLength(found, length);
@@ -915,7 +918,7 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         if (outputs.length != expected) revert OutputLength(outputs.length, expected);
         uint256 outputOffset = uint256(terms.size) * terms.inputLength + terms.tagLimbs;
         instances = new uint256[](outputOffset + expected);
-        TensorCodec.copy(outputs, instances, outputOffset);
+        TensorCodec.copyCalldata(outputs, instances, outputOffset);
     }
 
     /// @dev Write the inputs of `rows` rows from row `index` on. Their number has been checked.
@@ -925,14 +928,14 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         uint256 rows,
         uint256[] memory instances,
         uint256 index
-    ) private pure {
+    ) private view {
         uint256 offset = index * terms.inputLength;
         if (terms.codec == CODEC_PACKED) {
             TensorCodec.toFields(
                 input, rows * terms.inputLength, terms.inputWidth, instances, offset
             );
         } else {
-            TextCodec.toFields(input, terms.inputScale, instances, offset);
+            TensorCodec.copy(_textCoder.toFields(input, terms.inputScale), instances, offset);
         }
     }
 
@@ -950,20 +953,20 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
     /// @dev How many inputs there are; reverts unless they are whole ones.
     function _rows(IModelRegistry.ProofTerms memory terms, bytes calldata input)
         private
-        pure
+        view
         returns (uint256 rows)
     {
         uint256 rowLength = terms.inputLength;
         uint256 length = input.length;
         if (terms.codec == CODEC_PACKED) rowLength *= terms.inputWidth;
-        else length = TextCodec.countNumbers(input);
+        else length = _textCoder.countNumbers(input);
         rows = length / rowLength;
         if (rows * rowLength != length) revert InputLength(length, rowLength);
     }
 
     function _encode(IModelRegistry.ProofTerms memory terms, uint256[] calldata outputs)
         private
-        pure
+        view
         returns (bytes memory)
     {
         if (terms.codec == CODEC_PACKED) {
@@ -971,7 +974,7 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
                 outputs, terms.outputWidth, terms.outputMinimum, terms.outputMaximum
             );
         }
-        return TextCodec.format(
+        return _textCoder.format(
             outputs, terms.outputScale, terms.outputMinimum, terms.outputMaximum
         );
     }

@@ -18,9 +18,9 @@ from web3.types import TxParams
 
 from oracle.errors import ChainError
 
-#: Words before ``proof`` in ``fulfill``'s head: requestId, ten of the request, input, callbackData,
+#: Words before ``proof`` in ``fulfill``'s head: requestId, twelve of the request, input, callbackData,
 #: payee, outputs.
-_PROOF_HEAD_WORD = 15
+_PROOF_HEAD_WORD = 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def preimage(honest: Fulfilment, request_id: int, block: int) -> dict[str, Any]:
     (opened,) = honest.oracle.events.RequestOpened().get_logs(
         from_block=block, to_block=block, argument_filters={"requestId": request_id}
     )
-    terms = ("refundTo", "deadline", "fee", "gasMoney")
+    terms = ("refundTo", "deadline", "fee", "gasMoney", "gasUnits", "protocolBps")
     return dict(honest.arguments["req"]) | {name: opened["args"][name] for name in terms}
 
 

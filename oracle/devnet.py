@@ -137,6 +137,7 @@ class Deployed:
     w3: Web3
     registry: Contract
     oracle: Contract
+    #: Of the circuit for one row.
     verifier: Contract
     consumer: Contract
     model_id: int
@@ -145,7 +146,7 @@ class Deployed:
 
 
 def deploy(w3: Web3, bundle: Bundle, consumer: str) -> Deployed:
-    """Deploy registry, oracle, the bundle's verifier and a caller contract; register the model.
+    """Deploy registry, oracle, the bundle's verifiers and a caller; register the model.
 
     Args:
         w3: connection to a devnet with unlocked accounts.
@@ -162,11 +163,14 @@ def deploy(w3: Web3, bundle: Bundle, consumer: str) -> Deployed:
         )
     deployer, publisher, caller = list(w3.eth.accounts)[:3]
     registry = _deploy(w3, deployer, "ModelRegistry")
-    oracle = _deploy(w3, deployer, "InferenceOracle", registry.address)
-    verifier = _create(w3, publisher, bundle.verifier_abi, bundle.verifier_bytecode)
+    oracle = _deploy(w3, deployer, "InferenceOracle", registry.address, deployer)
+    verifiers = [
+        _create(w3, publisher, sized.verifier_abi, sized.verifier_bytecode)
+        for sized in bundle.circuits
+    ]
     model = registration(
         bundle.spec,
-        verifier=verifier.address,
+        verifiers=[verifier.address for verifier in verifiers],
         fee=MODEL_FEE,
         receiver=publisher,
         receiver_bps=RECEIVER_BPS,
@@ -178,7 +182,7 @@ def deploy(w3: Web3, bundle: Bundle, consumer: str) -> Deployed:
         w3=w3,
         registry=registry,
         oracle=oracle,
-        verifier=verifier,
+        verifier=verifiers[0],
         consumer=_deploy(w3, deployer, consumer, oracle.address, model_id),
         model_id=model_id,
         publisher=publisher,

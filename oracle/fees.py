@@ -5,10 +5,6 @@ from __future__ import annotations
 from oracle.chain.signer import Fees
 from oracle.types import RegisteredModel, Request
 
-#: Terms of the contract's quote (`InferenceOracle._gasUnits`): gas besides verifier and callback.
-BASE_GAS = 160_000
-ELEMENT_GAS = 700
-CALLBACK_BYTE_GAS = 24
 #: Gas of one byte of calldata that is not zero.
 CALLDATA_BYTE_GAS = 16
 #: The contract demands 64/63 of what a call gets (EIP-150); a 32nd covers that, twice nested.
@@ -19,32 +15,22 @@ _BPS = 10_000
 _BUMP_DIVISOR = 8
 
 
-def gas_units(request: Request, model: RegisteredModel) -> int:
-    """The gas that the contract quotes and pays for a request, an upper bound of what it uses."""
-    spec = model.spec
-    return (
-        BASE_GAS
-        + spec.verify_gas
-        + request.callback_gas
-        + ELEMENT_GAS * (spec.input.length + spec.output.length)
-        + CALLBACK_BYTE_GAS * len(request.callback_data)
-    )
-
-
-def gas_limit(request: Request, model: RegisteredModel, calldata: bytes) -> int:
+def gas_limit(request: Request, calldata: bytes) -> int:
     """The transaction's gas limit: the quote and what the inner calls' guarantees need on top."""
-    units = gas_units(request, model)
+    units = request.gas_units
     return units + units // _RESERVE_SHARE + CALLDATA_BYTE_GAS * len(calldata) + _RESERVE_GAS
 
 
 def income(request: Request, model: RegisteredModel) -> int:
-    """The most that the payee can get for a request."""
-    return request.fee - request.fee * model.receiver_bps // _BPS + request.gas_money
+    """The most wei that the payee can get for a request. A fee in a token counts for nothing."""
+    fee = request.fee if int(model.token, 16) == 0 else 0
+    fee -= fee * request.protocol_bps // _BPS
+    return fee - fee * model.receiver_bps // _BPS + request.gas_money
 
 
 def ceiling(request: Request, model: RegisteredModel) -> int:
     """The gas price at which answering stops paying."""
-    return income(request, model) // gas_units(request, model)
+    return income(request, model) // request.gas_units
 
 
 def first(base_fee: int, tip: int, highest: int) -> Fees | None:

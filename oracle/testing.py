@@ -37,6 +37,7 @@ PUBLISHER = to_checksum_address("0x" + "0d" * 20)
 _ZERO = "0x" + "00" * 20
 _GAS_LIMIT = 30_000_000
 _GAS_USED = 500_000
+_GAS_UNITS = 1_000_000
 _ETHER = 10**18
 
 
@@ -439,10 +440,11 @@ class FakeChain:
             raise _reverted(abi, "UnknownModel", model_id)
         row = registration(
             model.spec,
-            verifier=model.verifier,
+            verifiers=[model.verifier, *model.batch_verifiers],
             fee=model.fee,
             receiver=model.receiver,
             receiver_bps=model.receiver_bps,
+            token=model.token,
         )
         return abi.encode_result("getModel", _tuple(row))
 
@@ -517,6 +519,8 @@ class FakeChain:
             deadline=opened.deadline,
             fee=opened.fee,
             gasMoney=opened.gas_money,
+            gasUnits=_GAS_UNITS,
+            protocolBps=0,
         )
 
     def _close(self, block: _Block, closed: _Closed, transaction_hash: bytes) -> None:
@@ -531,8 +535,8 @@ class FakeChain:
                 "RequestFulfilled",
                 requestId=request_id,
                 payee=who,
-                paid=0,
-                unspent=0,
+                feePaid=0,
+                gasPaid=0,
                 callbackSucceeded=False,
             )
         else:
@@ -542,7 +546,8 @@ class FakeChain:
                 "RequestRefunded",
                 requestId=request_id,
                 refundTo=who,
-                amount=0,
+                fee=0,
+                gasMoney=0,
             )
 
     def _transact(self, block: _Block, sent: _Sent) -> None:
@@ -576,8 +581,8 @@ class FakeChain:
             return ("NotOpen", request_id, self.status(request_id))
         opened = self._opened[request_id]
         terms = (CALLER.lower(), opened.model_id, _ZERO, 0, CALLER.lower(), opened.deadline)
-        money = (opened.fee, opened.gas_money, keccak(opened.input), keccak(b""))
-        if preimage != (*terms, *money):
+        money = (opened.fee, opened.gas_money, _GAS_UNITS, 0)
+        if preimage != (*terms, *money, keccak(opened.input), keccak(b"")):
             return ("CommitmentMismatch", request_id)
         if self._blocks[-1].timestamp > opened.deadline:
             return ("DeadlinePassed", opened.deadline)

@@ -47,6 +47,8 @@ class BatchVerifier:
     size: int
     settings_hash: bytes
     vk_hash: bytes
+    #: Circuits of other sizes need other strings.
+    srs_hash: bytes
     verifier_code_hash: bytes
     #: Upper bound for the gas that one verifier call may use.
     verify_gas: int
@@ -81,12 +83,16 @@ class RegisteredModel:
     model_id: int
     spec: ModelSpec
     verifier: str
-    #: Wei per request.
+    #: Price of one row, in ``token``.
     fee: int
     #: Publisher's address and its share of the fee in basis points.
     receiver: str
     receiver_bps: int
     is_open: bool
+    #: Currency of the fee; the zero address is ETH.
+    token: str = "0x" + "00" * 20
+    #: Verifiers of ``spec.batches``, in the same order.
+    batch_verifiers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +120,12 @@ class Request:
     deadline: int
     #: Model fee, fixed at request time (wei).
     fee: int
-    #: Escrowed gas money (wei).
+    #: Escrowed gas money (wei), top-ups included.
     gas_money: int
+    #: Gas that the gas money was quoted for.
+    gas_units: int
+    #: The protocol's share of the fee in basis points, fixed at request time.
+    protocol_bps: int
     block_number: int
     block_hash: bytes
     transaction_hash: bytes

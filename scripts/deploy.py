@@ -20,7 +20,7 @@ from ape.types import ContractType
 from oracle.chain.deployments import DeployedModel, Deployment, save
 from oracle.chain.registration import registration
 from oracle.chain.toolchain import SOLC_CONTRACTS
-from oracle.circuits.bundle import Bundle
+from oracle.circuits.bundle import Bundle, SizedCircuit
 
 
 @click.command(cls=ConnectedProviderCommand)
@@ -33,7 +33,10 @@ from oracle.circuits.bundle import Bundle
     default=0,
     help="The deploying account's share of the fee in basis points; provers get the rest.",
 )
-def cli(account: str | None, bundle: Path | None, fee: int, receiver_bps: int) -> None:
+@click.option("--owner", help="May pause new requests; the deploying account if left out.")
+def cli(
+    account: str | None, bundle: Path | None, fee: int, receiver_bps: int, owner: str | None
+) -> None:
     """Deploy the contracts and record where they are."""
     model = Bundle.load(bundle) if bundle else None
     sender = ape.accounts.load(account) if account else ape.accounts.test_accounts[0]
@@ -42,7 +45,7 @@ def cli(account: str | None, bundle: Path | None, fee: int, receiver_bps: int) -
         model.require_safe(provider.chain_id)
     head = provider.get_block("latest").number
     registry = sender.deploy(ape.project.ModelRegistry)
-    oracle = sender.deploy(ape.project.InferenceOracle, registry)
+    oracle = sender.deploy(ape.project.InferenceOracle, registry, owner or sender.address)
     models = (_register(sender, registry, model, fee, receiver_bps),) if model else ()
     path = save(
         Deployment(
@@ -60,22 +63,12 @@ def cli(account: str | None, bundle: Path | None, fee: int, receiver_bps: int) -
 def _register(
     sender: Any, registry: Any, bundle: Bundle, fee: int, receiver_bps: int
 ) -> DeployedModel:
-    """Deploy the bundle's verifier and register its model."""
-    verifier = sender.deploy(
-        ContractContainer(
-            ContractType.model_validate(
-                {
-                    "contractName": "Verifier",
-                    "abi": bundle.verifier_abi,
-                    "deploymentBytecode": {"bytecode": "0x" + bundle.verifier_bytecode.hex()},
-                }
-            )
-        )
-    )
+    """Deploy the bundle's verifiers and register its model."""
+    verifiers = [_deploy_verifier(sender, sized) for sized in bundle.circuits]
     receipt = registry.register(
         registration(
             bundle.spec,
-            verifier=str(verifier.address),
+            verifiers=verifiers,
             fee=fee,
             receiver=str(sender.address),
             receiver_bps=receiver_bps,
@@ -86,7 +79,22 @@ def _register(
     return DeployedModel(
         model_id=registered.modelId,
         name=bundle.name,
-        verifier=str(verifier.address),
+        verifier=verifiers[0],
         code_hash="0x" + bundle.spec.verifier_code_hash.hex(),
         bundle=bundle.bundle_id,
     )
+
+
+def _deploy_verifier(sender: Any, sized: SizedCircuit) -> str:
+    verifier = sender.deploy(
+        ContractContainer(
+            ContractType.model_validate(
+                {
+                    "contractName": "Verifier",
+                    "abi": sized.verifier_abi,
+                    "deploymentBytecode": {"bytecode": "0x" + sized.verifier_bytecode.hex()},
+                }
+            )
+        )
+    )
+    return str(verifier.address)

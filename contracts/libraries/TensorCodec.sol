@@ -107,7 +107,7 @@ library TensorCodec {
 
     /// @notice Write all of `source` into `fields` from `offset` on. The caller has checked the
     ///         lengths.
-    function copy(uint256[] calldata source, uint256[] memory fields, uint256 offset)
+    function copyCalldata(uint256[] calldata source, uint256[] memory fields, uint256 offset)
         internal
         pure
     {
@@ -115,6 +115,13 @@ library TensorCodec {
             calldatacopy(
                 add(add(fields, 32), mul(offset, 32)), source.offset, mul(source.length, 32)
             )
+        }
+    }
+
+    /// @notice `copyCalldata` from memory.
+    function copy(uint256[] memory source, uint256[] memory fields, uint256 offset) internal pure {
+        assembly ("memory-safe") {
+            mcopy(add(add(fields, 32), mul(offset, 32)), add(source, 32), mul(mload(source), 32))
         }
     }
 

@@ -54,20 +54,15 @@ library TextCodec {
         }
     }
 
-    /// @notice Write the text's numbers into `fields[offset:]` as field elements. The caller has
-    ///         checked that there is room for `countNumbers` of them.
-    function toFields(
-        bytes calldata text,
-        uint256 scale,
-        uint256[] memory fields,
-        uint256 offset
-    ) internal pure {
+    /// @notice Write the text's numbers, `countNumbers` of them, into `fields` as field elements.
+    function toFields(bytes calldata text, uint256 scale, uint256[] memory fields) internal pure {
         uint256 position = _skip(text, 0);
-        while (position < text.length) {
+        for (uint256 i = 0; i < fields.length; ++i) {
             int256 value;
             (value, position) = _number(text, position, scale);
+            // Negative: the two's complement sum wraps to R - |value|.
             unchecked {
-                fields[offset++] = value < 0 ? TensorCodec.R + uint256(value) : uint256(value);
+                fields[i] = value < 0 ? TensorCodec.R + uint256(value) : uint256(value);
             }
         }
     }

@@ -4,7 +4,6 @@ pragma solidity ^0.8.24;
 import {ExactCall} from "../libraries/ExactCall.sol";
 import {ProofTag} from "../libraries/ProofTag.sol";
 import {TensorCodec} from "../libraries/TensorCodec.sol";
-import {TextCodec} from "../libraries/TextCodec.sol";
 
 /// @notice The libraries' internal functions, callable.
 contract LibraryHarness {
@@ -37,31 +36,6 @@ contract LibraryHarness {
         returns (bytes memory)
     {
         return TensorCodec.pack(fields, width, minimum, maximum);
-    }
-
-    function checkText(bytes calldata text, uint256 scale, int256 minimum, int256 maximum)
-        external
-        pure
-        returns (uint256)
-    {
-        return TextCodec.check(text, scale, minimum, maximum);
-    }
-
-    function textToFields(bytes calldata text, uint256 scale)
-        external
-        pure
-        returns (uint256[] memory fields)
-    {
-        fields = new uint256[](TextCodec.countNumbers(text));
-        TextCodec.toFields(text, scale, fields, 0);
-    }
-
-    function formatText(uint256[] calldata fields, uint256 scale, int256 minimum, int256 maximum)
-        external
-        pure
-        returns (bytes memory)
-    {
-        return TextCodec.format(fields, scale, minimum, maximum);
     }
 
     function tag(

@@ -12,8 +12,8 @@ from oracle.chain.toolchain import SOLC_CONTRACTS, compile_solidity
 from oracle.config import project_root
 from oracle.errors import ToolchainError
 
-#: Fulfilment runs far more often than deployment, so the optimizer favours calls.
-OPTIMIZER_RUNS = 10_000
+#: As many as the oracle's code has room for (24,576 bytes, EIP-170).
+OPTIMIZER_RUNS = 200
 #: Transient storage (the reentrancy guard) needs Cancun.
 EVM_VERSION = "cancun"
 VIA_IR = True

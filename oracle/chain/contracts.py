@@ -16,6 +16,7 @@ from oracle.chain.codec import ContractAbi
 from oracle.chain.rpc import Log, Rpc
 from oracle.errors import ContractMismatch, ModelUnsupported, RpcRejected, TransactionReverted
 from oracle.types import (
+    BatchVerifier,
     Codec,
     ModelSpec,
     RegisteredModel,
@@ -46,6 +47,16 @@ class Ended:
     block_number: int
 
 
+@dataclass(frozen=True, slots=True)
+class ToppedUp:
+    """A request's gas money was raised; its commitment has the new amount."""
+
+    request_id: int
+    #: Wei, all of it.
+    gas_money: int
+    block_number: int
+
+
 class OracleContract:
     """`InferenceOracle` at one address."""
 
@@ -72,21 +83,20 @@ class OracleContract:
                 remedy="Correct the oracle's address",
             ) from None
 
-    def events(self, first: int, last: int) -> list[Request | Ended]:
-        """Requests made and requests ended in blocks ``first`` to ``last``, in chain order.
+    def events(self, first: int, last: int) -> list[Request | ToppedUp | Ended]:
+        """Requests made, topped up and ended in blocks ``first`` to ``last``, in chain order.
 
         Raises:
             RpcLimit: the endpoint wants a smaller range.
         """
-        made, opened, fulfilled, refunded = map(
-            self._abi.topic,
-            ("AICallbackRequest", "RequestOpened", "RequestFulfilled", "RequestRefunded"),
-        )
-        logs = self._rpc.logs(self.address, (made, opened, fulfilled, refunded), first, last)
+        names = ("AICallbackRequest", "RequestOpened", "RequestToppedUp")
+        names += ("RequestFulfilled", "RequestRefunded")
+        topics = made, opened, topped_up, fulfilled, refunded = tuple(map(self._abi.topic, names))
+        logs = self._rpc.logs(self.address, topics, first, last)
         terms = {
             (log.transaction_hash, log.topics[1]): log for log in logs if log.topics[0] == opened
         }
-        found: list[Request | Ended] = []
+        found: list[Request | ToppedUp | Ended] = []
         for log in logs:
             if log.topics[0] == made:
                 pair = terms.get((log.transaction_hash, log.topics[2]))
@@ -95,6 +105,9 @@ class OracleContract:
                         f"a request in block {log.block_number} came without its terms"
                     )
                 found.append(self._request(log, pair))
+            elif log.topics[0] == topped_up:
+                event = self._abi.event("RequestToppedUp", log)
+                found.append(ToppedUp(event["requestId"], event["gasMoney"], log.block_number))
             elif log.topics[0] == fulfilled:
                 event = self._abi.event("RequestFulfilled", log)
                 found.append(_ended(event["requestId"], Status.FULFILLED, event["payee"], log))
@@ -127,6 +140,8 @@ class OracleContract:
             request.deadline,
             request.fee,
             request.gas_money,
+            request.gas_units,
+            request.protocol_bps,
             keccak(request.input),
             keccak(request.callback_data),
         )
@@ -170,6 +185,8 @@ class OracleContract:
             deadline=opened["deadline"],
             fee=opened["fee"],
             gas_money=opened["gasMoney"],
+            gas_units=opened["gasUnits"],
+            protocol_bps=opened["protocolBps"],
             block_number=log.block_number,
             block_hash=log.block_hash,
             transaction_hash=log.transaction_hash,
@@ -201,8 +218,9 @@ class RegistryContract:
             if error.name == "UnknownModel":
                 return None
             raise
-        (onnx, settings, vk, srs, code, verifier, gas, codec, limbs, bits, *rest) = row
-        input_, output, fee, receiver, receiver_bps = rest
+        (onnx, codec, limbs, bits, input_, output, *rest) = row
+        token, fee, receiver, receiver_bps, verifiers = rest
+        (_, gas, verifier, code, settings, vk, srs), *batches = verifiers
         if codec not in Codec.__members__.values():
             raise ModelUnsupported(f"model {model_id} uses codec {codec}, unknown to this version")
         return RegisteredModel(
@@ -218,12 +236,25 @@ class RegistryContract:
                 verify_gas=gas,
                 codec=Codec(codec),
                 tag=TagLayout(limbs, bits),
+                batches=tuple(
+                    BatchVerifier(
+                        size=size,
+                        settings_hash=settings,
+                        vk_hash=vk,
+                        srs_hash=srs,
+                        verifier_code_hash=code,
+                        verify_gas=gas,
+                    )
+                    for size, gas, _, code, settings, vk, srs in batches
+                ),
             ),
             verifier=_checksum(verifier),
             fee=fee,
             receiver=_checksum(receiver),
             receiver_bps=receiver_bps,
             is_open=bool(self._read("isOpen", model_id)),
+            token=_checksum(token),
+            batch_verifiers=tuple(_checksum(address) for _, _, address, *_ in batches),
         )
 
     def _read(self, function: str, *arguments: Any) -> Any:

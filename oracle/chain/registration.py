@@ -2,40 +2,81 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from oracle.types import ModelSpec, TensorSpec
+from oracle.errors import UsageError
+from oracle.types import BatchVerifier, ModelSpec, TensorSpec
+
+ETH = "0x" + "00" * 20
 
 
 def registration(
-    spec: ModelSpec, *, verifier: str, fee: int, receiver: str, receiver_bps: int
+    spec: ModelSpec,
+    *,
+    verifiers: Sequence[str],
+    fee: int,
+    receiver: str,
+    receiver_bps: int,
+    token: str = ETH,
 ) -> dict[str, Any]:
     """The argument of ``ModelRegistry.register``.
 
     Args:
         spec: what was built.
-        verifier: address of the deployed verifier.
-        fee: wei per inference, gas money not included.
+        verifiers: addresses of the deployed verifiers, the one for a single row first, then those
+            of ``spec.batches``.
+        fee: price of one inference in ``token``, gas money not included.
         receiver: who gets the publisher's share.
         receiver_bps: that share in basis points.
+        token: currency of the fee; the zero address is ETH.
+
+    Raises:
+        UsageError: not one verifier for each circuit.
     """
+    circuits = circuits_of(spec)
+    if len(circuits) != len(verifiers):
+        raise UsageError(
+            f"{len(verifiers)} verifiers for {len(circuits)} circuits",
+            remedy="Deploy one verifier for each batch size",
+        )
     return {
         "onnxHash": spec.onnx_hash,
-        "settingsHash": spec.settings_hash,
-        "vkHash": spec.vk_hash,
-        "srsHash": spec.srs_hash,
-        "verifierCodeHash": spec.verifier_code_hash,
-        "verifier": verifier,
-        "verifyGas": spec.verify_gas,
         "codec": int(spec.codec),
         "tagLimbs": spec.tag.limbs,
         "tagBits": spec.tag.bits,
         "input": _tensor(spec.input),
         "output": _tensor(spec.output),
+        "token": token,
         "fee": fee,
         "receiver": receiver,
         "receiverBps": receiver_bps,
+        "verifiers": [
+            {
+                "size": circuit.size,
+                "verifyGas": circuit.verify_gas,
+                "verifier": verifier,
+                "codeHash": circuit.verifier_code_hash,
+                "settingsHash": circuit.settings_hash,
+                "vkHash": circuit.vk_hash,
+                "srsHash": circuit.srs_hash,
+            }
+            for circuit, verifier in zip(circuits, verifiers, strict=True)
+        ],
     }
+
+
+def circuits_of(spec: ModelSpec) -> tuple[BatchVerifier, ...]:
+    """The model's circuits, the one for a single row first."""
+    single = BatchVerifier(
+        size=1,
+        settings_hash=spec.settings_hash,
+        vk_hash=spec.vk_hash,
+        srs_hash=spec.srs_hash,
+        verifier_code_hash=spec.verifier_code_hash,
+        verify_gas=spec.verify_gas,
+    )
+    return (single, *spec.batches)
 
 
 def _tensor(tensor: TensorSpec) -> dict[str, int]:

@@ -288,6 +288,7 @@ def _make(plan: _Plan, size: int, settings: dict[str, Any], started: float) -> _
             size=size,
             settings_hash=sha256_file(circuit.settings),
             vk_hash=sha256_file(circuit.verifying_key),
+            srs_hash=srs.sha256,
             verifier_code_hash=contract.code_hash,
             verify_gas=_with_margin(gas),
         ),

@@ -139,7 +139,7 @@ class Bundle:
             SrsUnsafe: an SRS is not the ceremony's and this is not a local chain.
         """
         # The hashes decide, not the manifest's flag, which anyone could edit.
-        used = {self.spec.srs_hash, *(sized.circuit.srs_hash for sized in self.circuits)}
+        used = {sized.circuit.srs_hash for sized in self.circuits}
         pinned = used <= set(ceremony_pins().values())
         if not pinned and chain_id not in LOCAL_CHAINS:
             raise SrsUnsafe(
@@ -273,6 +273,7 @@ def spec_from(values: dict[str, Any]) -> ModelSpec:
                 size=int(batch["size"]),
                 settings_hash=bytes.fromhex(batch["settings_hash"]),
                 vk_hash=bytes.fromhex(batch["vk_hash"]),
+                srs_hash=bytes.fromhex(batch["srs_hash"]),
                 verifier_code_hash=bytes.fromhex(batch["verifier_code_hash"]),
                 verify_gas=batch["verify_gas"],
             )

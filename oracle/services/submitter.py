@@ -102,7 +102,7 @@ class Submitter:
             return self._store.move(row.request_id, RequestState.PROVED, RequestState.PENDING)
         model = self._model(row.request.model_id)
         data = self._calldata(row)
-        gas = fees.gas_limit(row.request, model, data)
+        gas = fees.gas_limit(row.request, data)
         try:
             self._oracle.simulate(data, self._signer.address, gas)
         except TransactionReverted as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from structlog.typing import FilteringBoundLogger
 
-from oracle.chain.contracts import Ended, OracleContract, Status
+from oracle.chain.contracts import Ended, OracleContract, Status, ToppedUp
 from oracle.chain.rpc import Rpc
 from oracle.errors import RpcLimit
 from oracle.log import request_hex
@@ -114,7 +114,7 @@ class Watcher:
             self._store.set_chunk(min(grown, self._chunk))
         return True
 
-    def _record(self, events: list[Request | Ended], last: int, last_hash: bytes) -> None:
+    def _record(self, events: list[Request | ToppedUp | Ended], last: int, last_hash: bytes) -> None:
         hashes = {e.block_number: e.block_hash for e in events if isinstance(e, Request)}
         hashes[last] = last_hash
         seen: list[Request] = []
@@ -124,6 +124,8 @@ class Watcher:
                 if isinstance(event, Request):
                     if self._store.add_request(event):
                         seen.append(event)
+                elif isinstance(event, ToppedUp):
+                    self._store.top_up(event.request_id, event.gas_money, event.block_number)
                 else:
                     state, reason = _end(event)
                     if self._store.end_unsent(event.request_id, state, reason, event.block_number):

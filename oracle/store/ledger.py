@@ -148,6 +148,8 @@ class Store:
                 for row in self._requests("requests_after_block", block=ancestor)
                 if self.move(row.request_id, row.state, RequestState.ORPHANED, "reorganised")
             ]
+            self._db.run("undo_top_ups", number=ancestor)
+            self._db.run("drop_top_ups_after", number=ancestor)
             self._db.run("drop_blocks_after", number=ancestor)
             self._db.run("set_cursor", block=ancestor)
         return orphaned
@@ -171,6 +173,8 @@ class Store:
                 expires_at=min(request.deadline, _MAX_INT64),
                 fee=str(request.fee),
                 gas_money=str(request.gas_money),
+                gas_units=str(request.gas_units),
+                protocol_bps=request.protocol_bps,
                 block_number=request.block_number,
                 block_hash=request.block_hash,
                 transaction_hash=request.transaction_hash,
@@ -180,6 +184,12 @@ class Store:
             if added:
                 self._note(request.key.request_id, RequestState.SEEN, "")
         return bool(added)
+
+    def top_up(self, request_id: int, gas_money: int, block: int) -> None:
+        """Record the gas money (wei) that a request has since ``block``, if it is known."""
+        with self.transaction():
+            self._db.run("put_top_up", request_id=hex(request_id), block=block)
+            self._db.run("set_gas_money", request_id=hex(request_id), gas_money=str(gas_money))
 
     def request(self, request_id: int) -> RequestRow | None:
         """One request."""
@@ -509,6 +519,8 @@ class Store:
                 deadline=int(row["deadline"]),
                 fee=int(row["fee"]),
                 gas_money=int(row["gas_money"]),
+                gas_units=int(row["gas_units"]),
+                protocol_bps=row["protocol_bps"],
                 block_number=row["block_number"],
                 block_hash=row["block_hash"],
                 transaction_hash=row["transaction_hash"],

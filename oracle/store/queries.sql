@@ -42,12 +42,12 @@ DELETE FROM blocks WHERE number < :before AND number < (SELECT block FROM cursor
 -- Only an orphaned request is written again: mined anew, its block has changed.
 INSERT INTO requests (
     request_id, state, account, model_id, input, callback_contract, callback_gas, callback_data,
-    refund_to, deadline, expires_at, fee, gas_money, block_number, block_hash, transaction_hash,
+    refund_to, deadline, expires_at, fee, gas_money, gas_units, protocol_bps, block_number, block_hash, transaction_hash,
     log_index, seen_at, updated_at
 ) VALUES (
     :request_id, 'seen', :account, :model_id, :input, :callback_contract, :callback_gas,
-    :callback_data, :refund_to, :deadline, :expires_at, :fee, :gas_money, :block_number,
-    :block_hash, :transaction_hash, :log_index, :now, :now
+    :callback_data, :refund_to, :deadline, :expires_at, :fee, :gas_money, :gas_units,
+    :protocol_bps, :block_number, :block_hash, :transaction_hash, :log_index, :now, :now
 )
 ON CONFLICT (request_id) DO UPDATE SET
     state = 'seen', reason = '', account = excluded.account, model_id = excluded.model_id,
@@ -55,10 +55,28 @@ ON CONFLICT (request_id) DO UPDATE SET
     callback_gas = excluded.callback_gas, callback_data = excluded.callback_data,
     refund_to = excluded.refund_to, deadline = excluded.deadline,
     expires_at = excluded.expires_at, fee = excluded.fee, gas_money = excluded.gas_money,
+    gas_units = excluded.gas_units, protocol_bps = excluded.protocol_bps,
     block_number = excluded.block_number, block_hash = excluded.block_hash,
     transaction_hash = excluded.transaction_hash, log_index = excluded.log_index,
     job_id = NULL, ended_block = NULL, updated_at = excluded.updated_at
 WHERE requests.state = 'orphaned';
+
+-- name: put_top_up
+INSERT INTO top_ups (request_id, block, previous)
+SELECT request_id, :block, gas_money FROM requests WHERE request_id = :request_id;
+
+-- name: set_gas_money
+UPDATE requests SET gas_money = :gas_money WHERE request_id = :request_id;
+
+-- name: undo_top_ups
+UPDATE requests SET gas_money = (
+    SELECT previous FROM top_ups
+    WHERE top_ups.request_id = requests.request_id AND block > :number
+    ORDER BY top_up_id LIMIT 1
+) WHERE request_id IN (SELECT request_id FROM top_ups WHERE block > :number);
+
+-- name: drop_top_ups_after
+DELETE FROM top_ups WHERE block > :number;
 
 -- name: request
 SELECT * FROM requests WHERE request_id = :request_id;

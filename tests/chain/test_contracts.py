@@ -39,7 +39,8 @@ def test_fulfill_calldata__any_request__says_what_was_put_in(
         "fulfill", calldata
     )
     assert request_id == request.key.request_id
-    assert preimage[5:] == (deadline, money, money, keccak(data), keccak(data))
+    terms = (deadline, money, money, request.gas_units, request.protocol_bps)
+    assert preimage[5:] == (*terms, keccak(data), keccak(data))
     assert (input_, callback_data, list(got), got_proof) == (data, data, outputs, proof)
     assert payee == CALLER.lower()
 

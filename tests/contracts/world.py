@@ -29,6 +29,7 @@ NUMBERS = (51 * 8, -35, 14, 2000)
 RESULT = (300_000, -1, -123_456)
 
 ZERO = "0x" + "00" * 20
+OWNER = to_checksum_address("0x" + "0f" * 20)
 PUBLISHER = to_checksum_address("0x" + "b0" * 20)
 RECEIVER = to_checksum_address("0x" + "b1" * 20)
 ALICE = to_checksum_address("0x" + "a1" * 20)
@@ -50,6 +51,8 @@ class Ticket:
     deadline: int
     fee: int
     gas_money: int
+    gas_units: int
+    protocol_bps: int
     input: bytes
     callback_data: bytes
 
@@ -64,6 +67,8 @@ class Ticket:
             self.deadline,
             self.fee,
             self.gas_money,
+            self.gas_units,
+            self.protocol_bps,
             keccak(self.input),
             keccak(self.callback_data),
         )
@@ -79,30 +84,52 @@ class World:
     verifier: Contract
     model_id: int
 
-    def model(self, **changes: Any) -> tuple[Any, ...]:
-        """A valid registration, with fields replaced by name."""
+    def circuit(self, **changes: Any) -> tuple[Any, ...]:
+        """One of a registration's verifiers, with fields replaced by name."""
         fields: dict[str, Any] = {
-            "onnxHash": b"\1" * 32,
+            "size": 1,
+            "verifyGas": VERIFY_GAS,
+            "verifier": self.verifier.address,
+            "codeHash": None,
             "settingsHash": b"\2" * 32,
             "vkHash": b"\3" * 32,
             "srsHash": b"\4" * 32,
-            "verifierCodeHash": None,
-            "verifier": self.verifier.address,
-            "verifyGas": VERIFY_GAS,
+        }
+        unknown = changes.keys() - fields.keys()
+        assert not unknown, unknown
+        fields |= changes
+        if fields["codeHash"] is None:
+            fields["codeHash"] = self.chain.code_hash(fields["verifier"])
+        return tuple(fields.values())
+
+    def model(self, sizes: Sequence[int] = (1,), **changes: Any) -> tuple[Any, ...]:
+        """A valid registration, with fields replaced by name.
+
+        Args:
+            sizes: its batch sizes.
+            changes: `verifier`, `verifyGas` and `codeHash` hold for all of them.
+        """
+        circuit = {
+            name: changes.pop(name)
+            for name in ("verifier", "verifyGas", "codeHash")
+            if name in changes
+        }
+        fields: dict[str, Any] = {
+            "onnxHash": b"\1" * 32,
             "codec": 0,
             "tagLimbs": TAG.limbs,
             "tagBits": TAG.bits,
             "input": tensor_tuple(INPUT),
             "output": tensor_tuple(OUTPUT),
+            "token": ZERO,
             "fee": FEE,
             "receiver": RECEIVER,
             "receiverBps": RECEIVER_BPS,
+            "verifiers": [self.circuit(size=size, **circuit) for size in sizes],
         }
         unknown = changes.keys() - fields.keys()
         assert not unknown, unknown
         fields |= changes
-        if fields["verifierCodeHash"] is None:
-            fields["verifierCodeHash"] = self.chain.code_hash(fields["verifier"])
         return tuple(fields.values())
 
     def register(self, **changes: Any) -> int:
@@ -162,14 +189,28 @@ class World:
         inputs: Sequence[int] | None = None,
     ) -> bytes:
         """What `HashVerifier` accepts for this statement."""
-        numbers = tensor.unpack(ticket.input, INPUT) if inputs is None else inputs
-        limbs = tensor.tag(
-            chain_id,
-            self.oracle.address if oracle is None else oracle,
+        return self.statement(
+            tensor.unpack(ticket.input, INPUT) if inputs is None else inputs,
             [ticket.request_id if request_id is None else request_id],
             payee,
-            TAG,
+            outputs,
+            chain_id=chain_id,
+            oracle=oracle,
         )
+
+    def statement(
+        self,
+        numbers: Sequence[int],
+        request_ids: Sequence[int],
+        payee: str,
+        outputs: Sequence[int],
+        *,
+        chain_id: int = CHAIN_ID,
+        oracle: str | None = None,
+    ) -> bytes:
+        """What `HashVerifier` accepts for these inputs, requests, payee and outputs."""
+        where = self.oracle.address if oracle is None else oracle
+        limbs = tensor.tag(chain_id, where, request_ids, payee, TAG)
         instances = [
             *map(tensor.to_field, numbers),
             *limbs,
@@ -200,11 +241,37 @@ class World:
     ) -> Any:
         return self.oracle("fulfill", *self.fulfil_arguments(ticket, **how), sender=sender, gas=gas)
 
+    def batch_arguments(
+        self,
+        tickets: Sequence[Ticket],
+        *,
+        size: int,
+        payee: str = NODE,
+        outputs: Sequence[int] | None = None,
+        proof: bytes | None = None,
+    ) -> tuple[Any, ...]:
+        """Arguments of ``fulfillBatch`` for a circuit of `size` rows; each row's output is `RESULT`
+        unless all rows' outputs are given."""
+        rows = [tensor.unpack(ticket.input, INPUT) for ticket in tickets]
+        numbers = tensor.pad(rows, size)
+        values = RESULT * size if outputs is None else outputs
+        if proof is None:
+            ids = [ticket.request_id for ticket in tickets]
+            proof = self.statement(numbers, ids, payee, values)
+        items = [(t.request_id, t.preimage, t.input, t.callback_data) for t in tickets]
+        return (items, payee, [tensor.to_field(v) for v in values], proof)
+
+    def fulfil_batch(
+        self, tickets: Sequence[Ticket], *, sender: str = NODE, gas: int = 16_000_000, **how: Any
+    ) -> Any:
+        arguments = self.batch_arguments(tickets, **how)
+        return self.oracle("fulfillBatch", *arguments, sender=sender, gas=gas)
+
     def refund(self, ticket: Ticket, sender: str = THIEF) -> Any:
         return self.oracle("refund", ticket.request_id, ticket.preimage, sender=sender)
 
-    def credit(self, account: str) -> int:
-        return int(self.oracle.read("credits", account))
+    def credit(self, account: str, token: str = ZERO) -> int:
+        return int(self.oracle.read("creditOf", token, account))
 
     def status(self, ticket: Ticket) -> int:
         return int(self.oracle.read("status", ticket.request_id))
@@ -225,7 +292,7 @@ def make_world() -> World:
     world = World(
         chain=chain,
         registry=registry,
-        oracle=chain.deploy("InferenceOracle", registry.address),
+        oracle=chain.deploy("InferenceOracle", registry.address, OWNER),
         verifier=chain.deploy("HashVerifier"),
         model_id=0,
     )
@@ -255,6 +322,8 @@ def ticket(events: Sequence[Any]) -> Ticket:
         deadline=opened["deadline"],
         fee=opened["fee"],
         gas_money=opened["gasMoney"],
+        gas_units=opened["gasUnits"],
+        protocol_bps=opened["protocolBps"],
         input=asked["input"],
         callback_data=asked["callbackData"],
     )

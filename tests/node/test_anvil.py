@@ -28,6 +28,8 @@ from oracle.testing import FakeProver
 
 from .world import served, spec, swap
 
+ZERO = "0x" + "00" * 20
+
 
 @dataclass
 class Devnet:
@@ -43,7 +45,7 @@ class Devnet:
         fee = self.oracle.functions.estimateFee(self.model_id, 0).call()
         caller = self.anvil.w3.eth.accounts[2]
         call = self.oracle.functions.requestCallback(
-            self.model_id, tensor.pack(values, 4), "0x" + "00" * 20, 0, b""
+            self.model_id, tensor.pack(values, 4), ZERO, 0, b""
         )
         receipt = transact(call, caller, fee)
         (event,) = self.oracle.events.AICallbackRequest().process_receipt(receipt, errors=_ignore())
@@ -87,12 +89,12 @@ def devnet(tmp_path: Path) -> Iterator[Devnet]:
     with Anvil(tmp_path / "anvil.log") as anvil:
         w3 = anvil.w3
         registry = deploy(anvil, "ModelRegistry")
-        oracle = deploy(anvil, "InferenceOracle", registry.address)
+        oracle = deploy(anvil, "InferenceOracle", registry.address, w3.eth.accounts[0])
         verifier = deploy(anvil, "HashVerifier")
         model = replace(spec(), verifier_code_hash=keccak(bytes(w3.eth.get_code(verifier.address))))
         owner = w3.eth.accounts[1]
         terms = registration(
-            model, verifier=verifier.address, fee=10**12, receiver=owner, receiver_bps=1000
+            model, verifiers=[verifier.address], fee=10**12, receiver=owner, receiver_bps=1000
         )
         transact(registry.functions.register(terms), owner)
         key = tmp_path / "node.key"
@@ -131,7 +133,8 @@ def test_request__real_contracts__is_fulfilled_and_credited_to_the_payee(devnet:
     assert devnet.state(request_id) == "final"
     (event,) = devnet.fulfilments(request_id)
     assert event["args"]["payee"] == devnet.account
-    assert devnet.oracle.functions.credits(devnet.account).call() == event["args"]["paid"]
+    paid = event["args"]["feePaid"] + event["args"]["gasPaid"]
+    assert devnet.oracle.functions.creditOf(ZERO, devnet.account).call() == paid
     (result,) = devnet.oracle.events.AICallbackResult().get_logs(from_block=0)
     assert result["args"]["output"] == tensor.pack((-4, 3), 4)
 

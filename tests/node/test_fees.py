@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from oracle import fees
-from oracle.chain.artifacts import contract
-from oracle.chain.codec import ContractAbi
 from oracle.chain.signer import Fees
 from oracle.policy import p95
 from oracle.types import RegisteredModel
@@ -59,21 +59,21 @@ def test_income__is_never_more_than_the_escrow(fee: int, bps: int, gas_money: in
     earned = fees.income(request, model(bps))
     assert gas_money <= earned <= fee + gas_money
     assert earned - gas_money == fee - fee * bps // 10_000
-    assert fees.ceiling(request, model(bps)) * fees.gas_units(request, model(bps)) <= earned
+    assert fees.ceiling(request, model(bps)) * request.gas_units <= earned
 
 
-def test_gas_terms__are_the_contracts() -> None:
-    """The quote's constants as the compiled contract has them."""
-    from pyrevm import EVM, AccountInfo
+@given(fee=st.integers(0, 2**96 - 1), bps=st.integers(0, 10_000), protocol_bps=st.integers(0, 1000))
+def test_income__protocol_share__comes_off_before_the_publishers(
+    fee: int, bps: int, protocol_bps: int
+) -> None:
+    request = make_request(fee=fee, gas_money=0, protocol_bps=protocol_bps)
+    rest = fee - fee * protocol_bps // 10_000
+    assert fees.income(request, model(bps)) == rest - rest * bps // 10_000
 
-    artifact = contract("InferenceOracle")
-    address = "0x" + "0a" * 20
-    evm = EVM()
-    evm.insert_account_info(address, AccountInfo(code=artifact.deployed_bytecode))
-    abi = ContractAbi(artifact.abi)
-    for name in ("BASE_GAS", "ELEMENT_GAS", "CALLBACK_BYTE_GAS"):
-        answer = evm.message_call("0x" + "0b" * 20, address, calldata=abi.call(name))
-        assert abi.result(name, bytes(answer)) == getattr(fees, name)
+
+def test_income__fee_in_a_token__counts_for_nothing() -> None:
+    priced_in_token = replace(model(), token="0x" + "11" * 20)
+    assert fees.income(make_request(fee=10**18, gas_money=7), priced_in_token) == 7
 
 
 def test_p95__is_the_nearest_rank() -> None:

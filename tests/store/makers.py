@@ -35,6 +35,8 @@ def make_request(request_id: int = 7, **changes: Any) -> Request:
         "deadline": 2000,
         "fee": 10**18,
         "gas_money": 10**19,
+        "gas_units": 1_000_000,
+        "protocol_bps": 0,
         "block_number": 5,
         "block_hash": b"h" * 32,
         "transaction_hash": b"t" * 32,
