@@ -61,6 +61,7 @@ class ModelSpec:
     Settings, keys and verifier are those of the circuit for one row; `batches` has the others.
     """
 
+    #: Of the model for one row; for others only its batch dimension changes.
     onnx_hash: bytes
     settings_hash: bytes
     vk_hash: bytes

@@ -40,8 +40,9 @@ LIMITS = Limits(timeout=900, memory_bytes=16 << 30, threads=os.cpu_count() or 1)
 #: `ModelSpec.verify_gas` over the measured gas. The same for every proof of a circuit, but forks
 #: reprice precompiles: Osaka's MODEXP (EIP-7883) adds 2.4%.
 _GAS_MARGIN = 1.1
-#: The registry counts a batch's rows in 16 bits.
+#: The registry counts a batch's rows in 16 bits and keeps so many sizes of a model.
 _MAX_SIZE = 2**16 - 1
+_MAX_SIZES = 16
 
 
 def build(
@@ -115,7 +116,7 @@ def build(
             onnx_hash=sha256_file(work / files.MODEL),
             settings_hash=single.settings_hash,
             vk_hash=single.vk_hash,
-            srs_hash=made[0].srs_hash,
+            srs_hash=single.srs_hash,
             input=tuned.input,
             output=tuned.output,
             verifier_code_hash=single.verifier_code_hash,
@@ -129,7 +130,7 @@ def build(
             spec=spec,
             input_name=model.input_name,
             output_name=model.output_name,
-            circuits=[(circuit.measures, circuit.srs_hash) for circuit in made],
+            measures=[circuit.measures for circuit in made],
             versions=versions(),
         )
         work.chmod(0o755)
@@ -241,7 +242,12 @@ def _check_sizes(batches: Collection[int]) -> tuple[int, ...]:
             raise UsageError(
                 f"{size} is not a batch size", remedy=f"Give sizes from 1 to {_MAX_SIZE}"
             )
-    return tuple(sorted({1, *batches}))
+    sizes = tuple(sorted({1, *batches}))
+    if len(sizes) > _MAX_SIZES:
+        raise UsageError(
+            f"{len(sizes)} batch sizes are too many", remedy=f"Give at most {_MAX_SIZES}, with 1"
+        )
+    return sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +269,6 @@ class _Made:
     """One circuit, proved once."""
 
     verifier: BatchVerifier
-    srs_hash: bytes
     measures: Measures
 
 
@@ -292,7 +297,6 @@ def _make(plan: _Plan, size: int, settings: dict[str, Any], started: float) -> _
             verifier_code_hash=contract.code_hash,
             verify_gas=_with_margin(gas),
         ),
-        srs_hash=srs.sha256,
         measures=Measures(
             max_abs_error=plan.tuned.max_abs_error,
             logrows=logrows,

@@ -179,12 +179,13 @@ class Bundle:
         for file, expected in _named_by(spec):
             if manifest["files"][file] != expected.hex():
                 raise BundleInvalid(f"{path / file} is not the file that the specification names")
+        srs_hashes = (spec.srs_hash, *(batch.srs_hash for batch in spec.batches))
         circuits = tuple(
-            _sized(path, size, entry, srs_folder)
-            for size, entry in zip(sizes(spec), manifest["circuits"], strict=True)
+            _sized(path, size, Measures(**measures), srs_folder, srs_hash)
+            for size, measures, srs_hash in zip(
+                sizes(spec), manifest["measures"], srs_hashes, strict=True
+            )
         )
-        if circuits[0].circuit.srs_hash != spec.srs_hash:
-            raise BundleInvalid(f"{path / MANIFEST}: the SRS is not the specification's")
         return cls(
             path=path,
             name=manifest["name"],
@@ -204,10 +205,10 @@ def write_manifest(
     spec: ModelSpec,
     input_name: str,
     output_name: str,
-    circuits: Sequence[tuple[Measures, bytes]],
+    measures: Sequence[Measures],
     versions: dict[str, str],
 ) -> None:
-    """Seal the files in ``path``; ``circuits`` are measures and SRS hash by ascending size."""
+    """Seal the files in ``path``; ``measures`` are those of each circuit, by ascending size."""
     manifest = {
         "format": FORMAT,
         "name": name,
@@ -216,10 +217,7 @@ def write_manifest(
         "input_name": input_name,
         "output_name": output_name,
         "files": {file: sha256_file(path / file).hex() for file in files_of(spec)},
-        "circuits": [
-            {"measures": dataclasses.asdict(measures), "srs_hash": srs_hash.hex()}
-            for measures, srs_hash in circuits
-        ],
+        "measures": [dataclasses.asdict(each) for each in measures],
         "versions": versions,
     }
     (path / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
@@ -300,10 +298,10 @@ def _named_by(spec: ModelSpec) -> Iterator[tuple[str, bytes]]:
         yield _in(batch.size, VERIFYING_KEY), batch.vk_hash
 
 
-def _sized(path: Path, size: int, entry: dict[str, Any], srs_folder: Path) -> SizedCircuit:
+def _sized(
+    path: Path, size: int, measures: Measures, srs_folder: Path, srs_hash: bytes
+) -> SizedCircuit:
     folder = path / folder_of(size)
-    measures = Measures(**entry["measures"])
-    srs_hash = bytes.fromhex(entry["srs_hash"])
     verifier = json.loads((folder / VERIFIER).read_text())
     return SizedCircuit(
         size=size,

@@ -148,7 +148,7 @@ def test_bundle__batch_circuit__bounds_no_tighter_than_one_rows(
     assert batch >= one > bundle.spec.output.maximum
     assert settings[0]["model_output_scales"] == settings[1]["model_output_scales"]
     assert four.measures.logrows <= 11
-    assert four.circuit.srs_hash == files.sha256_file(four.circuit.srs)
+    assert four.circuit.srs_hash == bundle.spec.batches[0].srs_hash
 
 
 def test_bundle__lookups__batch_is_built_and_verified(
@@ -209,6 +209,13 @@ def test_build__rows_that_influence_each_other__refused(
         built(mixing(output), tmp_path, devnet_srs, 2)
 
 
+def test_build__more_sizes_than_the_registry_keeps__usage_error(
+    tmp_path: Path, devnet_srs: SrsSource
+) -> None:
+    with pytest.raises(UsageError, match="17 batch sizes are too many"):
+        built(linear(), tmp_path, devnet_srs, *range(2, 18))
+
+
 @pytest.mark.parametrize("size", [0, -1, 2**16])
 def test_build__no_batch_size__usage_error(
     tmp_path: Path, devnet_srs: SrsSource, size: int
@@ -217,16 +224,15 @@ def test_build__no_batch_size__usage_error(
         built(linear(), tmp_path, devnet_srs, size)
 
 
-def test_require_safe__home_made_srs_of_a_batch__only_on_a_local_chain(bundle: Bundle) -> None:
-    safe = ceremony_pins()[11]
-    spec = dataclasses.replace(bundle.spec, srs_hash=safe)
+def test_require_safe__ceremonys_srs__anywhere_if_every_size_uses_it(bundle: Bundle) -> None:
     one, four = (
-        dataclasses.replace(c, circuit=dataclasses.replace(c.circuit, srs_hash=safe))
+        dataclasses.replace(c, circuit=dataclasses.replace(c.circuit, srs_hash=ceremony_pins()[11]))
         for c in bundle.circuits
     )
-    dataclasses.replace(bundle, spec=spec, circuits=(one, four)).require_safe(1)
-    with pytest.raises(SrsUnsafe):
-        dataclasses.replace(bundle, spec=spec, circuits=(one, bundle.circuits[1])).require_safe(1)
+    dataclasses.replace(bundle, circuits=(one, four)).require_safe(1)
+    for circuits in ((one, bundle.circuits[1]), (bundle.circuits[0], four)):
+        with pytest.raises(SrsUnsafe):
+            dataclasses.replace(bundle, circuits=circuits).require_safe(1)
 
 
 def test_spec_id__any_field_of_a_batch_verifier_changed__differs(bundle: Bundle) -> None:
@@ -236,6 +242,7 @@ def test_spec_id__any_field_of_a_batch_verifier_changed__differs(bundle: Bundle)
         {"size": 5},
         {"settings_hash": bytes(32)},
         {"vk_hash": bytes(32)},
+        {"srs_hash": bytes(32)},
         {"verifier_code_hash": bytes(32)},
         {"verify_gas": 1},
     ):
@@ -263,11 +270,11 @@ def test_load__changed_file_of_a_batch__named(
     [
         lambda m: m["spec"]["batches"][0].update(size=5),
         lambda m: m["spec"].update(batches=[]),
-        lambda m: m["circuits"].pop(),
-        lambda m: m["circuits"].reverse(),
+        lambda m: m["measures"].pop(),
+        lambda m: m["spec"]["batches"][0].update(srs_hash="00" * 32),
         lambda m: m["files"].pop("batch4/vk.key"),
     ],
-    ids=["size", "no batch", "one circuit", "other SRS", "file not listed"],
+    ids=["size", "no batch", "one measure", "other SRS", "file not listed"],
 )
 def test_load__altered_manifest__invalid(copied: Path, devnet_srs: SrsSource, change) -> None:
     manifest = json.loads((copied / files.MANIFEST).read_text())
@@ -283,7 +290,7 @@ def test_load__manifest_with_sizes_out_of_order__invalid(
     manifest = json.loads((copied / files.MANIFEST).read_text())
     manifest["spec"]["batches"] *= 2
     manifest["bundle_id"] = files.spec_id(files.spec_from(manifest["spec"]))
-    manifest["circuits"].append(manifest["circuits"][1])
+    manifest["measures"].append(manifest["measures"][1])
     (copied / files.MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(BundleInvalid, match="not ascending"):
         Bundle.load(copied, devnet_srs.folder)

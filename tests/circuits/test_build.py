@@ -15,7 +15,7 @@ from oracle.circuits import build as builder
 from oracle.circuits import bundle as files
 from oracle.circuits.build import build, build_cached, reference
 from oracle.circuits.bundle import Bundle
-from oracle.circuits.srs import SrsSource, ceremony_pins
+from oracle.circuits.srs import SrsSource
 from oracle.errors import (
     BundleInvalid,
     CircuitInaccurate,
@@ -136,7 +136,7 @@ def test_load__missing_file__named(copied: Path, devnet_srs: SrsSource) -> None:
         lambda m: m["spec"].update(vk_hash="00" * 32),
         lambda m: m["spec"].pop("input"),
         lambda m: m.update(format=0),
-        lambda m: m["circuits"][0].pop("measures"),
+        lambda m: m["measures"].pop(),
         lambda m: m.update(files=[]),
     ],
     ids=["gas", "vk", "no input", "format", "no measures", "no files"],
@@ -170,11 +170,6 @@ def test_require_safe__home_made_srs__only_on_a_local_chain(iris_bundle: Bundle)
     iris_bundle.require_safe(31337)
     with pytest.raises(SrsUnsafe, match=r"forge proofs on chain 1$"):
         iris_bundle.require_safe(1)
-
-
-def test_require_safe__ceremonys_srs__anywhere(iris_bundle: Bundle) -> None:
-    spec = dataclasses.replace(iris_bundle.spec, srs_hash=ceremony_pins()[11])
-    dataclasses.replace(iris_bundle, spec=spec).require_safe(1)
 
 
 def test_build__error_bound_out_of_reach__inaccurate_and_nothing_left(
