@@ -676,7 +676,8 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
     ) private returns (uint256 gasPaid) {
         uint256 gasAtStart = gasleft();
         // All gas money first, less the payment below: so that this write is measured too.
-        _credit(address(0), req.refundTo, req.gasMoney);
+        mapping(address account => uint256) storage credits = creditOf[address(0)];
+        credits[req.refundTo] += req.gasMoney;
         bool succeeded = false;
         if (req.callbackContract != address(0)) {
             succeeded = ExactCall.callNoReturn(
@@ -697,7 +698,7 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         uint256 used = gasAtStart - gasleft() + overhead + UNMEASURED_ITEM_GAS
             + CALLDATA_BYTE_GAS * (inputBytes + callbackData.length);
         gasPaid = Math.min(Math.min(tx.gasprice, req.gasMoney / req.gasUnits) * used, req.gasMoney);
-        creditOf[address(0)][req.refundTo] -= gasPaid;
+        credits[req.refundTo] -= gasPaid;
         (uint256 feePaid,,) = _split(req, receiverBps);
         emit RequestFulfilled(requestId, payee, feePaid, gasPaid, succeeded);
     }
@@ -803,9 +804,10 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
     }
 
     function _requirePreimage(uint256 requestId, Request calldata req) private view {
+        if (commitments[requestId] == _hash(req)) return;
         Status current = status(requestId);
         if (current != Status.Open) revert NotOpen(requestId, current);
-        if (_hash(req) != commitments[requestId]) revert CommitmentMismatch(requestId);
+        revert CommitmentMismatch(requestId);
     }
 
     /// @dev Prove the statement in `instances`, completed by the tag that names the requests and
@@ -979,8 +981,14 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         );
     }
 
-    function _hash(Request calldata req) private pure returns (bytes32) {
-        return keccak256(abi.encode(req));
+    /// @dev The preimage's hash. Unlike `abi.encode` this keeps stray bits of narrow fields: no
+    ///      commitment was made with any, so that a request with some matches none.
+    function _hash(Request calldata req) private pure returns (bytes32 hash) {
+        assembly ("memory-safe") {
+            let free := mload(0x40)
+            calldatacopy(free, req, 384)
+            hash := keccak256(free, 384)
+        }
     }
 
     function _callbackHash(

@@ -28,12 +28,12 @@ contract ModelRegistry is IModelRegistry {
     uint8 private constant HAS_TOKEN = 2;
     // The input's range is all that its packed width can say: nothing to check at a request.
     uint8 private constant INPUT_UNBOUNDED = 4;
-    // Bounds beyond `int128` are in `_wideBounds`.
+    // Bounds beyond `int32` (input) or `int128` (output) are in `_wideBounds`.
     uint8 private constant WIDE_INPUT = 8;
     uint8 private constant WIDE_OUTPUT = 16;
 
-    /// @dev A `Model` in the order that keeps reads few: a request of one row reads slots 0 and 1,
-    ///      a fulfilment 0, 2, 3 and two of its verifier; a fee in a token adds slot 4.
+    /// @dev A `Model` in the order that keeps reads few: a request of one row reads slot 0, a
+    ///      fulfilment 0 to 2 and two of its verifier; wide bounds and a fee in a token add some.
     struct Entry {
         // Slot 0. `verifyGas`, of the first verifier, is never zero for a registered model.
         uint32 verifyGas;
@@ -42,33 +42,34 @@ contract ModelRegistry is IModelRegistry {
         uint8 inputWidth;
         uint8 inputScale;
         uint16 outputLength;
+        uint8 codec;
+        uint8 flags;
+        int32 inputMinimum;
+        int32 inputMaximum;
+        // Slot 1.
+        address receiver;
+        uint16 receiverBps;
         uint8 outputWidth;
         uint8 outputScale;
-        uint8 codec;
         uint8 tagLimbs;
         uint8 tagBits;
-        uint16 receiverBps;
-        uint8 flags;
-        // Slots 1 and 2.
-        int128 inputMinimum;
-        int128 inputMaximum;
+        // Slot 2.
         int128 outputMinimum;
         int128 outputMaximum;
         // Slots 3 to 7, one each. `sizes` holds the batch sizes, 16 bits each, the least lowest.
-        address receiver;
         address token;
         address publisher;
         bytes32 onnxHash;
         uint256 sizes;
-        // Slot 8 and on.
         uint256 successor;
-        Verifier[] verifiers;
     }
 
     /// @inheritdoc IModelRegistry
     uint256 public count;
 
     mapping(uint256 modelId => Entry) private _entries;
+    // By their place in `Entry.sizes`.
+    mapping(uint256 modelId => mapping(uint256 index => Verifier)) private _verifiers;
     // Input minimum and maximum, output minimum and maximum.
     mapping(uint256 modelId => int256[4]) private _wideBounds;
 
@@ -94,7 +95,7 @@ contract ModelRegistry is IModelRegistry {
         entry.token = model.token;
         entry.publisher = msg.sender;
         entry.onnxHash = model.onnxHash;
-        entry.sizes = _storeVerifiers(entry, model.verifiers);
+        entry.sizes = _storeVerifiers(modelId, model.verifiers);
         emit ModelRegistered(modelId, msg.sender, model.verifiers[0].verifier, model.onnxHash);
     }
 
@@ -143,7 +144,10 @@ contract ModelRegistry is IModelRegistry {
         model.fee = entry.fee;
         model.receiver = entry.receiver;
         model.receiverBps = entry.receiverBps;
-        model.verifiers = entry.verifiers;
+        model.verifiers = new Verifier[](_verifierCount(entry));
+        for (uint256 i = 0; i < model.verifiers.length; ++i) {
+            model.verifiers[i] = _verifiers[modelId][i];
+        }
     }
 
     /// @inheritdoc IModelRegistry
@@ -158,7 +162,7 @@ contract ModelRegistry is IModelRegistry {
         if (terms.verifyGas == 0) return terms;
         terms.size = 1;
         if (rows != 1) {
-            Verifier storage verifier = _verifierFor(entry, rows);
+            Verifier storage verifier = _verifierFor(modelId, entry, rows);
             terms.size = verifier.size;
             terms.verifyGas = verifier.verifyGas;
         }
@@ -182,7 +186,8 @@ contract ModelRegistry is IModelRegistry {
     {
         Entry storage entry = _entries[modelId];
         if (entry.verifyGas == 0) return terms;
-        Verifier storage verifier = rows == 1 ? entry.verifiers[0] : _verifierFor(entry, rows);
+        Verifier storage verifier =
+            rows == 1 ? _verifiers[modelId][0] : _verifierFor(modelId, entry, rows);
         terms.verifier = verifier.verifier;
         terms.codeHash = verifier.codeHash;
         terms.verifyGas = verifier.verifyGas;
@@ -199,7 +204,7 @@ contract ModelRegistry is IModelRegistry {
         (terms.outputMinimum, terms.outputMaximum) = _outputBounds(modelId, entry);
         if (entry.flags & HAS_TOKEN != 0) terms.token = entry.token;
         terms.receiverBps = entry.receiverBps;
-        if (terms.receiverBps != 0) terms.receiver = entry.receiver;
+        terms.receiver = entry.receiver;
     }
 
     /// @inheritdoc IModelRegistry
@@ -226,15 +231,15 @@ contract ModelRegistry is IModelRegistry {
         if (_coversWidth(model.input)) flags |= INPUT_UNBOUNDED;
         Tensor calldata input = model.input;
         Tensor calldata output = model.output;
-        if (_isWide(input)) {
+        if (input.minimum < type(int32).min || input.maximum > type(int32).max) {
             flags |= WIDE_INPUT;
             _wideBounds[modelId][0] = input.minimum;
             _wideBounds[modelId][1] = input.maximum;
         } else {
-            entry.inputMinimum = int128(input.minimum);
-            entry.inputMaximum = int128(input.maximum);
+            entry.inputMinimum = int32(input.minimum);
+            entry.inputMaximum = int32(input.maximum);
         }
-        if (_isWide(output)) {
+        if (output.minimum < type(int128).min || output.maximum > type(int128).max) {
             flags |= WIDE_OUTPUT;
             _wideBounds[modelId][2] = output.minimum;
             _wideBounds[modelId][3] = output.maximum;
@@ -244,12 +249,12 @@ contract ModelRegistry is IModelRegistry {
         }
     }
 
-    function _storeVerifiers(Entry storage entry, Verifier[] calldata verifiers)
+    function _storeVerifiers(uint256 modelId, Verifier[] calldata verifiers)
         private
         returns (uint256 sizes)
     {
         for (uint256 i = 0; i < verifiers.length; ++i) {
-            entry.verifiers.push(verifiers[i]);
+            _verifiers[modelId][i] = verifiers[i];
             sizes |= uint256(verifiers[i].size) << (SIZE_BITS * i);
         }
     }
@@ -273,7 +278,7 @@ contract ModelRegistry is IModelRegistry {
     }
 
     /// @dev The smallest circuit with room for `rows`.
-    function _verifierFor(Entry storage entry, uint256 rows)
+    function _verifierFor(uint256 modelId, Entry storage entry, uint256 rows)
         private
         view
         returns (Verifier storage)
@@ -282,10 +287,14 @@ contract ModelRegistry is IModelRegistry {
         uint256 index = 0;
         for (uint256 sizes = entry.sizes; sizes != 0; sizes >>= SIZE_BITS) {
             largest = sizes & SIZE_MASK;
-            if (rows != 0 && largest >= rows) return entry.verifiers[index];
+            if (rows != 0 && largest >= rows) return _verifiers[modelId][index];
             ++index;
         }
         revert InvalidBatchSize(rows, largest);
+    }
+
+    function _verifierCount(Entry storage entry) private view returns (uint256 verifiers) {
+        for (uint256 sizes = entry.sizes; sizes != 0; sizes >>= SIZE_BITS) ++verifiers;
     }
 
     function _known(uint256 modelId) private view returns (Entry storage entry) {
@@ -343,10 +352,6 @@ contract ModelRegistry is IModelRegistry {
         {
             revert InvalidModel(field);
         }
-    }
-
-    function _isWide(Tensor calldata tensor) private pure returns (bool) {
-        return tensor.minimum < type(int128).min || tensor.maximum > type(int128).max;
     }
 
     /// @dev Whether every packed element of this width is in range. Never so for 32 bytes, which

@@ -16,7 +16,7 @@ from oracle.types import TagLayout, TensorSpec
 from tests.contracts.evm import Chain, Contract, Reverted
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "codec.json").read_text())
-MINIMUM, MAXIMUM = -(2**111), 2**111 - 1
+MINIMUM, MAXIMUM = -(tensor.R // 2), tensor.R // 2
 
 
 @lru_cache
@@ -27,9 +27,9 @@ def harness() -> Contract:
 
 @st.composite
 def tensors(draw: st.DrawFn) -> tuple[int, list[int]]:
-    width = draw(st.integers(1, 14))
-    bound = 2 ** (8 * width - 1)
-    numbers = st.integers(-bound, bound - 1) | st.sampled_from([-bound, -1, 0, bound - 1])
+    width = draw(st.integers(1, 32))
+    low, high = max(MINIMUM, -(2 ** (8 * width - 1))), min(MAXIMUM, 2 ** (8 * width - 1) - 1)
+    numbers = st.integers(low, high) | st.sampled_from([low, -1, 0, high])
     return width, draw(st.lists(numbers, max_size=40))
 
 
@@ -74,7 +74,7 @@ def test_check__any_range__names_the_first_element_outside(
     case: tuple[int, list[int]], one: int, other: int
 ) -> None:
     width, numbers = case
-    low, high = sorted((one >> 8 * (14 - width), other >> 8 * (14 - width)))
+    low, high = sorted((one >> 8 * (32 - width), other >> 8 * (32 - width)))
     outside = [(i, v) for i, v in enumerate(numbers) if not low <= v <= high]
     arguments = (tensor.pack(numbers, width), len(numbers), width, low, high)
     if outside:

@@ -17,6 +17,7 @@ from tests.contracts.world import (
     NUMBERS,
     OPEN,
     OUTPUT,
+    OWNER,
     RESULT,
     TAG,
     THIEF,
@@ -78,7 +79,7 @@ def test_fulfill__proof_for_another_chain__is_rejected(world: World) -> None:
 
 def test_fulfill__proof_for_another_oracle__is_rejected(world: World) -> None:
     ticket = world.request()
-    other = world.chain.deploy("InferenceOracle", world.registry.address)
+    other = world.chain.deploy("InferenceOracle", world.registry.address, OWNER)
     with pytest.raises(Reverted, match="ProofRejected"):
         world.fulfil(ticket, proof=world.proof(ticket, oracle=other.address))
 
@@ -235,7 +236,7 @@ def test_fulfill__verifier_with_changed_code__is_rejected_and_refundable(
 
 def repoint_proof(calldata: bytes, decoy: bytes) -> bytes:
     """The same call with `decoy` where the proof lies and the proof moved behind everything."""
-    head = 4 + 32 * 15
+    head = 4 + 32 * 17
     offset = int.from_bytes(calldata[head : head + 32], "big")
     start = 4 + offset
     length = int.from_bytes(calldata[start : start + 32], "big")
@@ -271,4 +272,4 @@ def send(world: World, calldata: bytes) -> bytes:
 def test_tag_of__equals_the_python_twin(world: World) -> None:
     ticket = world.request()
     expected = tensor.tag(CHAIN_ID, world.oracle.address, [ticket.request_id], NODE, TAG)
-    assert world.oracle.read("tagOf", world.model_id, ticket.request_id, NODE) == expected
+    assert world.oracle.read("tagOf", world.model_id, [ticket.request_id], NODE) == expected

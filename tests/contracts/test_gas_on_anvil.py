@@ -76,6 +76,8 @@ class Deployed:
                 terms["deadline"],
                 terms["fee"],
                 terms["gasMoney"],
+                terms["gasUnits"],
+                terms["protocolBps"],
                 keccak(request["input"]),
                 keccak(request["callbackData"]),
             ),
@@ -94,27 +96,26 @@ def deployed(devnet: Devnet) -> Deployed:
     return Deployed(
         devnet=devnet,
         registry=registry,
-        oracle=devnet.deploy("InferenceOracle", registry.address),
+        oracle=devnet.deploy("InferenceOracle", registry.address, devnet.accounts[0]),
         model_id=register(devnet, registry, devnet.deploy("HashVerifier").address),
     )
 
 
 def register(devnet: Devnet, registry: Any, verifier: str, length: int = INPUT.length) -> int:
-    zeros = [bytes(32)] * 4
+    zeros = [bytes(32)] * 3
     code_hash = keccak(devnet.w3.eth.get_code(verifier))
     model = (
-        *zeros,
-        code_hash,
-        verifier,
-        VERIFY_GAS,
+        bytes(32),
         0,
         TAG.limbs,
         TAG.bits,
         tensor_tuple(replace(INPUT, length=length)),
         tensor_tuple(OUTPUT),
+        ZERO,
         FEE,
         RECEIVER,
         RECEIVER_BPS,
+        [(1, VERIFY_GAS, verifier, code_hash, *zeros)],
     )
     devnet.send(registry.functions.register(model), devnet.accounts[0])
     return int(registry.functions.count().call())
@@ -188,7 +189,7 @@ def test_gas__steady_state__stays_under_its_bounds(deployed: Deployed) -> None:
         done = plain.fulfil(asked, proof)
         assert done["status"] == 1
         (paid,) = plain.oracle.events.RequestFulfilled().process_receipt(done, DISCARD)
-        gas_payment = paid["args"]["paid"] - (FEE - FEE * RECEIVER_BPS // 10_000)
+        gas_payment = paid["args"]["gasPaid"]
         return asked["gasUsed"], done["gasUsed"], gas_payment // done["effectiveGasPrice"]
 
     rounds()

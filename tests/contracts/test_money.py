@@ -46,8 +46,9 @@ def test_fulfill__any_amounts__split_to_the_wei(
     fulfilled = world.fulfil(ticket).event("RequestFulfilled")
     publisher = fee * bps // 10_000
     assert world.credit(RECEIVER) == publisher
-    assert world.credit(NODE) == fulfilled["paid"] >= fee - publisher
-    assert world.credit(BOB) == fulfilled["unspent"] <= surplus
+    assert fulfilled["feePaid"] == fee - publisher
+    assert world.credit(NODE) == fulfilled["feePaid"] + fulfilled["gasPaid"]
+    assert world.credit(BOB) == surplus - fulfilled["gasPaid"]
     assert all_credits(world) == fee + surplus == world.chain.balance(world.oracle.address)
 
 
@@ -58,7 +59,7 @@ def test_fulfill__gas_payment__covers_what_the_transaction_cost(world: World) ->
         consumer = world.deploy("BurningConsumer")
         ticket = world.ask(consumer, gas=callback_gas, value=FEE + 10 * GAS_MONEY)
         receipt = world.fulfil(ticket)
-        paid = receipt.event("RequestFulfilled")["paid"] - (FEE - PUBLISHER_FEE)
+        paid = receipt.event("RequestFulfilled")["gasPaid"]
         cost = receipt.gas_used * world.chain.gas_price
         assert cost <= paid <= cost * 1.03
 
@@ -69,7 +70,7 @@ def test_fulfill__gas_price_above_the_escrowed_price__is_paid_at_the_escrowed_pr
     """A spike between request and fulfilment, or a payee who names a price of its own."""
     ticket = world.request()
     world.chain.gas_price = 10**9
-    spent = world.fulfil(ticket).event("RequestFulfilled")["paid"] - (FEE - PUBLISHER_FEE)
+    spent = world.fulfil(ticket).event("RequestFulfilled")["gasPaid"]
     # The escrow was made for more gas than a stub verifier uses; the rest still goes back.
     assert 0 < spent < ticket.gas_money / 2
     assert world.credit(ALICE) == ticket.gas_money - spent
@@ -80,13 +81,13 @@ def test_fulfill__gas_price_below_the_escrowed_price__is_paid_at_the_lower_price
 ) -> None:
     world.chain.gas_price = 1
     receipt = world.fulfil(world.request())
-    assert receipt.event("RequestFulfilled")["paid"] - (FEE - PUBLISHER_FEE) < 200_000
+    assert receipt.event("RequestFulfilled")["gasPaid"] < 200_000
 
 
 def test_fulfill__padded_calldata__earns_nothing(world: World) -> None:
     plain, padded = world.request(), world.request()
     world.fulfil(world.request())
-    paid = world.fulfil(plain).event("RequestFulfilled")["paid"]
+    paid = FEE + world.fulfil(plain).event("RequestFulfilled")["gasPaid"]
     before = world.credit(NODE)
     calldata = world.oracle.calldata("fulfill", *world.fulfil_arguments(padded)) + bytes(10_000)
     world.chain.send(NODE, world.oracle.address, calldata, 0, 16_000_000)
@@ -104,8 +105,8 @@ def test_fulfill__more_gas_used_than_escrowed_for__costs_the_escrow_and_no_more(
     ticket = world.request(model_id=model)
     world.chain.gas_price = 10**9
     fulfilled = world.fulfil(ticket, proof=bytes(20_000)).event("RequestFulfilled")
-    assert fulfilled["paid"] == FEE - PUBLISHER_FEE + ticket.gas_money
-    assert fulfilled["unspent"] == 0
+    assert fulfilled["feePaid"] == FEE - PUBLISHER_FEE
+    assert fulfilled["gasPaid"] == ticket.gas_money
     assert world.credit(ALICE) == earlier
 
 
@@ -126,7 +127,8 @@ def test_refund__after_the_deadline__returns_everything(world: World) -> None:
     ticket = world.request(lifetime=60, refund_to=BOB)
     world.chain.advance(61)
     receipt = world.refund(ticket, sender=THIEF)
-    assert receipt.event("RequestRefunded")["amount"] == FEE + GAS_MONEY
+    refunded = receipt.event("RequestRefunded")
+    assert (refunded["fee"], refunded["gasMoney"]) == (FEE, GAS_MONEY)
     assert world.credit(BOB) == FEE + GAS_MONEY
     assert world.status(ticket) == REFUNDED
     assert world.oracle.read("isFinalized", ticket.request_id)

@@ -37,6 +37,8 @@ def test_request__stores_only_the_hash_of_its_terms(world: World) -> None:
                 "uint64",
                 "uint96",
                 "uint96",
+                "uint64",
+                "uint16",
                 "bytes32",
                 "bytes32",
             ],
@@ -175,6 +177,8 @@ TERMS: dict[str, Any] = {
     "deadline": 2_000_000_000,
     "fee": FEE + 1,
     "gas_money": GAS_MONEY + 1,
+    "gas_units": 1,
+    "protocol_bps": 1,
     "input": packed([0, 0, 0, 0]),
     "callback_data": b"other",
 }

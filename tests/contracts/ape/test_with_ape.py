@@ -12,13 +12,13 @@ import pytest
 from eth_utils import keccak
 
 from oracle import tensor
-from tests.contracts.world import FEE, INPUT, NUMBERS, OUTPUT, RESULT, TAG, VERIFY_GAS, packed
+from tests.contracts.world import FEE, INPUT, NUMBERS, OUTPUT, RESULT, TAG, VERIFY_GAS, ZERO, packed
 
 
 @pytest.fixture
 def oracle(project: Any, accounts: Any) -> Any:
     registry = accounts[0].deploy(project.ModelRegistry)
-    return accounts[0].deploy(project.InferenceOracle, registry)
+    return accounts[0].deploy(project.InferenceOracle, registry, accounts[0])
 
 
 @pytest.fixture
@@ -28,20 +28,26 @@ def model_id(project: Any, accounts: Any, oracle: Any) -> int:
     registry.register(
         {
             "onnxHash": bytes(32),
-            "settingsHash": bytes(32),
-            "vkHash": bytes(32),
-            "srsHash": bytes(32),
-            "verifierCodeHash": keccak(accounts.provider.get_code(verifier.address)),
-            "verifier": verifier,
-            "verifyGas": VERIFY_GAS,
             "codec": 0,
             "tagLimbs": TAG.limbs,
             "tagBits": TAG.bits,
             "input": shape(INPUT),
             "output": shape(OUTPUT),
+            "token": ZERO,
             "fee": FEE,
             "receiver": accounts[0],
             "receiverBps": 0,
+            "verifiers": [
+                {
+                    "size": 1,
+                    "verifyGas": VERIFY_GAS,
+                    "verifier": verifier,
+                    "codeHash": keccak(accounts.provider.get_code(verifier.address)),
+                    "settingsHash": bytes(32),
+                    "vkHash": bytes(32),
+                    "srsHash": bytes(32),
+                }
+            ],
         },
         sender=accounts[0],
     )
@@ -74,6 +80,8 @@ def fulfilment(oracle: Any, receipt: Any, node: Any) -> tuple[Any, ...]:
         opened.deadline,
         opened.fee,
         opened.gasMoney,
+        opened.gasUnits,
+        opened.protocolBps,
         keccak(asked.input),
         keccak(asked.callbackData),
     )
@@ -91,7 +99,7 @@ def test_caller__asks_and_is_called_back_with_the_proved_scores(
     prediction = caller.prediction(arguments[0])
     assert prediction.exists
     assert tuple(prediction.scores) == RESULT
-    assert oracle.credits(accounts[2]) >= FEE
+    assert oracle.creditOf(ZERO, accounts[2]) >= FEE
 
 
 def test_thief__with_a_copied_proof__is_refused(
