@@ -28,8 +28,9 @@ from oracle.types import Codec, TagLayout, TensorSpec
 #: Order of BN254's scalar field.
 R = 21888242871839275222246405745257275088548364400416034343698204186575808495617
 
-#: Digits of a text number before and after the point. With them, and scales up to 64, a
-#: contract's 256-bit words hold every intermediate value.
+#: Most fractional bits of a model with the text codec, and digits of a text number before and
+#: after the point: within them a contract's 256-bit words hold every intermediate value.
+MAX_TEXT_SCALE = 64
 _WHOLE_DIGITS = 38
 _FRACTION_DIGITS = 18
 #: Fraction digits of a text result, and the most digits before its point: those of `R`.

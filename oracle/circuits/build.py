@@ -29,8 +29,16 @@ from oracle.errors import BundleInvalid, CircuitError, SrsMismatch, TensorLength
 from oracle.prover.base import memory_cap
 from oracle.prover.child import Limits, Sandbox
 from oracle.prover.local import proof_from, prove_params
-from oracle.tensor import quantize
-from oracle.types import BatchVerifier, CircuitFiles, ModelSpec, Proof, ProofJob, TagLayout
+from oracle.tensor import MAX_TEXT_SCALE, quantize
+from oracle.types import (
+    BatchVerifier,
+    CircuitFiles,
+    Codec,
+    ModelSpec,
+    Proof,
+    ProofJob,
+    TagLayout,
+)
 
 Floats = npt.NDArray[np.floating[Any]]
 Progress = Callable[[str], None]
@@ -54,6 +62,7 @@ def build(
     out: Path,
     srs: SrsSource,
     batches: Collection[int] = (1,),
+    codec: Codec = Codec.PACKED,
     progress: Progress = lambda _: None,
     limits: Limits = LIMITS,
 ) -> Bundle:
@@ -70,6 +79,7 @@ def build(
         out: folder to create; it appears whole or not at all.
         srs: where the SRS comes from.
         batches: rows that one proof may cover, a circuit each; one row is always among them.
+        codec: how requests and results carry the tensors; the circuits do not depend on it.
         progress: called with a few words before each step.
         limits: of each step.
 
@@ -99,6 +109,7 @@ def build(
         progress("searching for the cheapest circuit")
         subject = tuner.Subject(model, tagged.resolve(), layout, sandbox)
         tuned = tuner.tune(subject, rows, max_error)
+        _check_codec(codec, tuned)
         settings = {1: tuned.settings}
         for size in sizes[1:]:
             progress(f"laying out batches of {size} rows")
@@ -121,6 +132,7 @@ def build(
             output=tuned.output,
             verifier_code_hash=single.verifier_code_hash,
             verify_gas=single.verify_gas,
+            codec=codec,
             tag=layout,
             batches=tuple(circuit.verifier for circuit in made[1:]),
         )
@@ -147,6 +159,7 @@ def build_cached(
     max_error: float,
     srs: SrsSource,
     batches: Collection[int] = (1,),
+    codec: Codec = Codec.PACKED,
     progress: Progress = lambda _: None,
     limits: Limits = LIMITS,
 ) -> Bundle:
@@ -160,6 +173,7 @@ def build_cached(
                 name,
                 max_error,
                 _check_sizes(batches),
+                codec,
                 srs.unsafe,
                 versions(),
                 _code_hash(),
@@ -185,6 +199,7 @@ def build_cached(
             out=out,
             srs=srs,
             batches=batches,
+            codec=codec,
             progress=progress,
             limits=limits,
         )
@@ -248,6 +263,15 @@ def _check_sizes(batches: Collection[int]) -> tuple[int, ...]:
             f"{len(sizes)} batch sizes are too many", remedy=f"Give at most {_MAX_SIZES}, with 1"
         )
     return sizes
+
+
+def _check_codec(codec: Codec, tuned: tuner.Tuned) -> None:
+    scale = max(tuned.input.scale, tuned.output.scale)
+    if codec is Codec.TEXT and scale > MAX_TEXT_SCALE:
+        raise CircuitError(
+            f"the circuit has {scale} fractional bits, text carries at most {MAX_TEXT_SCALE}",
+            remedy="Use the packed codec or allow a larger error",
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from oracle import tensor
+from oracle.circuits import build as builder
 from oracle.circuits import bundle as files
 from oracle.circuits import verifier
 from oracle.circuits.build import build
@@ -23,14 +24,20 @@ from oracle.circuits.verifier import Verifier, compile_verifier
 from oracle.errors import BundleInvalid, CircuitError, ModelUnsupported, SrsUnsafe, UsageError
 from oracle.prover.base import memory_cap
 from oracle.prover.local import LocalProver
-from oracle.types import Proof, ProofJob
+from oracle.types import Codec, Proof, ProofJob
 from tests.circuits.makers import TAG, linear, outcome, saved, single_node
 
 SAMPLES = np.random.default_rng(1).uniform(-1, 1, size=(16, 2))
 ROWS = ((0.5, -0.25), (-1.0, 1.0), (0.75, 0.125))
 
 
-def built(model: onnx.ModelProto, folder: Path, srs: SrsSource, *batches: int) -> Bundle:
+def built(
+    model: onnx.ModelProto,
+    folder: Path,
+    srs: SrsSource,
+    *batches: int,
+    codec: Codec = Codec.PACKED,
+) -> Bundle:
     return build(
         saved(model, folder),
         SAMPLES,
@@ -39,6 +46,7 @@ def built(model: onnx.ModelProto, folder: Path, srs: SrsSource, *batches: int) -
         out=folder / "bundle",
         srs=srs,
         batches=batches,
+        codec=codec,
     )
 
 
@@ -151,18 +159,27 @@ def test_bundle__batch_circuit__bounds_no_tighter_than_one_rows(
     assert four.circuit.srs_hash == bundle.spec.batches[0].srs_hash
 
 
-def test_bundle__lookups__batch_is_built_and_verified(
+def test_build__lookups_and_text__batch_of_the_same_tables(
     tmp_path: Path, devnet_srs: SrsSource
 ) -> None:
-    made = built(linear("Sigmoid"), tmp_path, devnet_srs, 3)
+    made = built(linear("Sigmoid"), tmp_path, devnet_srs, 3, codec=Codec.TEXT)
     assert [circuit.size for circuit in made.circuits] == [1, 3]
     assert made.spec.batches[0].verify_gas > made.circuits[1].measures.verify_gas
     assert made.measures.logrows <= 10
+    assert made.spec.codec is Codec.TEXT
     ranges = [
         json.loads(c.circuit.settings.read_text())["run_args"]["lookup_range"]
         for c in made.circuits
     ]
     assert ranges[0] == ranges[1]
+
+
+def test_build__text_with_more_fractional_bits_than_it_carries__refused(
+    tmp_path: Path, devnet_srs: SrsSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builder, "MAX_TEXT_SCALE", 3)
+    with pytest.raises(CircuitError, match="text carries at most 3"):
+        built(linear(), tmp_path, devnet_srs, codec=Codec.TEXT)
 
 
 def test_bundle__demo_model_for_32__within_its_budget(iris_batch_bundle: Bundle) -> None:
