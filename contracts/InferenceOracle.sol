@@ -24,6 +24,9 @@ import {ExactCall} from "./libraries/ExactCall.sol";
 import {ProofTag} from "./libraries/ProofTag.sol";
 import {TensorCodec} from "./libraries/TensorCodec.sol";
 
+// The preimage is hashed where it lies: twice a request, and once for each item of a batch.
+// solhint-disable no-inline-assembly
+
 /// @title Proved inference: requests, escrow, verified delivery
 /// @dev Invariant: this contract's balance is at least the sum of all ETH credits plus the gas money
 ///      (and the fee, where that is in ETH) of all open requests; likewise for each token, as long
@@ -44,6 +47,14 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         uint256 publisherFee;
         uint256 protocolFee;
         uint256 delivered;
+    }
+
+    /// @dev How the items of a fulfilment are paid for; `overhead` is each one's share of the gas
+    ///      that they use together.
+    struct Payment {
+        address payee;
+        uint256 receiverBps;
+        uint256 overhead;
     }
 
     /// @notice Most gas a callback may ask for.
@@ -239,7 +250,7 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         if (msg.value < least) revert TopUpTooSmall(msg.value, least);
         Request memory raised = req;
         raised.gasMoney = (req.gasMoney + msg.value).toUint96();
-        commitments[requestId] = keccak256(abi.encode(raised));
+        commitments[requestId] = _hashInMemory(raised);
         emit RequestToppedUp(requestId, raised.gasMoney);
     }
 
@@ -271,7 +282,7 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         _verify(terms, instances, keccak256(abi.encodePacked(requestId)), payee, proof);
 
         Totals memory totals;
-        _addFee(totals, terms, req);
+        _addFee(totals, terms.receiverBps, req);
         _creditFees(totals, terms, payee);
         uint256 overhead = gasAtStart - gasleft() + UNMEASURED_GAS
             + CALLDATA_BYTE_GAS * (32 * outputs.length + proof.length);
@@ -280,10 +291,8 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
             req,
             input.length,
             callbackData,
-            payee,
             _encode(terms, outputs[:rows * terms.outputLength]),
-            terms.receiverBps,
-            overhead
+            Payment(payee, terms.receiverBps, overhead)
         );
         _credit(address(0), payee, gasPaid);
     }
@@ -310,8 +319,8 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         _creditFees(totals, terms, payee);
         uint256 overhead = gasAtStart - gasleft() + UNMEASURED_GAS
             + CALLDATA_BYTE_GAS * (32 * outputs.length + proof.length);
-        overhead /= delivered;
-        _credit(address(0), payee, _deliverItems(items, live, outputs, payee, terms, overhead));
+        Payment memory payment = Payment(payee, terms.receiverBps, overhead / delivered);
+        _credit(address(0), payee, _deliverItems(items, live, outputs, terms, payment));
     }
 
     /// @inheritdoc IInferenceOracle
@@ -580,7 +589,7 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
                 )
             )
         );
-        commitments[requestId] = keccak256(abi.encode(req));
+        commitments[requestId] = _hashInMemory(req);
         emit AICallbackRequest(
             req.account,
             requestId,
@@ -615,32 +624,32 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         uint256 rowLength = terms.inputLength;
         for (uint256 i = 0; i < items.length; ++i) {
             BatchItem calldata item = items[i];
+            Request calldata req = item.req;
+            bytes calldata input = item.input;
             uint256 requestId = item.requestId;
             ids[i] = requestId;
-            if (item.req.modelId != modelId) revert MixedModels(requestId);
-            uint256 rows = _rows(terms, item.input);
+            if (req.modelId != modelId) revert MixedModels(requestId);
+            uint256 rows = _rows(terms, input);
             if (rows != 1) revert InputLength(rows * rowLength, rowLength);
-            _writeRow(terms, item.input, 1, instances, i);
-            (bool open, Skipped reason) = _deliverable(item);
+            _writeRow(terms, input, 1, instances, i);
+            (bool open, Skipped reason) = _deliverable(requestId, req, input, item.callbackData);
             if (!open) {
                 emit RequestSkipped(requestId, reason);
                 continue;
             }
             live[i] = true;
             commitments[requestId] = FULFILLED;
-            ++totals.delivered;
-            _addFee(totals, terms, item.req);
+            _addFee(totals, terms.receiverBps, req);
         }
-        idsHash = keccak256(abi.encodePacked(ids));
+        idsHash = ProofTag.hashIds(ids);
     }
 
     function _deliverItems(
         BatchItem[] calldata items,
         bool[] memory live,
         uint256[] calldata outputs,
-        address payee,
         IModelRegistry.ProofTerms memory terms,
-        uint256 overhead
+        Payment memory payment
     ) private returns (uint256 gasPaid) {
         uint256 rowLength = terms.outputLength;
         for (uint256 i = 0; i < items.length; ++i) {
@@ -651,34 +660,45 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
                 item.req,
                 item.input.length,
                 item.callbackData,
-                payee,
                 _encode(terms, outputs[i * rowLength:(i + 1) * rowLength]),
-                terms.receiverBps,
-                overhead
+                payment
             );
         }
     }
 
     /// @dev Deliver a proved output and settle the gas money of its request.
-    /// @param overhead Gas to pay for besides this delivery.
-    /// @return gasPaid Wei owed to the payee for gas: what was used, at the transaction's gas price
-    ///         or the price that the escrow was made at, whichever is less, and never more than the
-    ///         escrow.
+    /// @return gasPaid Wei owed to the payee for gas.
     function _deliver(
         uint256 requestId,
         Request calldata req,
         uint256 inputBytes,
         bytes calldata callbackData,
-        address payee,
         bytes memory output,
-        uint256 receiverBps,
-        uint256 overhead
+        Payment memory payment
     ) private returns (uint256 gasPaid) {
         uint256 gasAtStart = gasleft();
         // All gas money first, less the payment below: so that this write is measured too.
-        mapping(address account => uint256) storage credits = creditOf[address(0)];
-        credits[req.refundTo] += req.gasMoney;
-        bool succeeded = false;
+        creditOf[address(0)][req.refundTo] += req.gasMoney;
+        bool succeeded = _callBack(requestId, req, callbackData, output);
+        // Gas and calldata are far from a word's end.
+        unchecked {
+            gasPaid = _takeGasMoney(
+                req,
+                gasAtStart - gasleft() + payment.overhead + UNMEASURED_ITEM_GAS
+                    + CALLDATA_BYTE_GAS * (inputBytes + callbackData.length)
+            );
+        }
+        (uint256 feePaid,,) = _split(req, payment.receiverBps);
+        emit RequestFulfilled(requestId, payment.payee, feePaid, gasPaid, succeeded);
+    }
+
+    /// @dev Announce the result and call back; a callback that fails can be made again later.
+    function _callBack(
+        uint256 requestId,
+        Request calldata req,
+        bytes calldata callbackData,
+        bytes memory output
+    ) private returns (bool succeeded) {
         if (req.callbackContract != address(0)) {
             succeeded = ExactCall.callNoReturn(
                 req.callbackContract,
@@ -694,25 +714,34 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
             }
         }
         emit AICallbackResult(req.account, requestId, msg.sender, output);
-
-        uint256 used = gasAtStart - gasleft() + overhead + UNMEASURED_ITEM_GAS
-            + CALLDATA_BYTE_GAS * (inputBytes + callbackData.length);
-        gasPaid = Math.min(Math.min(tx.gasprice, req.gasMoney / req.gasUnits) * used, req.gasMoney);
-        credits[req.refundTo] -= gasPaid;
-        (uint256 feePaid,,) = _split(req, receiverBps);
-        emit RequestFulfilled(requestId, payee, feePaid, gasPaid, succeeded);
     }
 
-    function _addFee(
-        Totals memory totals,
-        IModelRegistry.ProofTerms memory terms,
-        Request calldata req
-    ) private pure {
-        (uint256 payeeFee, uint256 publisherFee, uint256 protocolFee) =
-            _split(req, terms.receiverBps);
-        totals.payeeFee += payeeFee;
-        totals.publisherFee += publisherFee;
-        totals.protocolFee += protocolFee;
+    /// @dev Take the payment for `used` gas out of the credit that the request's gas money went to:
+    ///      at the transaction's gas price or the price that the escrow was made at, whichever is
+    ///      less, and never more than the escrow.
+    function _takeGasMoney(Request calldata req, uint256 used) private returns (uint256 gasPaid) {
+        // A credit holds at least the gas money just added: only guarded functions lower credits.
+        unchecked {
+            uint256 price = req.gasMoney / req.gasUnits;
+            if (price > tx.gasprice) price = tx.gasprice;
+            gasPaid = price * used;
+            if (gasPaid > req.gasMoney) gasPaid = req.gasMoney;
+            creditOf[address(0)][req.refundTo] -= gasPaid;
+        }
+    }
+
+    function _addFee(Totals memory totals, uint256 receiverBps, Request calldata req)
+        private
+        pure
+    {
+        (uint256 payeeFee, uint256 publisherFee, uint256 protocolFee) = _split(req, receiverBps);
+        // Sums of 96-bit fees.
+        unchecked {
+            totals.payeeFee += payeeFee;
+            totals.publisherFee += publisherFee;
+            totals.protocolFee += protocolFee;
+            ++totals.delivered;
+        }
     }
 
     function _creditFees(
@@ -791,14 +820,20 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
     }
 
     /// @dev Whether an item is open as given and in time; if not, why.
-    function _deliverable(BatchItem calldata item) private view returns (bool, Skipped) {
-        bytes32 commitment = commitments[item.requestId];
-        if (uint256(commitment) <= uint256(REFUNDED)) return (false, Skipped.NotOpen);
-        if (_hash(item.req) != commitment) return (false, Skipped.CommitmentMismatch);
-        if (block.timestamp > item.req.deadline) return (false, Skipped.DeadlinePassed);
+    function _deliverable(
+        uint256 requestId,
+        Request calldata req,
+        bytes calldata input,
+        bytes calldata callbackData
+    ) private view returns (bool, Skipped) {
+        bytes32 commitment = commitments[requestId];
+        if (_hash(req) != commitment) {
+            bool ended = uint256(commitment) <= uint256(REFUNDED);
+            return (false, ended ? Skipped.NotOpen : Skipped.CommitmentMismatch);
+        }
+        if (block.timestamp > req.deadline) return (false, Skipped.DeadlinePassed);
         if (
-            keccak256(item.input) != item.req.inputHash
-                || keccak256(item.callbackData) != item.req.callbackDataHash
+            keccak256(input) != req.inputHash || keccak256(callbackData) != req.callbackDataHash
         ) return (false, Skipped.PreimageMismatch);
         return (true, Skipped.NotOpen);
     }
@@ -988,6 +1023,13 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
             let free := mload(0x40)
             calldatacopy(free, req, 384)
             hash := keccak256(free, 384)
+        }
+    }
+
+    /// @dev `_hash` of a request in memory, where its fields, a word each, lie as encoded.
+    function _hashInMemory(Request memory req) private pure returns (bytes32 hash) {
+        assembly ("memory-safe") {
+            hash := keccak256(req, 384)
         }
     }
 

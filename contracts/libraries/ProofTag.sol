@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.24;
 
+// solhint-disable no-inline-assembly
+
 /// @title The public inputs that bind a proof to its requests and its payee
 /// @notice Twin of `tag` in `oracle/tensor.py`.
 library ProofTag {
@@ -12,6 +14,13 @@ library ProofTag {
         returns (uint256)
     {
         return uint256(keccak256(abi.encode(chainId, oracle, idsHash, payee)));
+    }
+
+    /// @notice `keccak256(abi.encodePacked(ids))`, without the copy.
+    function hashIds(uint256[] memory ids) internal pure returns (bytes32 hash) {
+        assembly ("memory-safe") {
+            hash := keccak256(add(ids, 32), mul(mload(ids), 32))
+        }
     }
 
     /// @notice Write the low `limbs * bits` bits of `tag`, cut into limbs, most significant first,

@@ -145,10 +145,16 @@ library TensorCodec {
         uint256 length = fields.length * width;
         // The last element is written as a whole word: 32 bytes of slack, cut off below.
         data = new bytes(length + 32);
+        uint256 shift = 256 - 8 * width;
+        uint256 position;
+        assembly ("memory-safe") {
+            position := add(data, 32)
+        }
         for (uint256 i = 0; i < fields.length; ++i) {
             int256 value = toInteger(fields[i], minimum, maximum);
             assembly ("memory-safe") {
-                mstore(add(add(data, 32), mul(i, width)), shl(sub(256, mul(8, width)), value))
+                mstore(position, shl(shift, value))
+                position := add(position, width)
             }
         }
         assembly ("memory-safe") {
@@ -164,7 +170,10 @@ library TensorCodec {
         returns (int256 value)
     {
         if (field >= R) revert InvalidOutput();
-        value = field > R / 2 ? -int256(R - field) : int256(field);
+        // Below R, so no difference leaves the word; the upper half stands for negative integers.
+        unchecked {
+            value = field > R / 2 ? int256(field - R) : int256(field);
+        }
         if (value < minimum || value > maximum) revert InvalidOutput();
     }
 
