@@ -5,6 +5,8 @@ import {ERC20} from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
 
 import {IAIOracleCallbackReceiver} from "../interfaces/IAIOracle.sol";
 
+// solhint-disable one-contract-per-file
+
 /// @notice A smart account that anybody may steer, and a consumer with a mood.
 contract Actor is IAIOracleCallbackReceiver {
     enum Mood {
@@ -80,7 +82,11 @@ contract Actor is IAIOracleCallbackReceiver {
     }
 
     function _meddle() private {
-        (bool success,) = _target.call{value: _value}(_call);
+        bytes memory call = _call;
+        // Whatever the call burns, enough is left to tell of it.
+        uint256 left = gasleft();
+        uint256 granted = left > 40_000 ? left - 20_000 : 0;
+        (bool success,) = _target.call{value: _value, gas: granted}(call);
         emit Meddled(success);
     }
 }
