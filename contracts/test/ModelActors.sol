@@ -15,10 +15,12 @@ contract Actor is IAIOracleCallbackReceiver {
         Burning,
         BombingReturn,
         BombingRevert,
-        Meddling
+        Meddling,
+        Hungry
     }
 
     uint256 private constant BOMB = 100_000;
+    uint256 private constant HUNGER = 2_800_000;
     bytes4 private constant ERC1271_MAGIC = 0x1626ba7e;
 
     Mood public mood;
@@ -63,10 +65,13 @@ contract Actor is IAIOracleCallbackReceiver {
     function aiOracleCallback(uint256 requestId, bytes calldata output, bytes calldata data)
         external
     {
+        uint256 gasAtStart = gasleft();
         ++deliveries;
         received[requestId] = keccak256(abi.encode(output, data));
         if (mood == Mood.Reverting) revert Grudge();
         while (mood == Mood.Burning) {}
+        // Enough to fail for want of gas while the caller, with 1/64 of it, could still go on.
+        while (mood == Mood.Hungry && gasAtStart - gasleft() < HUNGER) {}
         if (mood == Mood.BombingReturn) {
             assembly { return(0, BOMB) }
         }

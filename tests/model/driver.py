@@ -33,7 +33,7 @@ from tests.model.protocol import (
     SignedRequest,
     Status,
 )
-from tests.model.world import CHAIN_ID, ENOUGH, Actor, Mood, World
+from tests.model.world import CHAIN_ID, ENOUGH, FEAST, Actor, Mood, World
 
 #: What the oracle cannot measure of a fulfilment, at most: it pays for an estimate of it.
 UNMEASURED_GAS = 60_000
@@ -71,7 +71,7 @@ class Driver(World):
             (5, self.top_up),
             (22, self.fulfil),
             (12, self.batch),
-            (3, self.starve),
+            (5, self.starve),
             (6, self.retry),
             (8, self.refund),
             (6, self.withdraw),
@@ -236,7 +236,7 @@ class Driver(World):
 
     def starve(self) -> None:
         """Too little gas must not turn a good callback into a failed one."""
-        self._fulfil(self.random.randrange(100_000, 1_500_000))
+        self._fulfil(self.random.randrange(100_000, self.random.choice([1_500_000, 4_000_000])))
 
     def _fulfil(self, gas: int) -> None:
         item = self._some_item()
@@ -314,7 +314,7 @@ class Driver(World):
             return
         entry = self.model.requests[self._about(self.random.choice(failed))]
         target, promised = entry.request.callback_contract, entry.request.callback_gas
-        limit = self.random.choice([promised, ENOUGH, 2_000_000, max(promised - 1, 0)])
+        limit = self.random.choice([promised, ENOUGH, FEAST, max(promised - 1, 0)])
         output = self._rarely(b"another output", entry.output or b"")
         data = self._rarely(b"other data", entry.callback_data)
         reasons = self.model.why_not_retry(entry.request_id, target, promised, limit, output, data)
@@ -456,7 +456,9 @@ class Driver(World):
 
     def change_mood(self) -> None:
         actor = self.random.choice([*self.actors.values()])
-        actor.mood = self.random.choice([Mood.CONTENT, Mood.CONTENT, Mood.MEDDLING, *Mood])
+        actor.mood = self.random.choice(
+            [Mood.CONTENT, Mood.CONTENT, Mood.MEDDLING, Mood.HUNGRY, *Mood]
+        )
         actor.refuses_money = self.random.random() < 0.3
         actor.nested, target, value, call = None, ZERO, 0, b""
         if actor.mood is Mood.MEDDLING:

@@ -393,11 +393,11 @@ class Protocol:
         )
 
     def why_not_top_up(self, item: Item, value: int) -> Reasons:
-        """A top-up adds at least an eighth."""
+        """A top-up adds at least an eighth, rounded down."""
         reasons = set(self._why_not_end(item))
         if self.now > item.request.deadline:
             reasons.add("DeadlinePassed")
-        if 8 * value < item.request.gas_money:
+        if value < max(item.request.gas_money // 8, 1):
             reasons.add("TopUpTooSmall")
         if item.request.gas_money + value >= 2**96:
             reasons.add("SafeCastOverflowedUintDowncast")

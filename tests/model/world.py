@@ -26,6 +26,8 @@ VERIFY_GAS = 400_000
 #: A callback with this much gas has room for what an `Actor` does; with `STARVING`, never.
 ENOUGH = 400_000
 STARVING = 3_000
+#: What a hungry actor needs.
+FEAST = 3_000_000
 #: Room for a request made from inside a callback.
 ENOUGH_TO_MEDDLE = 1_500_000
 #: Notes that are kept, and how many of the last are told of a failure.
@@ -46,6 +48,7 @@ class Mood(IntEnum):
     BOMBING_RETURN = 3
     BOMBING_REVERT = 4
     MEDDLING = 5
+    HUNGRY = 6
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ class Actor:
 
     def succeeds(self, gas: int) -> bool:
         """Whether a callback with this much gas does."""
+        if self.mood is Mood.HUNGRY:
+            return gas >= FEAST
         return gas > STARVING and self.mood in (Mood.CONTENT, Mood.BOMBING_RETURN, Mood.MEDDLING)
 
 
@@ -254,7 +259,7 @@ class World:
         return model_id, f"[{text}]".encode() + self._rarely(b"1e3", b"")
 
     def _callback(self, account: str) -> tuple[str, int]:
-        gas = self.random.choice([1, STARVING, ENOUGH, ENOUGH, ENOUGH_TO_MEDDLE])
+        gas = self.random.choice([1, STARVING, ENOUGH, ENOUGH, ENOUGH_TO_MEDDLE, FEAST])
         odd = (
             (account, 0),
             (ZERO, 1),
