@@ -168,7 +168,7 @@ def test_load__srs_elsewhere__mismatch(iris_bundle: Bundle, tmp_path: Path) -> N
 
 def test_require_safe__home_made_srs__only_on_a_local_chain(iris_bundle: Bundle) -> None:
     iris_bundle.require_safe(31337)
-    with pytest.raises(SrsUnsafe, match="forge proofs on chain 1$"):
+    with pytest.raises(SrsUnsafe, match=r"forge proofs on chain 1$"):
         iris_bundle.require_safe(1)
 
 
