@@ -67,6 +67,9 @@ contract InferenceOracle is IInferenceOracle, ReentrancyGuardTransient {
     /// @inheritdoc IInferenceOracle
     mapping(address account => uint256) public credits;
 
+    // Refund address of the request whose callback is running; zero outside of a callback.
+    address private transient _deliveringFor;
+
     constructor(IModelRegistry registry_) {
         registry = registry_;
         lastBaseFee = block.basefee;
@@ -76,6 +79,8 @@ contract InferenceOracle is IInferenceOracle, ReentrancyGuardTransient {
     /// @dev Unspent money is credited to `tx.origin`: a consumer written for ORA has no way to
     ///      claim a credit, so the account that started the transaction, usually the one that
     ///      paid, gets it. Behind a relayer that is the relayer: smart accounts use `request`.
+    ///      Asked from within a callback, where `tx.origin` is whoever delivers, it is the refund
+    ///      address of the request that is being delivered.
     function requestCallback(
         uint256 modelId,
         bytes calldata input,
@@ -90,7 +95,7 @@ contract InferenceOracle is IInferenceOracle, ReentrancyGuardTransient {
             gasLimit,
             callbackData,
             // solhint-disable-next-line avoid-tx-origin
-            tx.origin,
+            _deliveringFor == address(0) ? tx.origin : _deliveringFor,
             uint64(block.timestamp) + DEFAULT_LIFETIME
         );
     }
@@ -145,6 +150,7 @@ contract InferenceOracle is IInferenceOracle, ReentrancyGuardTransient {
         // All gas money first, less the gas payment below: so these writes are measured too.
         credits[req.refundTo] += req.gasMoney;
 
+        _deliveringFor = req.refundTo;
         bool delivered = req.callbackContract != address(0)
             && ExactCall.callNoReturn(
                 req.callbackContract,
@@ -153,6 +159,7 @@ contract InferenceOracle is IInferenceOracle, ReentrancyGuardTransient {
                     IAIOracleCallbackReceiver.aiOracleCallback, (requestId, output, callbackData)
                 )
             );
+        _deliveringFor = address(0);
         emit AICallbackResult(req.account, requestId, msg.sender, output);
 
         uint256 gasPayment = _gasPayment(

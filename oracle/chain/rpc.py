@@ -236,7 +236,13 @@ class Rpc:
         return sorted(found, key=lambda log: (log.block_number, log.log_index))
 
     def call(
-        self, to: str, data: bytes, *, sender: str | None = None, gas: int | None = None
+        self,
+        to: str,
+        data: bytes,
+        *,
+        sender: str | None = None,
+        gas: int | None = None,
+        value: int = 0,
     ) -> bytes:
         """The return data of a call on the latest state.
 
@@ -248,6 +254,8 @@ class Rpc:
             transaction["from"] = sender
         if gas is not None:
             transaction["gas"] = hex(gas)
+        if value:
+            transaction["value"] = hex(value)
         return _bytes(self.send("eth_call", [transaction, "latest"]))
 
     def code(self, address: str) -> bytes:
