@@ -130,6 +130,9 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
 
     mapping(address account => BitMaps.BitMap) private _usedNonces;
 
+    // Refund address of the request whose callback is running; zero outside of a callback.
+    address private transient _deliveringFor;
+
     constructor(IModelRegistry registry_, address owner_)
         Ownable(owner_)
         EIP712("InferenceOracle", "1")
@@ -341,9 +344,12 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         bytes memory call = abi.encodeCall(
             IAIOracleCallbackReceiver.aiOracleCallback, (requestId, output, callbackData)
         );
+        // The refund address is not known any more, and must not be whoever retries.
+        _deliveringFor = callbackContract;
         if (!ExactCall.callNoReturn(callbackContract, gasLimit, call)) {
             revert CallbackFailed(requestId);
         }
+        _deliveringFor = address(0);
     }
 
     /// @inheritdoc IInferenceOracle
@@ -507,7 +513,8 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
     /// @dev ORA's calls name neither refund address nor deadline. Unspent money is credited to
     ///      `tx.origin`: a consumer written for ORA has no way to claim a credit, so the account
     ///      that started the transaction, usually the one that paid, gets it. Behind a relayer that
-    ///      is the relayer: smart accounts use `request`.
+    ///      is the relayer: smart accounts use `request`. Asked from within a callback, where
+    ///      `tx.origin` is whoever delivers, it is the refund address of the delivered request.
     function _requestByDefault(
         uint256 modelId,
         uint256 rows,
@@ -522,7 +529,7 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         req.callbackContract = callbackContract;
         req.callbackGas = callbackGas;
         // solhint-disable-next-line avoid-tx-origin
-        req.refundTo = tx.origin;
+        req.refundTo = _deliveringFor == address(0) ? tx.origin : _deliveringFor;
         req.deadline = uint64(block.timestamp) + DEFAULT_LIFETIME;
         return _requestPaid(req, rows, input, callbackData);
     }
@@ -700,6 +707,7 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         bytes memory output
     ) private returns (bool succeeded) {
         if (req.callbackContract != address(0)) {
+            _deliveringFor = req.refundTo;
             succeeded = ExactCall.callNoReturn(
                 req.callbackContract,
                 req.callbackGas,
@@ -707,6 +715,7 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
                     IAIOracleCallbackReceiver.aiOracleCallback, (requestId, output, callbackData)
                 )
             );
+            _deliveringFor = address(0);
             if (!succeeded) {
                 undelivered[requestId] = _callbackHash(
                     req.callbackContract, req.callbackGas, keccak256(output), req.callbackDataHash

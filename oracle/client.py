@@ -17,7 +17,7 @@ from oracle.chain.contracts import OracleContract, RegistryContract
 from oracle.chain.rpc import Receipt, Rpc
 from oracle.chain.signer import Fees, Signer, Unsigned
 from oracle.errors import AccountUnfunded, RequestTimeout, TransactionReverted, UsageError
-from oracle.types import RegisteredModel
+from oracle.types import RegisteredModel, Request
 
 #: Seconds that a request leaves for an answer unless told otherwise.
 LIFETIME = 3600
@@ -68,10 +68,16 @@ class OracleClient:
         self._rpc = rpc
         self._abi = ContractAbi.of("InferenceOracle")
         self._oracle = oracle
-        self._registry = RegistryContract(rpc, OracleContract(rpc, oracle).registry())
+        self._contract = OracleContract(rpc, oracle)
+        self._registry = RegistryContract(rpc, self._contract.registry())
         self._signer = signer
         self._clock = clock
         self._sleep = sleep
+
+    @property
+    def account(self) -> str:
+        """The account that pays and is paid."""
+        return self._signer.address
 
     def model(self, model_id: int) -> RegisteredModel:
         """A registered model.
@@ -86,7 +92,7 @@ class OracleClient:
                 remedy=f"Choose an id from 1 to {self._registry.count()}",
             )
         if not found.is_open:
-            raise UsageError(f"model {model_id} takes no new requests")
+            raise UsageError(f"model {model_id} takes no new requests", remedy="Choose another")
         return found
 
     def request(self, model_id: int, values: Sequence[float], lifetime: int = LIFETIME) -> Ticket:
@@ -156,10 +162,51 @@ class OracleClient:
             block_number=answer.block_number,
         )
 
+    def refund(self, request_id: int, first_block: int = 0) -> None:
+        """Have the escrow of an expired request credited to its refund address.
+
+        Args:
+            request_id: anyone's request.
+            first_block: where to begin to look for it.
+
+        Raises:
+            UsageError: there is no such request.
+            TransactionReverted: it has ended, or its deadline has not passed.
+        """
+        for event in self._contract.events(first_block, self._rpc.head().number):
+            if isinstance(event, Request) and event.key.request_id == request_id:
+                self._transact(self._contract.refund_calldata(event))
+                return
+        raise UsageError(
+            f"no request {request_id:#066x} since block {first_block}",
+            remedy="Check the id, the oracle's address and the first block",
+        )
+
+    def credit(self) -> int:
+        """Wei that `withdraw` would pay: earned fees, refunds, unspent gas money."""
+        return int(
+            self._abi.result(
+                "creditOf", self._call("creditOf", _ZERO_ADDRESS, self._signer.address)
+            )
+        )
+
+    def withdraw(self, to: str) -> int:
+        """Send the account's whole credit to an address; the amount in wei.
+
+        Raises:
+            UsageError: there is nothing to withdraw.
+            TransactionReverted: the recipient refused the money.
+        """
+        amount = self.credit()
+        if amount == 0:
+            raise UsageError(f"{self._signer.address} has no credit to withdraw")
+        self._transact(self._abi.call("withdrawTo(address)", to))
+        return amount
+
     def _call(self, function: str, *arguments: object) -> bytes:
         return self._rpc.call(self._oracle, self._abi.call(function, *arguments))
 
-    def _transact(self, data: bytes, value: int, timeout: float = 120) -> Receipt:
+    def _transact(self, data: bytes, value: int = 0, timeout: float = 120) -> Receipt:
         sender = self._signer.address
         tip = self._rpc.priority_fee()
         fees = Fees(2 * self._rpc.head().base_fee + tip, tip)
@@ -170,6 +217,8 @@ class OracleClient:
                 f"{sender} has {balance} wei, the request costs {value} wei and gas",
                 remedy="Fund the account",
             )
+        # Before the estimate: an endpoint words its refusal less clearly than the contract does.
+        self._contract.simulate(data, sender, value=value)
         gas = int(self._rpc.send("eth_estimateGas", [call]), 16)
         signed = self._signer.sign(
             Unsigned(

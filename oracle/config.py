@@ -6,8 +6,9 @@ import os
 import tomllib
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
-from eth_utils.address import is_address, to_checksum_address
+from eth_utils.address import is_checksum_address, is_hex_address, to_checksum_address
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
@@ -17,6 +18,12 @@ from pydantic_settings import (
 )
 
 from oracle.errors import ConfigError
+
+_ENV_PREFIX = "ORACLE_NODE__"
+#: The store keeps these as 64-bit integers.
+_MAX_INT64 = 2**63 - 1
+#: No duration here makes sense beyond ten years; the system's timers end before "for ever".
+_MAX_SECONDS = 10 * 365 * 24 * 3600
 
 
 def project_root() -> Path:
@@ -36,24 +43,28 @@ class NodeConfig(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="ORACLE_NODE__", extra="forbid", frozen=True, validate_default=False
+        env_prefix=_ENV_PREFIX,
+        extra="forbid",
+        frozen=True,
+        validate_default=False,
+        allow_inf_nan=False,
     )
 
-    chain_id: int = Field(gt=0)
+    chain_id: int = Field(gt=0, le=_MAX_INT64)
     #: HTTP endpoints, best first; the next one takes over when one does not answer.
     rpc_urls: tuple[str, ...] = Field(min_length=1)
     #: Seconds for one call on one endpoint.
-    rpc_timeout: float = Field(default=10, gt=0)
+    rpc_timeout: float = Field(default=10, gt=0, le=_MAX_SECONDS)
     #: Address of the oracle contract.
     oracle: str
     #: First block to read: the one the oracle was deployed in, or later.
-    start_block: int = Field(default=0, ge=0)
+    start_block: int = Field(default=0, ge=0, le=_MAX_INT64)
     #: Blocks on top of a log or a transaction before it counts.
-    confirmations: int = Field(default=12, ge=0)
+    confirmations: int = Field(default=12, ge=0, le=1_000_000)
     #: Seconds between two looks at the chain.
-    poll_seconds: float = Field(default=2, gt=0)
+    poll_seconds: float = Field(default=2, gt=0, le=_MAX_SECONDS)
     #: Blocks in one log query; halved when the endpoint finds it too many.
-    log_chunk: int = Field(default=2_000, gt=0)
+    log_chunk: int = Field(default=2_000, gt=0, le=1_000_000_000)
     #: Folders of the models to prove.
     bundles: tuple[Path, ...] = Field(min_length=1)
     #: Folder of the SRS files; the build directory's by default.
@@ -69,20 +80,22 @@ class NodeConfig(BaseSettings):
     #: Who is paid; the account itself by default.
     payee: str | None = None
     #: Proofs at the same time, and threads of each.
-    workers: int = Field(default=1, gt=0)
-    threads: int = Field(default=2, gt=0)
+    workers: int = Field(default=1, gt=0, le=10_000)
+    threads: int = Field(default=2, gt=0, le=10_000)
     #: Seconds after which a proof is stopped.
-    prove_timeout: float = Field(default=600, gt=0)
+    prove_timeout: float = Field(default=600, gt=0, le=_MAX_SECONDS)
     #: Seconds to keep between a proof and its request's deadline.
-    deadline_margin: float = Field(default=30, ge=0)
+    deadline_margin: float = Field(default=30, ge=0, le=_MAX_SECONDS)
     #: Wei the account must hold; below that the node takes no new requests.
     min_balance: int = Field(default=10**16, ge=0)
+    #: Wei of the model fee, less the publisher's share, that a request must leave to this node.
+    min_income: int = Field(default=0, ge=0)
     #: Tip in wei per gas; the endpoint's suggestion by default.
-    priority_fee: int | None = Field(default=None, ge=0)
+    priority_fee: int | None = Field(default=None, ge=0, le=_MAX_INT64)
     #: Seconds after which a transaction that is not mined is replaced by a dearer one.
-    stuck_seconds: float = Field(default=60, gt=0)
+    stuck_seconds: float = Field(default=60, gt=0, le=_MAX_SECONDS)
     #: Seconds to keep ended requests and their history.
-    retention_seconds: float = Field(default=30 * 24 * 3600, gt=0)
+    retention_seconds: float = Field(default=30 * 24 * 3600, gt=0, le=_MAX_SECONDS)
     log_format: Literal["text", "json"] = "text"
 
     @field_validator("oracle", "payee")
@@ -90,8 +103,12 @@ class NodeConfig(BaseSettings):
     def _address(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        if not is_address(value):
+        if not is_hex_address(value):
             raise ValueError("not an Ethereum address")
+        digits = value.removeprefix("0x")
+        # Mixed case is a checksum (EIP-55): a wrong one is a mistyped address.
+        if digits not in (digits.lower(), digits.upper()) and not is_checksum_address(value):
+            raise ValueError("the checksum of this address is wrong; copy it again")
         return str(to_checksum_address(value))
 
     @field_validator("rpc_urls")
@@ -99,6 +116,8 @@ class NodeConfig(BaseSettings):
     def _urls(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not all(url.startswith(("http://", "https://")) for url in value):
             raise ValueError("must start with http:// or https://")
+        if not all(map(_names_a_host, value)):
+            raise ValueError("a URL has no valid host or port")
         return value
 
     @model_validator(mode="after")
@@ -131,9 +150,13 @@ def load_node_config(path: Path) -> NodeConfig:
     try:
         values = tomllib.loads(path.read_text())
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read ({error.strerror})") from None
+        raise ConfigError(
+            f"{path} cannot be read ({error.strerror})",
+            remedy="Name the node's configuration file with --config",
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    _refuse_unknown_overrides()
     try:
         config = NodeConfig(**values)
     except (ValidationError, SettingsError) as error:
@@ -146,6 +169,26 @@ def load_node_config(path: Path) -> NodeConfig:
     }
     resolved["bundles"] = tuple(folder / bundle for bundle in config.bundles)
     return config.model_copy(update=resolved)
+
+
+def _names_a_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        # The port is only parsed, and refused, when it is asked for.
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _refuse_unknown_overrides() -> None:
+    """A mistyped override would otherwise be ignored in silence."""
+    names = {name for name in os.environ if name.upper().startswith(_ENV_PREFIX)}
+    for name in sorted(names):
+        if name.upper().removeprefix(_ENV_PREFIX).lower() not in NodeConfig.model_fields:
+            raise ConfigError(
+                f"the environment variable {name} names no field of the configuration",
+                remedy="Correct its name or unset it",
+            )
 
 
 def _first_problem(error: ValidationError | SettingsError) -> str:

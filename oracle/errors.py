@@ -172,6 +172,13 @@ class ProverMemory(ProverError):
     transient = True
 
 
+class ProverUnavailable(ProverError):
+    """This machine could not start the prover."""
+
+    code = "PROVER_UNAVAILABLE"
+    transient = True
+
+
 class ProverCrashed(ProverError):
     """The prover process died."""
 

@@ -13,6 +13,9 @@ _RESERVE_GAS = 60_000
 _BPS = 10_000
 #: Endpoints take a replacement only if both prices rise by 10 to 12.5%.
 _BUMP_DIVISOR = 8
+#: Room over the base fee before anything is sent: two full blocks raise it by 27% (EIP-1559), and
+#: the rest is for the tip.
+_ROOM_DIVISOR = 2
 
 
 def gas_limit(request: Request, calldata: bytes) -> int:
@@ -21,11 +24,19 @@ def gas_limit(request: Request, calldata: bytes) -> int:
     return units + units // _RESERVE_SHARE + CALLDATA_BYTE_GAS * len(calldata) + _RESERVE_GAS
 
 
-def income(request: Request, model: RegisteredModel) -> int:
-    """The most wei that the payee can get for a request. A fee in a token counts for nothing."""
+def share(request: Request, model: RegisteredModel) -> int:
+    """The payee's part of the model fee in wei: what protocol and publisher leave.
+
+    A fee in a token counts for nothing: its worth is not known here.
+    """
     fee = request.fee if int(model.token, 16) == 0 else 0
     fee -= fee * request.protocol_bps // _BPS
-    return fee - fee * model.receiver_bps // _BPS + request.gas_money
+    return fee - fee * model.receiver_bps // _BPS
+
+
+def income(request: Request, model: RegisteredModel) -> int:
+    """The most wei that the payee can get for a request."""
+    return share(request, model) + request.gas_money
 
 
 def ceiling(request: Request, model: RegisteredModel) -> int:
@@ -33,13 +44,22 @@ def ceiling(request: Request, model: RegisteredModel) -> int:
     return income(request, model) // request.gas_units
 
 
+def least(base_fee: int) -> int:
+    """The lowest ceiling worth a transaction now: one at the base fee itself would soon be stuck.
+
+    It does not ask for the endpoint's tip: the contract's quote is twice the base fee, and a
+    request that pays it must be served on a chain whose usual tip is above its base fee, too.
+    """
+    return base_fee + base_fee // _ROOM_DIVISOR
+
+
 def first(base_fee: int, tip: int, highest: int) -> Fees | None:
     """Prices for a first transaction: room for the base fee to double, within the ceiling.
 
     Returns:
-        None when the ceiling is below the present base fee.
+        None when the ceiling is below `least`.
     """
-    if highest < base_fee:
+    if highest < least(base_fee):
         return None
     max_fee = min(2 * base_fee + tip, highest)
     return Fees(max_fee=max_fee, priority_fee=min(tip, max_fee))

@@ -26,7 +26,16 @@ from oracle.chain.rpc import Rpc, redacted
 from oracle.chain.signer import LocalSigner, Signer
 from oracle.circuits.bundle import Bundle
 from oracle.config import NodeConfig
-from oracle.errors import AccountUnfunded, ConfigError, ContractMismatch, OracleError
+from oracle.errors import (
+    AccountUnfunded,
+    ConfigError,
+    ContractMismatch,
+    ModelUnsupported,
+    OracleError,
+    ProverCrashed,
+    ProverMemory,
+    ProverTimeout,
+)
 from oracle.policy import ServedModel, same_circuit
 from oracle.prover.base import Prover, memory_cap
 from oracle.prover.local import LocalProver
@@ -44,6 +53,8 @@ _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 30.0
 #: Seconds that a service gets to finish its step at shutdown.
 _DRAIN_SECONDS = 30.0
+#: Ends of a proof that a start takes back: whatever this machine lacked, it may have it now.
+_LOCAL_FAULTS = frozenset(error.code for error in (ProverCrashed, ProverMemory, ProverTimeout))
 
 
 class Service(Protocol):
@@ -281,6 +292,7 @@ class Node:
             confirmations=config.confirmations,
             margin_seconds=config.deadline_margin,
             min_balance=config.min_balance,
+            min_income=config.min_income,
             clock=clock,
             log=log,
         )
@@ -329,7 +341,7 @@ class Node:
     def recover(self) -> None:
         """Put right what the last run left: run before the first step."""
         requeued = self._store.recover()
-        reconsidered = self._store.reconsider_skipped()
+        reconsidered = self._store.reconsider(_LOCAL_FAULTS)
         if requeued or reconsidered:
             self._log.info("recovered", requeued_jobs=requeued, looked_at_again=reconsidered)
 
@@ -425,20 +437,27 @@ def _serve(path: Path, config: NodeConfig) -> ServedModel:
 
 
 def _find_model(rpc: Rpc, registry: RegistryContract, served: ServedModel) -> str:
-    """The registry's id of a served model, whose verifier is what it should be."""
+    """The registry's id of a served model, whose verifier is what it should be.
+
+    Anybody may register: a model with these hashes and another verifier proves nothing about ours.
+    """
+    differs = None
     for model_id in range(1, registry.count() + 1):
-        model = registry.model(model_id)
+        try:
+            model = registry.model(model_id)
+        except ModelUnsupported:
+            continue
         if model is None or not same_circuit(model.spec, served.spec):
             continue
         actual = code_hash(rpc, model.verifier)
         if actual == served.spec.verifier_code_hash:
             return f"{served.name} is model {model_id}"
-        raise ContractMismatch(
+        differs = ContractMismatch(
             f"the verifier of model {model_id} has code hash {actual.hex()}, "
             f"the bundle {served.name} says {served.spec.verifier_code_hash.hex()}",
             remedy="Use the bundle that the model was registered with",
         )
-    raise ContractMismatch(
+    raise differs or ContractMismatch(
         f"the bundle {served.name} is not registered at {registry.address}",
         remedy="Register it, or correct bundles",
     )

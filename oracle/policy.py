@@ -28,8 +28,14 @@ class Reason(StrEnum):
     INPUT_INVALID = auto()
     #: The deadline is nearer than a proof takes.
     DEADLINE_NEAR = auto()
-    #: The money does not cover the gas at the present base fee.
+    #: The money does not cover the gas at the present base fee and some room.
     FEE_LOW = auto()
+    #: The node's part of the model fee is below its minimum.
+    INCOME_LOW = auto()
+
+
+#: Refusals that time alone can end: the base fee falls, the queue gets shorter.
+PASSING = frozenset({Reason.FEE_LOW, Reason.DEADLINE_NEAR})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,8 @@ class Situation:
     #: Seconds to keep between the proof and the deadline.
     margin_seconds: float
     base_fee: int
+    #: Wei of the model fee that the node wants for a proof.
+    min_income: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +94,22 @@ def decide(request: Request, situation: Situation) -> Skip | None:
         _check_identity(model, served, situation.verifier_code_hash)
         or _check_input(request, served.spec)
         or _check_deadline(request, situation)
-        or _check_money(request, model, situation.base_fee)
+        or _check_money(request, model, situation)
     )
 
 
 def same_circuit(registered: ModelSpec, served: ModelSpec) -> bool:
     """Whether a bundle is the registered model's: by the hashes of what its proofs depend on."""
-    return (registered.vk_hash, registered.onnx_hash, registered.settings_hash) == (
+    return (
+        registered.vk_hash,
+        registered.onnx_hash,
+        registered.settings_hash,
+        registered.srs_hash,
+    ) == (
         served.vk_hash,
         served.onnx_hash,
         served.settings_hash,
+        served.srs_hash,
     )
 
 
@@ -126,6 +140,13 @@ def _check_identity(
         return Skip(
             Reason.BUNDLE_DIFFERS, f"model {model.model_id} is registered with other tensors"
         )
+    # The contract gives the verifier no more than was registered: every proof would be in vain.
+    if theirs.verify_gas < ours.verify_gas:
+        return Skip(
+            Reason.BUNDLE_DIFFERS,
+            f"model {model.model_id} grants its verifier {theirs.verify_gas} gas, "
+            f"the bundle says {ours.verify_gas}",
+        )
     return None
 
 
@@ -145,8 +166,17 @@ def _check_deadline(request: Request, situation: Situation) -> Skip | None:
     return Skip(Reason.DEADLINE_NEAR, f"{left:.0f} s left, {needed:.1f} s needed")
 
 
-def _check_money(request: Request, model: RegisteredModel, base_fee: int) -> Skip | None:
-    ceiling = fees.ceiling(request, model)
-    if ceiling >= base_fee:
-        return None
-    return Skip(Reason.FEE_LOW, f"pays up to {ceiling} wei per gas, the base fee is {base_fee}")
+def _check_money(request: Request, model: RegisteredModel, situation: Situation) -> Skip | None:
+    share = fees.share(request, model)
+    if share < situation.min_income:
+        return Skip(
+            Reason.INCOME_LOW, f"leaves {share} wei of the fee, {situation.min_income} are wanted"
+        )
+    ceiling, least = fees.ceiling(request, model), fees.least(situation.base_fee)
+    if ceiling < least:
+        return Skip(
+            Reason.FEE_LOW,
+            f"pays up to {ceiling} wei per gas, {least} are needed at a base fee of "
+            f"{situation.base_fee}",
+        )
+    return None

@@ -10,7 +10,8 @@ library ExactCall {
     /// @notice The transaction brought too little gas to grant `required`.
     error NotEnoughGas(uint256 available, uint256 required);
 
-    /// @dev Spent between the check and the call itself: a warm account access (100) and stack work.
+    /// @dev Spent between the check and the call itself: a warm account access (100; both functions
+    ///      look at the target's code first) and stack work.
     uint256 private constant CUSHION = 500;
 
     /// @notice Call `target` with exactly `gasLimit` gas and copy none of what it returns.

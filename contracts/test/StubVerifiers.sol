@@ -31,6 +31,16 @@ contract FixedAnswerVerifier {
     }
 }
 
+/// @notice Reverts with the very bytes that would mean true.
+contract TrueRevertingVerifier is IVerifier {
+    function verifyProof(bytes calldata, uint256[] calldata) external pure returns (bool) {
+        assembly {
+            mstore(0, 1)
+            revert(0, 32)
+        }
+    }
+}
+
 /// @notice Uses all the gas that it gets.
 contract BurningVerifier is IVerifier {
     function verifyProof(bytes calldata, uint256[] calldata) external pure returns (bool) {

@@ -25,7 +25,10 @@ _BUILTIN_ERRORS = {
 
 
 class ContractAbi:
-    """Functions, events and errors of one contract, by name."""
+    """Functions, events and errors of one contract, by name.
+
+    An overloaded function goes by its signature, ``withdrawTo(address)``.
+    """
 
     def __init__(self, entries: Sequence[dict[str, Any]]) -> None:
         self._functions: dict[str, tuple[bytes, list[str], list[str]]] = {}
@@ -36,7 +39,9 @@ class ContractAbi:
             if entry["type"] == "function":
                 selector = function_abi_to_4byte_selector(entry)  # type: ignore[arg-type]
                 outputs = _types(entry["outputs"])
-                self._functions[entry["name"]] = (selector, inputs, outputs)
+                found = (selector, inputs, outputs)
+                self._functions.setdefault(entry["name"], found)
+                self._functions[f"{entry['name']}({','.join(inputs)})"] = found
             elif entry["type"] == "error":
                 selector = function_abi_to_4byte_selector(
                     {**entry, "type": "function"}  # type: ignore[arg-type]

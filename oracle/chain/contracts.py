@@ -131,24 +131,10 @@ class OracleContract:
             outputs: proved outputs as field elements.
             proof: the proof.
         """
-        preimage = (
-            request.account,
-            request.model_id,
-            request.callback_contract,
-            request.callback_gas,
-            request.refund_to,
-            request.deadline,
-            request.fee,
-            request.gas_money,
-            request.gas_units,
-            request.protocol_bps,
-            keccak(request.input),
-            keccak(request.callback_data),
-        )
         return self._abi.call(
             "fulfill",
             request.key.request_id,
-            preimage,
+            _preimage(request),
             request.input,
             request.callback_data,
             payee,
@@ -156,19 +142,23 @@ class OracleContract:
             proof,
         )
 
-    def simulate(self, calldata: bytes, sender: str, gas: int) -> None:
+    def refund_calldata(self, request: Request) -> bytes:
+        """Calldata that gives the escrow of an expired request back."""
+        return self._abi.call("refund", request.key.request_id, _preimage(request))
+
+    def simulate(
+        self, calldata: bytes, sender: str, gas: int | None = None, value: int = 0
+    ) -> None:
         """Run a call on the latest state without sending it.
 
         Raises:
             TransactionReverted: it would revert; ``name`` is the contract's error.
         """
-        self._call(calldata, sender=sender, gas=gas)
+        _call(self._rpc, self._abi, self.address, calldata, sender=sender, gas=gas, value=value)
 
     def _read(self, function: str, *arguments: Any) -> Any:
-        return self._abi.result(function, self._call(self._abi.call(function, *arguments)))
-
-    def _call(self, data: bytes, *, sender: str | None = None, gas: int | None = None) -> bytes:
-        return _call(self._rpc, self._abi, self.address, data, sender=sender, gas=gas)
+        data = self._abi.call(function, *arguments)
+        return self._abi.result(function, _call(self._rpc, self._abi, self.address, data))
 
     def _request(self, log: Log, terms: Log) -> Request:
         event = self._abi.event("AICallbackRequest", log)
@@ -275,14 +265,33 @@ def _call(
     *,
     sender: str | None = None,
     gas: int | None = None,
+    value: int = 0,
 ) -> bytes:
     try:
-        return rpc.call(to, data, sender=sender, gas=gas)
+        return rpc.call(to, data, sender=sender, gas=gas, value=value)
     except RpcRejected as error:
         if not error.data and "revert" not in error.message.lower():
             raise
         name, text = abi.error(error.data)
         raise TransactionReverted(f"the contract refused: {text}", name=name) from error
+
+
+def _preimage(request: Request) -> tuple[Any, ...]:
+    """The ``Request`` struct that the contract holds a hash of."""
+    return (
+        request.account,
+        request.model_id,
+        request.callback_contract,
+        request.callback_gas,
+        request.refund_to,
+        request.deadline,
+        request.fee,
+        request.gas_money,
+        request.gas_units,
+        request.protocol_bps,
+        keccak(request.input),
+        keccak(request.callback_data),
+    )
 
 
 def _ended(request_id: int, status: Status, beneficiary: str, log: Log) -> Ended:

@@ -11,7 +11,7 @@ import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import requests
@@ -19,6 +19,8 @@ from web3 import HTTPProvider
 from web3.types import RPCEndpoint
 
 from oracle.errors import RpcLimit, RpcRejected, RpcUnreachable, WrongChain
+
+T = TypeVar("T")
 
 #: What providers say, in place of a standard code, when a log query covers too much.
 _LIMIT = re.compile(
@@ -105,9 +107,12 @@ class HttpTransport:
             raise RpcUnreachable(
                 f"no answer from {self._name} ({type(error).__name__})", remedy=_REMEDY
             ) from None
-        if "error" in answer:
-            raise self._rejected(method, answer["error"])
-        return answer.get("result")
+        if isinstance(answer, dict):
+            if answer.get("error") is not None:
+                raise self._rejected(method, answer["error"])
+            if "result" in answer:
+                return answer["result"]
+        raise RpcUnreachable(f"{self._name} does not answer with JSON-RPC", remedy=_REMEDY)
 
     def _rejected(self, method: str, error: Any) -> RpcRejected | RpcUnreachable:
         message = str(error.get("message", error)) if isinstance(error, dict) else str(error)
@@ -156,13 +161,17 @@ class Rpc:
             RpcRejected: an endpoint answered with an error.
             WrongChain: an endpoint serves another chain.
         """
+        return self._ask(method, params, lambda result: result)
+
+    def _ask(self, method: str, params: list[Any], read: Callable[[Any], T]) -> T:
+        """`send`, and what ``read`` makes of the result; a result it cannot read is no answer."""
         start = self._current
         failure: RpcUnreachable | None = None
         for step in range(len(self._transports)):
             index = (start + step) % len(self._transports)
             try:
                 self._check_chain(index)
-                result = self._transports[index].send(method, params)
+                result = self._call_on(index, method, params, read)
             except RpcUnreachable as error:
                 failure = error
                 continue
@@ -171,10 +180,19 @@ class Rpc:
             return result
         raise failure or RpcUnreachable("no RPC endpoint is configured")
 
+    def _call_on(self, index: int, method: str, params: list[Any], read: Callable[[Any], T]) -> T:
+        result = self._transports[index].send(method, params)
+        try:
+            return read(result)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise RpcUnreachable(
+                f"{self._names[index]} answers {method} with something else", remedy=_REMEDY
+            ) from error
+
     def _check_chain(self, index: int) -> None:
         if index in self._checked:
             return
-        actual = int(self._transports[index].send("eth_chainId", []), 16)
+        actual = self._call_on(index, "eth_chainId", [], _quantity)
         if actual != self.chain_id:
             raise WrongChain(
                 f"{self._names[index]} serves chain {actual}, not {self.chain_id}",
@@ -186,15 +204,7 @@ class Rpc:
     def block(self, number: int | None = None) -> Block | None:
         """A block's header, the latest by default; None when the endpoint has no such block."""
         tag = "latest" if number is None else hex(number)
-        raw = self.send("eth_getBlockByNumber", [tag, False])
-        return raw and Block(
-            number=int(raw["number"], 16),
-            hash=_bytes(raw["hash"]),
-            parent_hash=_bytes(raw["parentHash"]),
-            timestamp=int(raw["timestamp"], 16),
-            base_fee=int(raw.get("baseFeePerGas") or "0x0", 16),
-            gas_limit=int(raw["gasLimit"], 16),
-        )
+        return self._ask("eth_getBlockByNumber", [tag, False], _block)
 
     def head(self) -> Block:
         """The latest block's header."""
@@ -221,22 +231,16 @@ class Rpc:
             "fromBlock": hex(first),
             "toBlock": hex(last),
         }
-        found = [
-            Log(
-                address=raw["address"],
-                topics=tuple(_bytes(topic) for topic in raw["topics"]),
-                data=_bytes(raw["data"]),
-                block_number=int(raw["blockNumber"], 16),
-                block_hash=_bytes(raw["blockHash"]),
-                transaction_hash=_bytes(raw["transactionHash"]),
-                log_index=int(raw["logIndex"], 16),
-            )
-            for raw in self.send("eth_getLogs", [query])
-        ]
-        return sorted(found, key=lambda log: (log.block_number, log.log_index))
+        return self._ask("eth_getLogs", [query], _logs)
 
     def call(
-        self, to: str, data: bytes, *, sender: str | None = None, gas: int | None = None
+        self,
+        to: str,
+        data: bytes,
+        *,
+        sender: str | None = None,
+        gas: int | None = None,
+        value: int = 0,
     ) -> bytes:
         """The return data of a call on the latest state.
 
@@ -248,23 +252,25 @@ class Rpc:
             transaction["from"] = sender
         if gas is not None:
             transaction["gas"] = hex(gas)
-        return _bytes(self.send("eth_call", [transaction, "latest"]))
+        if value:
+            transaction["value"] = hex(value)
+        return self._ask("eth_call", [transaction, "latest"], _bytes)
 
     def code(self, address: str) -> bytes:
         """Deployed bytecode; empty when there is none."""
-        return _bytes(self.send("eth_getCode", [address, "latest"]))
+        return self._ask("eth_getCode", [address, "latest"], _bytes)
 
     def balance(self, address: str) -> int:
         """Wei of an account."""
-        return int(self.send("eth_getBalance", [address, "latest"]), 16)
+        return self._ask("eth_getBalance", [address, "latest"], _quantity)
 
     def nonce(self, address: str) -> int:
         """Number of the account's mined transactions."""
-        return int(self.send("eth_getTransactionCount", [address, "latest"]), 16)
+        return self._ask("eth_getTransactionCount", [address, "latest"], _count)
 
     def priority_fee(self) -> int:
         """The tip per gas that the endpoint suggests (wei)."""
-        return int(self.send("eth_maxPriorityFeePerGas", []), 16)
+        return self._ask("eth_maxPriorityFeePerGas", [], _quantity)
 
     def send_raw(self, raw: bytes) -> None:
         """Broadcast a signed transaction. Any error leaves it unknown whether it was taken."""
@@ -272,15 +278,11 @@ class Rpc:
 
     def receipt(self, transaction_hash: bytes) -> Receipt | None:
         """Outcome of a transaction; None while it is not mined."""
-        raw = self.send("eth_getTransactionReceipt", ["0x" + transaction_hash.hex()])
-        return raw and Receipt(
-            transaction_hash=transaction_hash,
-            succeeded=int(raw["status"], 16) == 1,
-            block_number=int(raw["blockNumber"], 16),
-            block_hash=_bytes(raw["blockHash"]),
-            gas_used=int(raw["gasUsed"], 16),
-            gas_price=int(raw["effectiveGasPrice"], 16),
-        )
+
+        def read(raw: Any) -> Receipt | None:
+            return None if raw is None else _receipt(transaction_hash, raw)
+
+        return self._ask("eth_getTransactionReceipt", ["0x" + transaction_hash.hex()], read)
 
 
 def redacted(url: str) -> str:
@@ -293,8 +295,69 @@ def redacted(url: str) -> str:
 _REMEDY = "Check rpc_urls and that the endpoint is up"
 
 
-def _bytes(text: str) -> bytes:
+# Readers of results. An endpoint may say anything: what is not of the expected form raises
+# AttributeError, KeyError, TypeError or ValueError, which `Rpc` takes for no answer.
+
+
+def _bytes(text: Any) -> bytes:
     return bytes.fromhex(text.removeprefix("0x"))
+
+
+def _quantity(text: Any) -> int:
+    value = int(text, 16)
+    if not 0 <= value < 2**256:
+        raise ValueError("not an unsigned 256-bit integer")
+    return value
+
+
+def _count(text: Any) -> int:
+    """A number of blocks, seconds or logs: the store keeps them in 64 bits."""
+    value = _quantity(text)
+    if value >= 2**63:
+        raise ValueError("not a count")
+    return value
+
+
+def _block(raw: Any) -> Block | None:
+    if raw is None:
+        return None
+    return Block(
+        number=_count(raw["number"]),
+        hash=_bytes(raw["hash"]),
+        parent_hash=_bytes(raw["parentHash"]),
+        timestamp=_count(raw["timestamp"]),
+        base_fee=_quantity(raw.get("baseFeePerGas") or "0x0"),
+        gas_limit=_quantity(raw["gasLimit"]),
+    )
+
+
+def _logs(raw: Any) -> list[Log]:
+    if not isinstance(raw, list):
+        raise TypeError("not a list")
+    found = [
+        Log(
+            address=str(log["address"]),
+            topics=tuple(_bytes(topic) for topic in log["topics"]),
+            data=_bytes(log["data"]),
+            block_number=_count(log["blockNumber"]),
+            block_hash=_bytes(log["blockHash"]),
+            transaction_hash=_bytes(log["transactionHash"]),
+            log_index=_count(log["logIndex"]),
+        )
+        for log in raw
+    ]
+    return sorted(found, key=lambda log: (log.block_number, log.log_index))
+
+
+def _receipt(transaction_hash: bytes, raw: Any) -> Receipt:
+    return Receipt(
+        transaction_hash=transaction_hash,
+        succeeded=_quantity(raw["status"]) == 1,
+        block_number=_count(raw["blockNumber"]),
+        block_hash=_bytes(raw["blockHash"]),
+        gas_used=_quantity(raw["gasUsed"]),
+        gas_price=_quantity(raw["effectiveGasPrice"]),
+    )
 
 
 def _revert_data(data: Any) -> bytes:

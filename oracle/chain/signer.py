@@ -140,6 +140,11 @@ def _read_private(path: Path) -> str:
                 raise ConfigError(f"{path} can be read by others", remedy=f"Run: chmod 600 {path}")
             return file.read(_MAX_SIZE).decode()
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read ({error.strerror})") from None
+        raise ConfigError(
+            f"{path} cannot be read ({error.strerror})",
+            remedy="Set key_file, or keystore and password_file, to files that this user may read",
+        ) from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{path} is not a text file") from None
+        raise ConfigError(
+            f"{path} is not a text file", remedy="Check key_file, keystore and password_file"
+        ) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -44,7 +45,12 @@ Floats = npt.NDArray[np.floating[Any]]
 Progress = Callable[[str], None]
 
 #: What one step of a build may use.
-LIMITS = Limits(timeout=900, memory_bytes=16 << 30, threads=os.cpu_count() or 1)
+LIMITS = Limits(
+    timeout=900,
+    # Most of the machine's memory, and of a large machine no more than a small model can need.
+    memory_bytes=min(16 << 30, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 3 // 4),
+    threads=os.cpu_count() or 1,
+)
 #: `ModelSpec.verify_gas` over the measured gas. The same for every proof of a circuit, but forks
 #: reprice precompiles: Osaka's MODEXP (EIP-7883) adds 2.4%.
 _GAS_MARGIN = 1.1
@@ -91,13 +97,17 @@ def build(
     started = time.monotonic()
     if out.exists():
         raise UsageError(f"{out} exists already", remedy="Choose another folder or delete it")
+    if not (math.isfinite(max_error) and max_error > 0):
+        raise UsageError(
+            f"the error bound is {max_error}", remedy="Give a positive number, for example 0.1"
+        )
     sizes = _check_sizes(batches)
     sandbox = Sandbox(limits, toolchain().ezkl_home)
     layout = TagLayout()
     progress("checking the model")
     model = onnx.load(onnx_path, sandbox)
     rows = _check_samples(samples, model.input_length)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(out.parent)
     with tempfile.TemporaryDirectory(
         prefix=f".{out.name}-",
         dir=out.parent,
@@ -232,6 +242,15 @@ def _code_hash() -> str:
     folder = Path(__file__).parent
     sources = [*sorted(folder.glob("*.py")), folder.parent / "prover" / "worker.py"]
     return hashlib.sha256(b"".join(sha256_file(path) for path in sources)).hexdigest()
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be made ({error.strerror})", remedy="Choose another folder"
+        ) from None
 
 
 def _check_samples(samples: Floats, length: int) -> tuner.Floats:

@@ -220,7 +220,8 @@ def write_manifest(
         "measures": [dataclasses.asdict(each) for each in measures],
         "versions": versions,
     }
-    (path / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+    text = json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False)
+    (path / MANIFEST).write_text(text + "\n")
 
 
 def folder_of(size: int) -> str:

@@ -20,6 +20,10 @@ from oracle.types import TagLayout
 TAG = "tag"
 #: Larger files are refused unread (bytes).
 MAX_BYTES = 256 << 20
+#: A graph of more nodes would be searched for hours (count).
+MAX_NODES = 2_000
+#: Versions of the core operators that the circuit compiler's loader was made for.
+OPSETS = range(9, 23)
 
 #: Standard operators that the circuit compiler rejects or gets wrong.
 _UNSUPPORTED = frozenset({"Gelu", "Mish", "LpNormalization", "IsNaN"})
@@ -71,6 +75,7 @@ def load(path: Path, sandbox: Sandbox) -> Model:
             f"the model defines its own function '{proto.functions[0].name}'",
             remedy="Export with functions inlined",
         )
+    _reject_opset(proto)
     _reject_unsupported(proto.graph)
     graph_input, graph_output = _only_input(proto.graph), _only_output(proto.graph)
     takes_batches = all(_is_batch_free(value) for value in (graph_input, graph_output))
@@ -150,7 +155,21 @@ def _malformed(reason: str) -> ModelMalformed:
     )
 
 
+def _reject_opset(proto: onnx.ModelProto) -> None:
+    for imported in proto.opset_import:
+        if imported.domain in ("", "ai.onnx") and imported.version not in OPSETS:
+            raise ModelUnsupported(
+                f"the model uses opset {imported.version}",
+                remedy="Export it with an opset from 9 to 18",
+            )
+
+
 def _reject_unsupported(graph: onnx.GraphProto) -> None:
+    if len(graph.node) > MAX_NODES:
+        raise ModelUnsupported(
+            f"the model has {len(graph.node)} nodes, the limit is {MAX_NODES}",
+            remedy="Use a smaller model",
+        )
     for index, node in enumerate(graph.node):
         label = f"'{node.name}'" if node.name else f"number {index}"
         if node.domain not in ("", "ai.onnx"):
@@ -226,7 +245,7 @@ def _fix_batch(value: onnx.ValueInfoProto, kind: str) -> tuple[int, ...]:
                 )
             dim.dim_value = 1
         shape.append(dim.dim_value)
-    if not shape or math.prod(shape) < 1:
+    if not shape or min(shape) < 1:
         raise ModelUnsupported(
             f"{kind} '{value.name}' has no fixed, non-empty shape",
             remedy="Export with fixed dimensions; only the batch may be free",

@@ -29,7 +29,13 @@ import numpy as np
 import numpy.typing as npt
 
 from oracle.circuits.onnx import Model
-from oracle.errors import CircuitError, CircuitInaccurate, ModelUnsupported, ProverError
+from oracle.errors import (
+    CircuitError,
+    CircuitInaccurate,
+    ModelUnsupported,
+    ProverError,
+    ProverMemory,
+)
 from oracle.prover.child import Sandbox
 from oracle.tensor import dequantize, quantize
 from oracle.types import TagLayout, TensorSpec
@@ -122,6 +128,12 @@ def tune(subject: Subject, samples: Floats, max_error: float) -> Tuned:
     seen, held_back = _thin(samples[0::2]), _thin(samples[1::2])
     rows = np.vstack([seen, held_back])
     expected = _expected(subject, rows)
+    if not np.isfinite(expected).all():
+        row = rows[~np.isfinite(expected).all(axis=1)][0]
+        raise ModelUnsupported(
+            f"the float model's output for {row.tolist()} is not a finite number",
+            remedy="Correct the model's weights, or leave such inputs out of the samples",
+        )
     promised = _promised_range(samples)
     tried = np.vstack([rows, _probes(promised, subject.model.input_length)])
     best_error = math.inf
@@ -139,12 +151,13 @@ def tune(subject: Subject, samples: Floats, max_error: float) -> Tuned:
         errors = np.abs(outputs[: len(rows)] - expected).max(axis=1)
         error = float(errors[: len(seen)].max())
         best_error = min(best_error, error)
-        if error > max_error * _HEADROOM:
+        # Written so that a NaN is refused too.
+        if not error <= max_error * _HEADROOM:
             inaccurate.add((shape.multiplier, scale))
             continue
         # Held-back rows never steer the choice: where they disagree, the samples are too few.
         measured = float(errors[len(seen) :].max())
-        if measured > max_error:
+        if not measured <= max_error:
             raise CircuitInaccurate(
                 f"error {measured:.3g} on held-back samples, {error:.3g} on the others, "
                 f"allowed {max_error:g}",
@@ -224,6 +237,11 @@ def _shapes(subject: Subject) -> list[_Shape]:
     run_args = [_run_args(_Shape(11, multiplier, legs), SCALES[2]) for multiplier, legs in grid]
     try:
         answers = _all_settings(subject, run_args)
+    except ProverMemory as error:
+        raise ModelUnsupported(
+            f"the model is too large for this machine: {error.message}",
+            remedy="Use a smaller model, or a machine with more memory",
+        ) from None
     except ProverError as error:
         raise _refused(error.message) from None
     found: dict[tuple[int, int], _Shape] = {}
@@ -388,7 +406,13 @@ def _flat(rows: list[list[int] | None]) -> list[int | None]:
 
 def _expected(subject: Subject, rows: Floats) -> Floats:
     model = subject.model
-    return reference(subject.tagged, model.input_name, model.output_name, rows, subject.sandbox)
+    try:
+        return reference(subject.tagged, model.input_name, model.output_name, rows, subject.sandbox)
+    except ProverError as error:
+        raise ModelUnsupported(
+            f"onnxruntime cannot run the model: {error.message}",
+            remedy="Export it again with an opset from 9 to 18",
+        ) from None
 
 
 def _tensors(

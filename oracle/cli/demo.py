@@ -16,6 +16,7 @@ from rich.table import Table
 
 from oracle import demo as main_job
 from oracle.demo import IRIS_LABELS, DemoResult
+from oracle.errors import UsageError
 
 
 class ConsoleReport:
@@ -64,7 +65,12 @@ def demo(
     """
     report = ConsoleReport(Console(stderr=True))
     if keep is not None:
-        keep.mkdir(parents=True)
+        try:
+            keep.mkdir(parents=True)
+        except OSError as error:
+            raise UsageError(
+                f"{keep} cannot be made ({error.strerror})", remedy="Choose a new folder"
+            ) from None
         result = main_job.run(report, keep.resolve())
     else:
         with tempfile.TemporaryDirectory(prefix="oracle-demo-") as folder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import typer
@@ -19,6 +20,8 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("request")(request.request)
+app.command("refund")(request.refund)
+app.command("withdraw")(request.withdraw)
 app.add_typer(model.app, name="model")
 app.add_typer(node.app, name="node")
 
@@ -40,6 +43,8 @@ def _options(
 
 def run() -> None:
     """Entry point. Exit codes are those of `oracle.errors`; 2 also covers wrong usage."""
+    # Let `finally` blocks run, so that nothing that was started here is left behind.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         app()
     except OracleError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -73,11 +74,12 @@ def read_samples(path: Path) -> npt.NDArray[np.float64]:
         if path.suffix == ".npy":
             rows = np.load(path, allow_pickle=False)
         else:
-            rows = np.loadtxt(path, delimiter=",", ndmin=2)
+            with warnings.catch_warnings(action="error"):  # numpy only warns of an empty file
+                rows = np.loadtxt(path, delimiter=",", ndmin=2)
         return np.asarray(rows, dtype=np.float64)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, UserWarning) as error:
         raise UsageError(
-            f"cannot read samples from {path}: {error}",
+            f"cannot read samples from {path} ({error})",
             remedy="Give numbers, a row for each input, as .npy or as .csv without a header",
         ) from None
 

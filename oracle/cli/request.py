@@ -1,28 +1,35 @@
-"""``oracle request``: ask a registered model from an account and wait for the proved answer."""
+"""``oracle request``, ``refund``, ``withdraw``: what an account does with the oracle contract."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Annotated
 
 import typer
+from eth_utils.address import is_address
 from rich.console import Console
 
 from oracle.chain.rpc import Rpc
 from oracle.chain.signer import LocalSigner
 from oracle.client import OracleClient
-from oracle.errors import TensorEncoding
+from oracle.errors import TensorEncoding, UsageError
+
+_Url = Annotated[str, typer.Option("--rpc", help="RPC endpoint of the chain.")]
+_ChainId = Annotated[int, typer.Option(help="The chain that it must serve.", min=1)]
+_Oracle = Annotated[str, typer.Option(help="Address of the oracle contract.")]
+_KeyFile = Annotated[Path, typer.Option(help="File with the account's key (mode 0600).")]
 
 
 def request(
-    values: str = typer.Argument(help="Input numbers, separated by commas."),
-    rpc: str = typer.Option(help="RPC endpoint of the chain."),
-    chain_id: int = typer.Option(help="The chain that it must serve."),
-    oracle: str = typer.Option(help="Address of the oracle contract."),
-    key_file: Path = typer.Option(help="File with the paying account's key (mode 0600)."),
-    model: int = typer.Option(1, help="Id of the model."),
-    timeout: float = typer.Option(120.0, help="Seconds to wait for the answer."),
-    as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
+    values: Annotated[str, typer.Argument(help="Input numbers, separated by commas.")],
+    rpc: _Url,
+    chain_id: _ChainId,
+    oracle: _Oracle,
+    key_file: _KeyFile,
+    model: Annotated[int, typer.Option(help="Id of the model.", min=1)] = 1,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer.", min=0)] = 120,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Send a request, wait for its proof, print the answer.
 
@@ -35,10 +42,11 @@ def request(
         raise TensorEncoding(
             f"'{values}' is not a list of numbers", remedy="Separate numbers by commas: 5.1,3.5"
         ) from None
-    client = OracleClient(Rpc([rpc], chain_id), oracle, LocalSigner.from_key_file(key_file))
+    client = _client(rpc, chain_id, oracle, key_file)
     ticket = client.request(model, numbers)
     console = Console(stderr=True)
-    with console.status(f"Request {ticket.request_id:#066x} mined; waiting for its proof"):
+    console.print(f"request {ticket.request_id:#066x}", highlight=False, soft_wrap=True)
+    with console.status("Waiting for its proof"):
         result = client.wait(ticket, timeout)
     if as_json:
         typer.echo(
@@ -53,3 +61,55 @@ def request(
         )
     else:
         typer.echo(", ".join(f"{value:g}" for value in result.values))
+
+
+def refund(
+    request_id: Annotated[str, typer.Argument(help="The request's id in hex.")],
+    rpc: _Url,
+    chain_id: _ChainId,
+    oracle: _Oracle,
+    key_file: _KeyFile,
+    first_block: Annotated[int, typer.Option(help="Where to begin to look.", min=0)] = 0,
+) -> None:
+    """Have an expired request's escrow credited to its refund address; then `oracle withdraw`."""
+    try:
+        number = int(request_id, 16)
+    except ValueError:
+        raise UsageError(
+            f"'{request_id}' is not a request id", remedy="Give 0x and 64 hex digits"
+        ) from None
+    _client(rpc, chain_id, oracle, key_file).refund(number, first_block)
+    typer.echo("refunded to the request's refund address as credit")
+
+
+def withdraw(
+    rpc: _Url,
+    chain_id: _ChainId,
+    oracle: _Oracle,
+    key_file: _KeyFile,
+    to: Annotated[
+        str | None, typer.Option(help="Who gets the money; by default the account itself.")
+    ] = None,
+) -> None:
+    """Send the account's credit (earned fees, refunds, unspent gas money) to an address."""
+    client = _client(rpc, chain_id, oracle, key_file)
+    recipient = client.account if to is None else _address(to, "--to")
+    typer.echo(f"{client.withdraw(recipient)} wei sent to {recipient}")
+
+
+def _client(rpc: str, chain_id: int, oracle: str, key_file: Path) -> OracleClient:
+    if not rpc.startswith(("http://", "https://")):
+        raise UsageError(
+            f"--rpc {rpc} is not an HTTP address", remedy="Give one like http://127.0.0.1:8545"
+        )
+    address = _address(oracle, "--oracle")
+    return OracleClient(Rpc([rpc], chain_id), address, LocalSigner.from_key_file(key_file))
+
+
+def _address(text: str, option: str) -> str:
+    if not is_address(text):
+        raise UsageError(
+            f"{option} {text} is not an Ethereum address",
+            remedy="Give 0x and 40 hex digits with a valid checksum",
+        )
+    return text

@@ -26,7 +26,11 @@ class Prover(Protocol):
     """Runs proof jobs. No call waits for a proof."""
 
     def submit(self, job: ProofJob) -> None:
-        """Start a job. Precondition: ``capacity() > 0`` and the id is not running."""
+        """Start a job. Precondition: ``capacity() > 0`` and the id is not running.
+
+        Raises:
+            ProverUnavailable: no job can start now (disk full, folder gone); not the job's fault.
+        """
 
     def poll(self) -> list[ProofOutcome]:
         """The jobs that ended since the last call, each exactly once."""

@@ -157,7 +157,8 @@ class Child:
     def _result(self) -> dict[str, Any]:
         try:
             answer = json.loads((self.job_dir / "result.json").read_text())
-        except FileNotFoundError:
+        except (OSError, ValueError):
+            # None, or a damaged one: the disk was full, or somebody removed the folder.
             raise self._died() from None
         if error := answer.get("error"):
             message = error["message"]
@@ -192,10 +193,14 @@ class Child:
         )
 
     def _log_tail(self) -> str:
-        with (self.job_dir / "log").open("rb") as log:
-            log.seek(0, os.SEEK_END)
-            log.seek(max(0, log.tell() - _LOG_TAIL_BYTES))
-            return log.read().decode(errors="replace")
+        try:
+            with (self.job_dir / "log").open("rb") as log:
+                log.seek(0, os.SEEK_END)
+                log.seek(max(0, log.tell() - _LOG_TAIL_BYTES))
+                return log.read().decode(errors="replace")
+        except OSError:
+            # It only explains an error that is being reported: without it there is less to say.
+            return ""
 
     def _last_line(self) -> str:
         lines = [line.strip() for line in self._log_tail().splitlines() if line.strip()]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from oracle.errors import ConfigError, OracleError
+from oracle.errors import ConfigError, OracleError, ProverUnavailable
 from oracle.prover.base import ProofOutcome
 from oracle.prover.child import Child, Limits
 from oracle.types import Proof, ProofJob
@@ -30,28 +31,22 @@ class LocalProver:
             threads: proving threads of each.
 
         Raises:
-            ConfigError: the directory cannot be made, or another process uses it.
+            ConfigError: the directory cannot be made or used, or another process uses it.
         """
-        try:
-            work_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise ConfigError(
-                f"{work_dir} cannot be made ({error.strerror})", remedy="Correct work_dir"
-            ) from None
-        self._work_dir = work_dir.resolve()
+        # Not resolved: a folder that vanished is made again where the operator put it.
+        self._work_dir = work_dir.absolute()
         self._workers = workers
         self._threads = threads
         self._children: dict[str, Child] = {}
-        self._lock = (self._work_dir / "lock").open("w")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.close()
+            self._lock = _lock(self._work_dir)
+            for leftover in self._work_dir.glob("job-*"):
+                shutil.rmtree(leftover)
+        except OSError as error:
             raise ConfigError(
-                f"{work_dir} is in use by another node", remedy="Give each node its own directory"
+                f"{work_dir} cannot be used as a work folder ({error.filename}: {error.strerror})",
+                remedy="Set work_dir to a folder that this user may write",
             ) from None
-        for leftover in self._work_dir.glob("job-*"):
-            shutil.rmtree(leftover)
 
     def submit(self, job: ProofJob) -> None:
         """Start a job. See `Prover.submit`."""
@@ -59,10 +54,15 @@ class LocalProver:
             raise ValueError(f"job {job.job_id} is running already")
         if self.capacity() == 0:
             raise ValueError("no free slot")
-        # Job ids are the node's business and need not be file names.
-        job_dir = Path(tempfile.mkdtemp(prefix="job-", dir=self._work_dir))
-        limits = Limits(job.timeout, job.memory_bytes, self._threads)
-        self._children[job.job_id] = Child("prove", prove_params(job), job_dir, limits)
+        try:
+            self._children[job.job_id] = self._start(job)
+        except OSError as error:
+            raise ProverUnavailable(
+                f"no proof can start in {self._work_dir} ({error.strerror})",
+                remedy="Make room, or correct work_dir",
+            ) from error
+        except ConfigError as error:
+            raise ProverUnavailable(error.message, remedy=error.remedy) from error
 
     def poll(self) -> list[ProofOutcome]:
         """The jobs that ended since the last call. Also enforces their deadlines."""
@@ -95,10 +95,56 @@ class LocalProver:
             self._forget(job_id)
         self._lock.close()
 
+    def _start(self, job: ProofJob) -> Child:
+        if not self._holds_lock():
+            # Somebody removed the folder, and the lock that we held with it.
+            self._lock.close()
+            self._lock = _lock(self._work_dir)
+        # Job ids are the node's business and need not be file names.
+        job_dir = Path(tempfile.mkdtemp(prefix="job-", dir=self._work_dir))
+        limits = Limits(job.timeout, job.memory_bytes, self._threads)
+        try:
+            return Child("prove", prove_params(job), job_dir, limits)
+        except OSError:
+            shutil.rmtree(job_dir, ignore_errors=True)
+            raise
+
+    def _holds_lock(self) -> bool:
+        try:
+            held, there = os.fstat(self._lock.fileno()), (self._work_dir / "lock").stat()
+        except (OSError, ValueError):
+            # No such file, or ours is closed since locking again failed.
+            return False
+        return os.path.samestat(held, there)
+
     def _forget(self, job_id: str) -> None:
         child = self._children.pop(job_id)
         child.kill()
-        shutil.rmtree(child.job_dir)
+        # A folder that somebody else removed, or that stays, costs no proof: the next start
+        # removes what is left.
+        shutil.rmtree(child.job_dir, ignore_errors=True)
+
+
+def _lock(work_dir: Path) -> IO[str]:
+    """Make the folder if need be, and keep other provers out while the result is open.
+
+    Raises:
+        ConfigError: another process uses it.
+        OSError: this machine does not let us.
+    """
+    work_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = (work_dir / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise ConfigError(
+            f"{work_dir} is in use by another node", remedy="Give each node its own directory"
+        ) from None
+    except OSError:
+        lock.close()
+        raise
+    return lock
 
 
 def prove_params(job: ProofJob) -> dict[str, Any]:

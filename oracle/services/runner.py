@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from structlog.typing import FilteringBoundLogger
 
 from oracle import tensor
-from oracle.errors import OracleError, ProverCrashed, ProverMemory
+from oracle.errors import OracleError, ProverCrashed, ProverMemory, ProverUnavailable
 from oracle.log import request_hex
 from oracle.policy import ServedModel
 from oracle.prover.base import Prover
@@ -23,6 +23,8 @@ from oracle.types import Proof, ProofJob
 MAX_ATTEMPTS = 3
 #: Seconds before the second start; doubles with each.
 RETRY_DELAY = 2.0
+#: Most seconds between two starts while this machine can start nothing.
+_LONGEST_DELAY = 60.0
 #: What one more try gets after running out of memory.
 _MEMORY_FACTOR = 2
 #: Seconds that a lease outlives the prover's own deadline.
@@ -63,6 +65,9 @@ class Runner:
         self._timeout = timeout
         self._clock = clock
         self._log = log
+        # While nothing can start: when to try again, and how long to wait after that.
+        self._resume_at = float("-inf")
+        self._delay = RETRY_DELAY
 
     def step(self) -> bool:
         """Collect finished proofs and start new ones; False when nothing changed."""
@@ -74,8 +79,7 @@ class Runner:
             job = self._store.claim_job(self._clock(), self._timeout + _LEASE_MARGIN)
             if job is None:
                 break
-            self._start(job)
-            worked = True
+            worked |= self._start(job)
         return worked
 
     @property
@@ -84,6 +88,8 @@ class Runner:
         return self._store.live_leases(self._clock()) > 0
 
     def _has_capacity(self) -> bool:
+        if self._clock() < self._resume_at:
+            return False
         leases = self._store.live_leases(self._clock())
         return leases < self._workers and self._prover.capacity() > 0
 
@@ -98,12 +104,13 @@ class Runner:
             self._finish(job.job_id, ProverCrashed("nothing was heard of the proof in its time"))
         return bool(cancelled or lapsed)
 
-    def _start(self, job: Job) -> None:
+    def _start(self, job: Job) -> bool:
+        """Give a job to the prover; False when this machine can start nothing now."""
         requests = [row.request for row in self._store.requests_of(job.job_id)]
         served = self._served.get(job.bundle_id)
         if served is None:
             self._store.fail_job(job.job_id, "NO_BUNDLE: the bundle is not configured any more")
-            return
+            return True
         key = requests[0].key
         statement = ProofJob(
             job_id=job.job_id,
@@ -127,10 +134,28 @@ class Runner:
         )
         try:
             self._prover.submit(statement)
+        except ProverUnavailable as error:
+            self._wait_to_start(job, error)
+            return False
         except OracleError as error:
             self._finish(job.job_id, error)
-        except OSError as error:
-            self._finish(job.job_id, ProverCrashed(f"the proof did not start: {error.strerror}"))
+        else:
+            self._delay = RETRY_DELAY
+        return True
+
+    def _wait_to_start(self, job: Job, error: ProverUnavailable) -> None:
+        """Put a job back uncounted: the fault is the machine's and meets every job alike."""
+        self._store.requeue_job(
+            job.job_id,
+            error=error.line(),
+            attempts=job.attempts - 1,
+            memory_bytes=job.memory_bytes,
+        )
+        self._resume_at = self._clock() + self._delay
+        self._log.error(
+            "no proof can start", code=error.code, detail=error.message, in_=self._delay
+        )
+        self._delay = min(2 * self._delay, _LONGEST_DELAY)
 
     def _finish(self, job_id: str, result: Proof | OracleError) -> None:
         if isinstance(result, Proof):

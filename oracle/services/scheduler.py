@@ -15,14 +15,27 @@ from oracle.chain.contracts import RegistryContract, code_hash
 from oracle.chain.rpc import Rpc
 from oracle.errors import ModelUnsupported
 from oracle.log import request_hex
-from oracle.policy import Reason, ServedModel, Situation, Skip, decide, p95, same_circuit
-from oracle.store.ledger import Store
+from oracle.policy import (
+    PASSING,
+    Reason,
+    ServedModel,
+    Situation,
+    Skip,
+    decide,
+    p95,
+    same_circuit,
+)
+from oracle.store.ledger import START, Store
 from oracle.store.records import Cursor, RequestRow
 from oracle.store.states import RequestState
 from oracle.types import RegisteredModel
 
 #: Seconds for which a look at the balance holds.
 _BALANCE_AGE = 10.0
+#: Seconds between two looks at requests that were skipped for a reason that may pass, and how
+#: many of them one look takes: the cost does not grow with their number.
+_RECONSIDER_INTERVAL = 60.0
+_RECONSIDER_BATCH = 100
 
 
 class Scheduler:
@@ -39,6 +52,7 @@ class Scheduler:
         confirmations: the watcher's.
         margin_seconds: time to keep between proof and deadline.
         min_balance: wei below which nothing new is taken.
+        min_income: wei of the model fee below which a request is skipped.
         clock: seconds since the epoch.
         log: for a person.
     """
@@ -56,6 +70,7 @@ class Scheduler:
         confirmations: int,
         margin_seconds: float,
         min_balance: int,
+        min_income: int,
         clock: Callable[[], float],
         log: FilteringBoundLogger,
     ) -> None:
@@ -69,12 +84,16 @@ class Scheduler:
         self._confirmations = confirmations
         self._margin_seconds = margin_seconds
         self._min_balance = min_balance
+        self._min_income = min_income
         self._clock = clock
         self._log = log
         # Registered models and verifier code never change: one look a process is enough.
         self._models: dict[int, tuple[RegisteredModel, bytes]] = {}
         self._funded = True
         self._balance_at = float("-inf")
+        # A start has just looked at them all.
+        self._reconsidered_at = clock()
+        self._reconsidered_to = START
 
     def step(self) -> bool:
         """Decide on what is new; False when there was nothing to decide."""
@@ -82,6 +101,7 @@ class Scheduler:
         if cursor is None or cursor.block < cursor.head - self._confirmations:
             # An old request may have ended in blocks that are not read yet.
             return False
+        self._reconsider(cursor)
         seen = self._store.requests(RequestState.SEEN)
         if seen and not self._has_funds():
             seen = []
@@ -91,6 +111,22 @@ class Scheduler:
         for row in accepted:
             self._enqueue(row)
         return bool(seen or accepted)
+
+    def _reconsider(self, cursor: Cursor) -> None:
+        """Take back refusals that time has ended: the fee covers the gas now, the queue is shorter.
+
+        A request that would be refused again stays as it is, so that its history does not grow.
+        """
+        if self._clock() - self._reconsidered_at < _RECONSIDER_INTERVAL:
+            return
+        self._reconsidered_at = self._clock()
+        rows = self._store.skipped_for(PASSING, self._reconsidered_to, _RECONSIDER_BATCH)
+        self._reconsidered_to = rows[-1].place if len(rows) == _RECONSIDER_BATCH else START
+        for row in rows:
+            if decide(row.request, self._situation(row, cursor)) is None:
+                self._store.move(
+                    row.request_id, RequestState.SKIPPED, RequestState.SEEN, "looked at again"
+                )
 
     def _has_funds(self) -> bool:
         if self._clock() - self._balance_at >= _BALANCE_AGE:
@@ -133,6 +169,7 @@ class Scheduler:
             expected_seconds=self._expected_seconds(served) if served else 0,
             margin_seconds=self._margin_seconds,
             base_fee=cursor.head_base_fee,
+            min_income=self._min_income,
         )
 
     def _enqueue(self, row: RequestRow) -> None:

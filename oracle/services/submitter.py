@@ -2,12 +2,13 @@
 
 Invariants: a transaction's bytes are in the store before they are sent; a nonce is given to one
 request only; an error after sending means *unknown*, and only a receipt or the account's nonce
-says what happened.
+says what happened. A request never pays more than its ceiling, and never holds up one that can
+pay: its nonce is used up at the market's price then, and it waits for a lower one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from structlog.typing import FilteringBoundLogger
 
@@ -17,7 +18,7 @@ from oracle.chain.rpc import Receipt, Rpc
 from oracle.chain.signer import Fees, Signer, Unsigned
 from oracle.errors import RpcRejected, RpcUnreachable, TransactionReverted
 from oracle.log import request_hex
-from oracle.store.ledger import Store
+from oracle.store.ledger import START, Store
 from oracle.store.records import Attempt, Intent, RequestRow
 from oracle.store.states import IntentState, RequestState
 from oracle.types import RegisteredModel
@@ -26,7 +27,11 @@ from oracle.types import RegisteredModel
 _ALREADY = ("already known", "known transaction", "already imported", "already in mempool")
 #: Gas of a transfer without data, which uses up a nonce.
 _TRANSFER_GAS = 21_000
+#: Most new transactions in a step.
 _BATCH = 20
+#: What using up a nonce may cost per gas, as a multiple of what a request behind it pays: a
+#: transfer takes less than a thirtieth of a fulfilment's gas, so that stays a small share of it.
+_WAY_FACTOR = 2
 
 
 class Submitter:
@@ -73,21 +78,23 @@ class Submitter:
         self._clock = clock
         self._log = log
         self._models: dict[int, RegisteredModel] = {}
-        self._priced_out: set[int] = set()
+        self._opened_to = START
 
     def step(self) -> bool:
         """Take every transaction one step on; False when nothing changed."""
-        proved = self._store.requests(RequestState.PROVED, _BATCH)
-        self._priced_out &= {row.request_id for row in proved}
         worked, refusal = False, None
+        proved = self._store.sendable(fees.least(self._base_fee()), self._opened_to, _BATCH)
+        # A full page may be one of requests that wait: the next step looks behind it.
+        self._opened_to = proved[-1].place if len(proved) == _BATCH else START
         for row in proved:
             try:
                 worked |= self._open(row)
             except RpcRejected as error:
                 # One request that the endpoint cannot handle must not hold up the others.
                 refusal = error
-        for intent in self._store.intents(IntentState.PENDING):
-            worked |= self._follow(intent)
+        pending = self._store.intents(IntentState.PENDING)
+        for intent in pending:
+            worked |= self._follow(intent, pending)
         for intent in self._store.intents(IntentState.MINED):
             worked |= self._settle(intent)
         if refusal is not None and not worked:
@@ -103,17 +110,21 @@ class Submitter:
         model = self._model(row.request.model_id)
         data = self._calldata(row)
         gas = fees.gas_limit(row.request, data)
+        base_fee, ceiling = self._base_fee(), fees.ceiling(row.request, model)
+        price = fees.first(base_fee, self._tip(), ceiling)
+        if price is None:
+            self._store.set_ceiling(row.request_id, ceiling)
+            self._log.warning(
+                "waiting for a lower base fee",
+                request=request_hex(row.request_id),
+                base_fee=base_fee,
+                pays=ceiling,
+            )
+            return False
         try:
             self._oracle.simulate(data, self._signer.address, gas)
         except TransactionReverted as error:
             return self._refused(row, error)
-        base_fee, tip = self._prices()
-        ceiling = fees.ceiling(row.request, model)
-        price = fees.first(base_fee, tip, ceiling)
-        if price is None:
-            self._wait_for_price(row.request_id, base_fee, ceiling)
-            return False
-        self._priced_out.discard(row.request_id)
         nonce = self._store.next_nonce(self._signer.address, self._rpc.nonce(self._signer.address))
         attempt = self._sign(nonce, gas, price, data)
         if not self._store.add_intent(
@@ -150,19 +161,9 @@ class Submitter:
         self._end(row.request_id, RequestState.PROVED, target, reason)
         return True
 
-    def _wait_for_price(self, request_id: int, base_fee: int, ceiling: int) -> None:
-        if request_id not in self._priced_out:
-            self._priced_out.add(request_id)
-            self._log.warning(
-                "waiting for a lower base fee",
-                request=request_hex(request_id),
-                base_fee=base_fee,
-                pays=ceiling,
-            )
-
     # --- a transaction on its way ---
 
-    def _follow(self, intent: Intent) -> bool:
+    def _follow(self, intent: Intent, pending: Sequence[Intent]) -> bool:
         if self._look_for_receipt(intent):
             return True
         last = intent.attempts[-1]
@@ -174,7 +175,7 @@ class Submitter:
         if self._clock() - max(last.created_at, last.broadcast_at or 0) < self._stuck_seconds:
             return False
         if self._rpc.nonce(intent.account) <= intent.nonce:
-            return self._replace(intent)
+            return self._replace(intent, pending)
         # Asked for again: it may have been mined between the two questions.
         if not self._look_for_receipt(intent):
             self._displace(intent)
@@ -190,18 +191,23 @@ class Submitter:
         return False
 
     def _mined(self, intent: Intent, attempt: Attempt, receipt: Receipt) -> None:
-        fulfilled = receipt.succeeded and not attempt.cancels
+        fulfilled = _fulfils(attempt, receipt)
         row = self._store.request(intent.request_id)
         if fulfilled:
             target, reason = RequestState.MINED, ""
         else:
-            target, reason = _outcome(
-                self._oracle.status(intent.request_id),
-                expired=row is not None and row.request.deadline < self._clock(),
-            )
+            status = self._oracle.status(intent.request_id)
+            late = row is not None and row.request.deadline < self._clock()
+            target, reason = _outcome(status, expired=late)
+            if target is RequestState.FAILED and (attempt.cancels or status is Status.UNKNOWN):
+                # Nothing was refused: the nonce made way, or the request's block is reorganised.
+                target, reason = RequestState.PROVED, "its nonce was used up"
         with self._store.transaction():
             self._store.move_intent(intent, IntentState.MINED, receipt.block_number)
-            moved = self._store.move(intent.request_id, RequestState.PENDING, target, reason)
+            # An earlier nonce in vain says nothing about the one that the request has now.
+            moved = (fulfilled or self._store.is_newest(intent)) and self._store.move(
+                intent.request_id, RequestState.PENDING, target, reason
+            )
         self._log.info(
             "request fulfilled" if fulfilled else "transaction mined in vain",
             request=request_hex(intent.request_id),
@@ -212,25 +218,38 @@ class Submitter:
             seconds=None if row is None else round(self._clock() - row.seen_at, 3),
         )
 
-    def _replace(self, intent: Intent) -> bool:
-        """Send the same nonce again for more, or only use it up when the request has ended."""
+    def _replace(self, intent: Intent, pending: Sequence[Intent]) -> bool:
+        """Send the same nonce again for more, or only use it up.
+
+        It is used up when the request has ended, or when it cannot pay the market's price while
+        a request behind it could.
+        """
         last = intent.attempts[-1]
+        before, base_fee, tip = Fees(last.max_fee, last.priority_fee), self._base_fee(), self._tip()
         row = self._store.request(intent.request_id)
-        alive = (
-            row is not None
-            and row.request.deadline >= self._clock()
-            and self._oracle.status(intent.request_id) is Status.OPEN
-        )
-        base_fee, tip = self._prices()
-        price = fees.bump(Fees(last.max_fee, last.priority_fee), base_fee, tip, intent.ceiling)
+        ended = row is None or self._has_ended(row)
+        price, data = None, None
+        # Only a PENDING request has its proof: one that is mined again is decided on anew.
+        if row is not None and row.state is RequestState.PENDING and not ended:
+            price = fees.bump(before, base_fee, tip, intent.ceiling)
+            data = self._calldata(row)
+        behind = max((other.ceiling for other in pending if other.nonce > intent.nonce), default=0)
+        held_up = behind >= base_fee and (price is None or intent.ceiling < base_fee)
+        if ended or held_up:
+            way = fees.bump(before, base_fee, tip, max(intent.ceiling, _WAY_FACTOR * behind))
+            if way is not None and way.max_fee >= base_fee:
+                price, data = way, None
         if price is None:
             self._broadcast(intent.request_id, last)
             return False
-        data = self._calldata(row) if alive and row is not None else None
         attempt = self._sign(intent.nonce, intent.gas, price, data)
         self._store.add_attempt(intent.intent_id, attempt)
+        if data is not None:
+            event = "transaction stuck, replaced"
+        else:
+            event = "request ended, nonce used up" if ended else "paid too little, nonce used up"
         self._log.warning(
-            "transaction stuck, replaced" if data else "request ended, nonce used up",
+            event,
             request=request_hex(intent.request_id),
             nonce=intent.nonce,
             tx=attempt.hash,
@@ -238,6 +257,19 @@ class Submitter:
         )
         self._broadcast(intent.request_id, attempt)
         return True
+
+    def _has_ended(self, row: RequestRow) -> bool:
+        """Whether an answer could only be refused.
+
+        An endpoint that does not know the request may be late or reorganising: alone that is
+        no end.
+        """
+        if row.request.deadline < self._clock():
+            return True
+        status = self._oracle.status(row.request_id)
+        if status is Status.UNKNOWN:
+            return row.state is RequestState.ORPHANED
+        return status is not Status.OPEN
 
     def _displace(self, intent: Intent) -> None:
         with self._store.transaction():
@@ -261,18 +293,25 @@ class Submitter:
         mined = intent.mined_block
         if cursor is None or mined is None or cursor.head - self._confirmations < mined:
             return False
-        receipts = (self._rpc.receipt(attempt.hash) for attempt in intent.attempts)
-        if not any(r is not None and r.block_number == mined for r in receipts):
+        receipts = ((attempt, self._rpc.receipt(attempt.hash)) for attempt in intent.attempts)
+        found = next(
+            ((a, r) for a, r in receipts if r is not None and r.block_number == mined), None
+        )
+        if found is None:
             with self._store.transaction():
                 self._store.move_intent(intent, IntentState.PENDING)
-                self._store.move(
-                    intent.request_id, RequestState.MINED, RequestState.PENDING, "reorganised"
-                )
+                if self._store.is_newest(intent):
+                    self._store.move(
+                        intent.request_id, RequestState.MINED, RequestState.PENDING, "reorganised"
+                    )
             self._log.warning("transaction left the chain", request=request_hex(intent.request_id))
             return True
         with self._store.transaction():
             self._store.move_intent(intent, IntentState.FINAL, mined)
-            final = self._store.move(intent.request_id, RequestState.MINED, RequestState.FINAL)
+            # A nonce that was only used up may be older than the one that answers the request.
+            final = _fulfils(*found) and self._store.move(
+                intent.request_id, RequestState.MINED, RequestState.FINAL
+            )
         if final:
             self._log.info("request final", request=request_hex(intent.request_id))
         return True
@@ -341,18 +380,22 @@ class Submitter:
             self._models[model_id] = model
         return self._models[model_id]
 
-    def _prices(self) -> tuple[int, int]:
-        """Base fee and tip (wei per gas)."""
+    def _base_fee(self) -> int:
         cursor = self._store.cursor()
-        base_fee = 0 if cursor is None else cursor.head_base_fee
-        tip = self._rpc.priority_fee() if self._priority_fee is None else self._priority_fee
-        return base_fee, tip
+        return 0 if cursor is None else cursor.head_base_fee
+
+    def _tip(self) -> int:
+        return self._rpc.priority_fee() if self._priority_fee is None else self._priority_fee
 
     def _end(
         self, request_id: int, source: RequestState, target: RequestState, reason: str
     ) -> None:
         if self._store.move(request_id, source, target, reason):
             self._log.warning(f"request {target}", request=request_hex(request_id), reason=reason)
+
+
+def _fulfils(attempt: Attempt, receipt: Receipt) -> bool:
+    return receipt.succeeded and not attempt.cancels
 
 
 def _outcome(status: Status, *, expired: bool) -> tuple[RequestState, str]:

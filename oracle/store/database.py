@@ -22,6 +22,7 @@ from oracle.errors import StoreError, StoreLocked, StoreMismatch
 _MIGRATIONS = ("schema_0001.sql", "schema_0002.sql")
 #: Seconds to wait for another thread's transaction.
 _BUSY_TIMEOUT = 10.0
+_REMEDY = "Set store to a file that this user may write, on a disk with room"
 
 
 class Database:
@@ -54,7 +55,7 @@ class Database:
             self._migrate()
         except sqlite3.Error as error:
             self.close()
-            raise StoreError(f"{path} cannot be opened ({error})") from error
+            raise StoreError(f"{path} cannot be opened ({error})", remedy=_REMEDY) from error
         except StoreError:
             self.close()
             raise
@@ -101,10 +102,10 @@ class Database:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """What the machine refuses (disk full, locked, read-only) as an error of the tree."""
+        """What SQLite refuses (disk full, locked, damaged, a constraint) as an error of the tree."""
         try:
             yield
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
             raise StoreError(f"{self._path}: {error}") from error
 
     def close(self) -> None:
@@ -161,7 +162,7 @@ def _lock(path: Path) -> IO[bytes]:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.with_name(path.name + ".lock").open("ab")
     except OSError as error:
-        raise StoreError(f"{path} cannot be opened ({error.strerror})") from error
+        raise StoreError(f"{path} cannot be opened ({error.strerror})", remedy=_REMEDY) from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

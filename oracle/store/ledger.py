@@ -27,6 +27,11 @@ from oracle.types import Proof, Request, RequestKey
 
 _MAX_INT64 = 2**63 - 1
 
+#: A place in the chain: block number and log index.
+Place = tuple[int, int]
+#: Before everything.
+START: Place = (-1, -1)
+
 
 class Store:
     """The ledger of one node on one chain and oracle contract.
@@ -199,6 +204,41 @@ class Store:
         """The oldest requests in a state, in chain order."""
         return self._requests("requests_in_state", state=state, limit=limit)
 
+    def sendable(self, least: int, after: Place, limit: int) -> list[RequestRow]:
+        """PROVED requests in chain order, without those known to pay less than ``least``.
+
+        Args:
+            least: wei per gas.
+            after: block and log index that they must lie behind.
+            limit: most rows.
+        """
+        block, log_index = after
+        return self._requests(
+            "sendable", least=min(least, _MAX_INT64), block=block, log_index=log_index, limit=limit
+        )
+
+    def set_ceiling(self, request_id: int, ceiling: int) -> None:
+        """Remember what a request pays (wei per gas), for `sendable`."""
+        self._db.run("set_ceiling", request_id=hex(request_id), ceiling=min(ceiling, _MAX_INT64))
+
+    def skipped_for(self, codes: Iterable[str], after: Place, limit: int) -> list[RequestRow]:
+        """Skipped requests that still have time and whose reason is one of ``codes``.
+
+        Args:
+            codes: what their reasons begin with.
+            after: block and log index that they must lie behind, in chain order.
+            limit: most rows.
+        """
+        block, log_index = after
+        return self._requests(
+            "skipped_for",
+            codes=json.dumps(sorted(codes)),
+            now=self._clock(),
+            block=block,
+            log_index=log_index,
+            limit=limit,
+        )
+
     def requests_of(self, job_id: str) -> list[RequestRow]:
         """The requests that a job answers."""
         return self._requests("requests_of_job", job_id=job_id)
@@ -258,12 +298,15 @@ class Store:
             self._db.run("set_ended", request_id=hex(request_id), block=block)
             return self.move(request_id, row.state, target, reason)
 
-    def reconsider_skipped(self) -> int:
-        """Give skipped requests that still have time another decision; how many."""
-        now = self._clock()
+    def reconsider(self, codes: Iterable[str]) -> int:
+        """Give requests that still have time another decision; how many.
+
+        Those that were skipped, and those that failed with one of ``codes``.
+        """
+        values = {"now": self._clock(), "codes": json.dumps(sorted(codes))}
         with self.transaction():
-            self._db.run("note_skipped", now=now)
-            return self._db.run("reconsider_skipped", now=now)
+            self._db.run("note_reconsidered", **values)
+            return self._db.run("reconsider", **values)
 
     # --- jobs ---
 
@@ -458,6 +501,11 @@ class Store:
     def live_intent(self, request_id: int) -> Intent | None:
         """The intent that may still answer a request."""
         return next(iter(self._intents("live_intent", request_id=hex(request_id))), None)
+
+    def is_newest(self, intent: Intent) -> bool:
+        """Whether no later nonce was given to the intent's request."""
+        row = self._db.row("newest_intent", request_id=hex(intent.request_id))
+        return row is not None and row["intent_id"] == intent.intent_id
 
     def move_intent(
         self, intent: Intent, target: IntentState, mined_block: int | None = None

@@ -58,7 +58,7 @@ ON CONFLICT (request_id) DO UPDATE SET
     gas_units = excluded.gas_units, protocol_bps = excluded.protocol_bps,
     block_number = excluded.block_number, block_hash = excluded.block_hash,
     transaction_hash = excluded.transaction_hash, log_index = excluded.log_index,
-    job_id = NULL, ended_block = NULL, updated_at = excluded.updated_at
+    job_id = NULL, ended_block = NULL, ceiling = NULL, updated_at = excluded.updated_at
 WHERE requests.state = 'orphaned';
 
 -- name: put_top_up
@@ -83,6 +83,22 @@ SELECT * FROM requests WHERE request_id = :request_id;
 
 -- name: requests_in_state
 SELECT * FROM requests WHERE state = :state ORDER BY block_number, log_index LIMIT :limit;
+
+-- name: sendable
+SELECT * FROM requests
+WHERE state = 'proved' AND (ceiling IS NULL OR ceiling >= :least)
+  AND (block_number, log_index) > (:block, :log_index)
+ORDER BY block_number, log_index LIMIT :limit;
+
+-- name: set_ceiling
+UPDATE requests SET ceiling = :ceiling WHERE request_id = :request_id;
+
+-- name: skipped_for
+SELECT * FROM requests
+WHERE state = 'skipped' AND expires_at >= :now
+  AND substr(reason, 1, instr(reason, ':') - 1) IN (SELECT value FROM json_each(:codes))
+  AND (block_number, log_index) > (:block, :log_index)
+ORDER BY block_number, log_index LIMIT :limit;
 
 -- name: requests_of_job
 SELECT * FROM requests WHERE job_id = :job_id ORDER BY block_number, log_index;
@@ -117,14 +133,16 @@ SELECT state, count(*) AS amount FROM requests GROUP BY state;
 -- name: note
 INSERT INTO history (request_id, at, state, reason) VALUES (:request_id, :now, :target, :reason);
 
--- name: note_skipped
+-- name: note_reconsidered
 INSERT INTO history (request_id, at, state, reason)
 SELECT request_id, :now, 'seen', 'looked at again' FROM requests
-WHERE state = 'skipped' AND expires_at >= :now;
+WHERE expires_at >= :now AND (state = 'skipped' OR (state = 'failed'
+    AND substr(reason, 1, instr(reason, ':') - 1) IN (SELECT value FROM json_each(:codes))));
 
--- name: reconsider_skipped
+-- name: reconsider
 UPDATE requests SET state = 'seen', reason = '', updated_at = :now
-WHERE state = 'skipped' AND expires_at >= :now;
+WHERE expires_at >= :now AND (state = 'skipped' OR (state = 'failed'
+    AND substr(reason, 1, instr(reason, ':') - 1) IN (SELECT value FROM json_each(:codes))));
 
 -- name: history
 SELECT at, state, reason FROM history WHERE request_id = :request_id ORDER BY rowid;
@@ -197,7 +215,10 @@ VALUES (:request_id, :account, :nonce, 'pending', :gas, :ceiling, :now);
 
 -- name: put_transaction
 INSERT INTO transactions (hash, intent_id, raw, max_fee, priority_fee, cancels, created_at)
-VALUES (:hash, :intent_id, :raw, :max_fee, :priority_fee, :cancels, :now);
+VALUES (:hash, :intent_id, :raw, :max_fee, :priority_fee, :cancels, :now)
+-- A displaced intent's transaction, signed anew to the byte after a reorg freed its nonce.
+ON CONFLICT (hash) DO UPDATE SET
+    intent_id = excluded.intent_id, broadcast_at = NULL, created_at = excluded.created_at;
 
 -- name: intents_in_state
 SELECT * FROM intents WHERE state = :state ORDER BY account, nonce;
@@ -205,6 +226,9 @@ SELECT * FROM intents WHERE state = :state ORDER BY account, nonce;
 -- name: live_intent
 SELECT * FROM intents WHERE request_id = :request_id AND state = 'pending'
 ORDER BY intent_id DESC LIMIT 1;
+
+-- name: newest_intent
+SELECT max(intent_id) AS intent_id FROM intents WHERE request_id = :request_id;
 
 -- name: transactions_of
 SELECT * FROM transactions WHERE intent_id = :intent_id ORDER BY created_at, rowid;

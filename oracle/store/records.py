@@ -38,6 +38,11 @@ class RequestRow:
         """The request's id on chain."""
         return self.request.key.request_id
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """Where it lies in the chain: block number and log index."""
+        return self.request.block_number, self.request.log_index
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -73,7 +78,7 @@ class Attempt:
     #: Wei per gas.
     max_fee: int
     priority_fee: int
-    #: Only uses up the nonce: the request had ended.
+    #: Only uses up the nonce: the request had ended, or paid too little for it.
     cancels: bool
     #: When an endpoint last took it; None while that is unknown.
     broadcast_at: float | None
@@ -90,7 +95,7 @@ class Intent:
     nonce: int
     state: IntentState
     gas: int
-    #: Wei per gas that no replacement exceeds.
+    #: Wei per gas that no transaction for the request exceeds.
     ceiling: int
     mined_block: int | None
     attempts: tuple[Attempt, ...]

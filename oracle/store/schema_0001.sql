@@ -51,6 +51,8 @@ CREATE TABLE requests (
     job_id            TEXT REFERENCES jobs (job_id),
     -- The block in which the chain ended it, when another sender or a refund did.
     ended_block       INTEGER,
+    -- Wei per gas that its money justifies, capped at 63 bits; NULL until it was found too little.
+    ceiling           INTEGER,
     seen_at           REAL NOT NULL,
     updated_at        REAL NOT NULL
 ) STRICT;
@@ -87,12 +89,13 @@ CREATE TABLE intents (
     nonce       INTEGER NOT NULL,
     state       TEXT NOT NULL,
     gas         INTEGER NOT NULL,
-    -- Wei per gas that the request's money justifies; no replacement goes above it.
+    -- Wei per gas that the request's money justifies; nothing sent for it goes above.
     ceiling     TEXT NOT NULL,
     mined_block INTEGER,
-    created_at  REAL NOT NULL,
-    UNIQUE (account, nonce)
+    created_at  REAL NOT NULL
 ) STRICT;
+-- A displaced intent has no claim any more: a reorg may give its nonce back to the account.
+CREATE UNIQUE INDEX intents_by_nonce ON intents (account, nonce) WHERE state != 'displaced';
 CREATE INDEX intents_by_state ON intents (state);
 CREATE INDEX intents_by_request ON intents (request_id);
 
@@ -103,7 +106,7 @@ CREATE TABLE transactions (
     raw          BLOB NOT NULL,
     max_fee      TEXT NOT NULL,
     priority_fee TEXT NOT NULL,
-    -- 1 when it only uses up the nonce because the request had ended.
+    -- 1 when it only uses up the nonce: the request had ended, or paid too little for it.
     cancels      INTEGER NOT NULL,
     -- When an endpoint last took it; NULL while that is unknown.
     broadcast_at REAL,

@@ -59,19 +59,22 @@ _EXITS = frozenset({_R.EXPIRED, _R.LOST, _R.CANCELLED, _R.ORPHANED})
 
 REQUEST_STEPS: Mapping[RequestState, frozenset[RequestState]] = {
     _R.SEEN: _EXITS | {_R.SKIPPED, _R.ACCEPTED},
-    # Back to SEEN at a start: the operator may have added the bundle that was missing.
+    # Back to SEEN when the base fee fell or the queue got shorter, and at every start: the operator
+    # may have added the bundle that was missing.
     _R.SKIPPED: _EXITS | {_R.SEEN},
     # Straight to PROVED when the same statement was proved before a reorg.
     _R.ACCEPTED: _EXITS | {_R.QUEUED, _R.PROVED, _R.FAILED},
     _R.QUEUED: _EXITS | {_R.RUNNING, _R.PROVED, _R.FAILED},
     _R.RUNNING: _EXITS | {_R.QUEUED, _R.PROVED, _R.FAILED},
     _R.PROVED: _EXITS | {_R.PENDING, _R.FAILED},
-    # Back to PROVED when another sender of the account used up the nonce.
+    # Back to PROVED when its nonce went to something else: another sender of the account, or a
+    # transaction that made way for requests that pay more.
     _R.PENDING: _EXITS | {_R.MINED, _R.PROVED, _R.FAILED},
     # Back to PENDING when a reorg dropped the transaction's block.
     _R.MINED: frozenset({_R.FINAL, _R.PENDING, _R.ORPHANED}),
     _R.FINAL: frozenset({_R.PENDING, _R.ORPHANED}),
-    _R.FAILED: frozenset({_R.ORPHANED, _R.LOST, _R.CANCELLED}),
+    # Back to SEEN at a start, when the fault was this machine's.
+    _R.FAILED: frozenset({_R.SEEN, _R.ORPHANED, _R.LOST, _R.CANCELLED}),
     _R.EXPIRED: frozenset({_R.ORPHANED, _R.LOST, _R.CANCELLED}),
     # Back to SEEN when a reorg dropped the block in which it ended.
     _R.LOST: frozenset({_R.SEEN, _R.ORPHANED}),

@@ -18,13 +18,18 @@ NOWHERE = "http://user:secret@127.0.0.1:1/v3/api-key?token=t"
 
 
 @contextmanager
-def endpoint(answer: Callable[[str], Any], http_status: int = 200) -> Iterator[str]:
-    """An HTTP endpoint; ``answer`` gives the body of a JSON-RPC answer by method."""
+def endpoint(
+    answer: Callable[[str], Any], http_status: int = 200, *, every_method: bool = False
+) -> Iterator[str]:
+    """An HTTP endpoint; ``answer`` gives the body of a JSON-RPC answer by method.
+
+    The chain id is right unless ``every_method`` is answered.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             call = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            if call["method"] == "eth_chainId":
+            if call["method"] == "eth_chainId" and not every_method:
                 body, code = {"result": "0x7a69"}, 200
             else:
                 body, code = answer(call["method"]), http_status
@@ -122,6 +127,118 @@ def test_answer_that_is_not_json__is_unreachable() -> None:
 
 def test_internal_error__is_unreachable_so_that_another_is_asked() -> None:
     assert isinstance(error_of(failure("internal error", -32603)), RpcUnreachable)
+
+
+BLOCK = {
+    "number": "0x5",
+    "hash": "0x" + "11" * 32,
+    "parentHash": "0x" + "22" * 32,
+    "timestamp": "0x10",
+    "gasLimit": "0xffffffffffffffff",
+}
+RECEIPT = {
+    "status": "0x1",
+    "blockNumber": "0x5",
+    "blockHash": "0x" + "11" * 32,
+    "gasUsed": "0x1",
+    "effectiveGasPrice": "0x1",
+}
+LOG = {
+    "address": "0x" + "0a" * 20,
+    "topics": ["0x" + "11" * 32],
+    "data": "0x",
+    "blockNumber": "0x5",
+    "blockHash": "0x" + "11" * 32,
+    "transactionHash": "0x" + "11" * 32,
+    "logIndex": "0x0",
+}
+GOOD: dict[str, Any] = {
+    "eth_getBlockByNumber": BLOCK,
+    "eth_getTransactionReceipt": RECEIPT,
+    "eth_getLogs": [LOG],
+    "eth_call": "0x2a",
+    "eth_getCode": "0x2a",
+    "eth_getBalance": "0x2a",
+    "eth_getTransactionCount": "0x2a",
+    "eth_maxPriorityFeePerGas": "0x2a",
+}
+
+
+def ask_everything(rpc: Rpc) -> list[Any]:
+    """One answer of each typed call; an error in place of an answer."""
+    calls: list[Callable[[], Any]] = [
+        lambda: rpc.block(5),
+        lambda: rpc.receipt(b"h" * 32),
+        lambda: rpc.logs("0x", [b"t" * 32], 1, 2),
+        lambda: rpc.call("0x", b""),
+        lambda: rpc.code("0x"),
+        lambda: rpc.balance("0x"),
+        lambda: rpc.nonce("0x"),
+        rpc.priority_fee,
+    ]
+    answers: list[Any] = []
+    for call in calls:
+        try:
+            answers.append(call())
+        except OracleError as error:
+            answers.append(error)
+    return answers
+
+
+@pytest.mark.parametrize(
+    "body", [b"[]", b'"x"', b"null", b"1", b"{}", b'{"id": 1}', b'{"error": null}']
+)
+def test_answer_that_is_not_json_rpc__is_unreachable_and_names_the_endpoint(body: bytes) -> None:
+    error = error_of(body)
+    assert isinstance(error, RpcUnreachable)
+    assert "http://127.0.0.1:" in error.line()
+
+
+def test_answer_with_a_null_error__is_its_result() -> None:
+    with endpoint(lambda _: {"result": "0x2a", "error": None}) as url:
+        assert Rpc([url], 31337).balance("0x") == 42
+
+
+@pytest.mark.parametrize("result", [None, [], "x", 1, True, "0x-5", {"result": "0x1"}])
+def test_chain_id_of_a_wrong_form__is_unreachable(result: Any) -> None:
+    with (
+        endpoint(lambda _: {"result": result}, every_method=True) as url,
+        pytest.raises(RpcUnreachable),
+    ):
+        Rpc([url], 31337).head()
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {},
+        [{}],
+        [[]],
+        ["x"],
+        "x",
+        "0xzz",
+        1,
+        True,
+        {"number": 5},
+        BLOCK | {"number": "0x" + "f" * 17},
+    ],
+)
+def test_results_of_a_wrong_form__make_the_next_endpoint_answer(result: Any) -> None:
+    with (
+        endpoint(lambda _: {"result": result}) as bad,
+        endpoint(lambda method: {"result": GOOD[method]}) as good,
+    ):
+        assert {type(a) for a in ask_everything(Rpc([bad], 31337))} == {RpcUnreachable}
+        good_answers = ask_everything(Rpc([good], 31337))
+        assert ask_everything(Rpc([bad, good], 31337)) == good_answers
+    assert not [answer for answer in good_answers if isinstance(answer, OracleError)]
+
+
+def test_results_of_null__are_no_answer_but_for_blocks_and_receipts() -> None:
+    with endpoint(lambda _: {"result": None}) as url:
+        block, receipt, *others = ask_everything(Rpc([url], 31337))
+    assert (block, receipt) == (None, None)
+    assert {type(answer) for answer in others} == {RpcUnreachable}
 
 
 def test_block__unknown__is_none() -> None:

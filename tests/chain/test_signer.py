@@ -51,8 +51,9 @@ def test_key_file__not_a_key__is_refused_without_quoting_it(tmp_path: Path, text
 
 
 def test_key_file__missing__is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="No such file"):
+    with pytest.raises(ConfigError, match="No such file") as caught:
         LocalSigner.from_key_file(tmp_path / "none")
+    assert "Set key_file" in caught.value.line()
 
 
 def test_keystore__right_password__gives_the_account(tmp_path: Path, keystore: str) -> None:

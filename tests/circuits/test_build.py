@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import numpy_helper
 
 from oracle import tensor
 from oracle.circuits import build as builder
@@ -196,6 +197,49 @@ def test_build__operator_that_ezkl_lacks__named_with_its_node(
             name="m",
             max_error=1,
             out=tmp_path / "b",
+            srs=devnet_srs,
+        )
+
+
+@pytest.mark.parametrize("bound", [0.0, -1.0, float("nan"), float("inf")])
+def test_build__error_bound_that_bounds_nothing__usage_error(
+    tmp_path: Path, devnet_srs: SrsSource, bound: float
+) -> None:
+    with pytest.raises(UsageError, match="error bound"):
+        build(
+            saved(linear(), tmp_path),
+            SAMPLES,
+            name="m",
+            max_error=bound,
+            out=tmp_path / "b",
+            srs=devnet_srs,
+        )
+
+
+def test_build__model_that_answers_nan__unsupported_and_nothing_left(
+    tmp_path: Path, devnet_srs: SrsSource
+) -> None:
+    model = linear()
+    weights = np.full_like(numpy_helper.to_array(model.graph.initializer[0]), np.nan)
+    name = model.graph.initializer[0].name
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(weights, name))
+    out = tmp_path / "out" / "bundle"
+    with pytest.raises(ModelUnsupported, match="not a finite number"):
+        build(saved(model, tmp_path), SAMPLES, name="m", max_error=1, out=out, srs=devnet_srs)
+    assert not list(out.parent.iterdir())
+
+
+def test_build__folder_that_cannot_be_made__usage_error(
+    tmp_path: Path, devnet_srs: SrsSource
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot be made"):
+        build(
+            saved(linear(), tmp_path),
+            SAMPLES,
+            name="m",
+            max_error=1,
+            out=tmp_path / "file" / "b" / "c",
             srs=devnet_srs,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -159,3 +160,27 @@ def test_load__same_file__same_bytes(iris_onnx: Path) -> None:
     assert tagged[0] == tagged[1]
     weights = onnx_format.load_model_from_string(tagged[0]).graph.initializer
     assert numpy_helper.to_array(weights[0]).shape == (4, 16)
+
+
+def test_load__negative_dimensions_whose_product_is_positive__refused(tmp_path: Path) -> None:
+    model = single_node("Relu", shape=(-2, -2))
+    with pytest.raises((ModelUnsupported, ModelMalformed)):
+        onnx.load(saved(model, tmp_path), SANDBOX)
+
+
+@pytest.mark.parametrize("opset", [8, 23])
+def test_load__opset_that_the_circuit_compiler_was_not_made_for__refused(
+    tmp_path: Path, opset: int
+) -> None:
+    with pytest.raises(ModelUnsupported, match=f"opset {opset}"):
+        onnx.load(saved(single_node("Relu", opset=opset), tmp_path), SANDBOX)
+
+
+def test_load__endless_graph__refused_at_once(tmp_path: Path) -> None:
+    names = ["input", *(f"x{i}" for i in range(onnx.MAX_NODES)), "output"]
+    nodes = [helper.make_node("Relu", [a], [b]) for a, b in itertools.pairwise(names)]
+    model = single_node("Relu")
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    with pytest.raises(ModelUnsupported, match="2001 nodes"):
+        onnx.load(saved(model, tmp_path), SANDBOX)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from oracle.errors import (
     ProverInput,
     ProverMemory,
     ProverTimeout,
+    ProverUnavailable,
     SrsMismatch,
 )
 from oracle.prover.child import Child, Limits
@@ -267,10 +269,73 @@ def test_parent_killed__child_dies_too_and_the_next_prover_cleans_up(
     assert not list(work.glob("job-*"))
 
 
-def test_prover__work_dir_that_cannot_be_made__is_a_configuration_error(tmp_path) -> None:
+def test_prover__work_dir_that_cannot_be_used__is_a_configuration_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="cannot be made"):
-        LocalProver(tmp_path / "file" / "jobs")
+    (tmp_path / "taken" / "lock").mkdir(parents=True)
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "job-leftover").write_text("not a folder")
+    for unusable in ("file/jobs", "taken", "odd"):
+        with pytest.raises(ConfigError, match="cannot be used") as caught:
+            LocalProver(tmp_path / unusable)
+        assert "Set work_dir" in caught.value.line()
+
+
+def test_work_dir_removed__while_proving__is_a_crash_and_the_next_proof_succeeds(
+    prover: LocalProver, iris_bundle: Bundle, tmp_path: Path
+) -> None:
+    prover.submit(job(iris_bundle))
+    shutil.rmtree(tmp_path / "jobs")
+    assert isinstance(failure(prover), ProverCrashed)
+    prover.submit(job(iris_bundle))
+    assert isinstance(outcome(prover).result, Proof)
+    # Made again, and locked again.
+    with pytest.raises(ConfigError, match="in use"):
+        LocalProver(tmp_path / "jobs")
+
+
+def test_work_dir_removed__then_cancelled__is_no_error(
+    prover: LocalProver, iris_bundle: Bundle, tmp_path: Path
+) -> None:
+    prover.submit(job(iris_bundle))
+    shutil.rmtree(tmp_path / "jobs")
+    prover.cancel("job/1")
+    assert prover.capacity() == 1
+
+
+def test_submit__folder_cannot_be_made_again__says_so_and_leaves_the_slot_free(
+    prover: LocalProver, iris_bundle: Bundle, tmp_path: Path
+) -> None:
+    shutil.rmtree(tmp_path / "jobs")
+    (tmp_path / "jobs").write_text("")
+    for _ in range(2):
+        with pytest.raises(ProverUnavailable, match="no proof can start"):
+            prover.submit(job(iris_bundle))
+    assert prover.capacity() == 1
+    (tmp_path / "jobs").unlink()
+    prover.submit(job(iris_bundle))
+    assert isinstance(outcome(prover).result, Proof)
+
+
+def test_submit__other_node_took_the_removed_folder__is_not_shared(
+    prover: LocalProver, iris_bundle: Bundle, tmp_path: Path
+) -> None:
+    shutil.rmtree(tmp_path / "jobs")
+    other = LocalProver(tmp_path / "jobs")
+    for _ in range(2):
+        with pytest.raises(ProverUnavailable, match="in use by another node"):
+            prover.submit(job(iris_bundle))
+    other.close()
+    prover.submit(job(iris_bundle))
+    assert isinstance(outcome(prover).result, Proof)
+
+
+def test_submit__start_fails__leaves_no_folder(
+    prover: LocalProver, iris_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "no python here"))
+    with pytest.raises(ProverUnavailable):
+        prover.submit(job(iris_bundle))
+    assert [path.name for path in (tmp_path / "jobs").iterdir()] == ["lock"]
 
 
 _VERDICTS = """

@@ -134,6 +134,15 @@ def test_callback__nested_request__is_served_in_its_turn(world: World) -> None:
     assert world.fulfil(nested).event("RequestFulfilled")["callbackSucceeded"]
 
 
+def test_callback__nested_request__refunds_the_outer_requester_not_the_node(world: World) -> None:
+    consumer = world.deploy("NestedConsumer")
+    world.chain.fund(consumer.address, FEE + GAS_MONEY)
+    context = encode(["uint256", "bytes"], [world.model_id, packed()])
+    outer = world.ask(consumer, gas=400_000, data=context)
+    nested = ticket(world.fulfil(outer).events)
+    assert nested.refund_to == outer.refund_to != NODE
+
+
 def reentrant_call(world: World, function: str, consumer: Contract) -> bytes:
     """A call that would succeed if it came from outside the callback."""
     other = world.request(lifetime=60)

@@ -202,6 +202,13 @@ def test_fulfill__verifier_answering_true__is_accepted(world: World) -> None:
     world.fulfil(world.request(model_id=world.register(verifier=stub.address)))
 
 
+def test_fulfill__verifier_reverting_with_true__is_rejected(world: World) -> None:
+    stub = world.chain.deploy("TrueRevertingVerifier")
+    ticket = world.request(model_id=world.register(verifier=stub.address))
+    with pytest.raises(Reverted, match="ProofRejected"):
+        world.fulfil(ticket)
+
+
 def test_fulfill__verifier_out_of_its_gas__is_rejected(world: World) -> None:
     burning = world.chain.deploy("BurningVerifier")
     ticket = world.request(model_id=world.register(verifier=burning.address))

@@ -105,6 +105,38 @@ def test_request__bad_input__is_refused_before_money_moves(
     assert place.anvil.w3.eth.get_balance(account) == 10**18
 
 
+@pytest.mark.parametrize(
+    "change",
+    [("--oracle", "hello"), ("--rpc", "hello"), ("--chain-id", "1")],
+    ids=["address", "endpoint", "chain"],
+)
+def test_request__wrong_option__is_one_line(place: Place, change: tuple[str, str]) -> None:
+    key = place.folder / "caller.key"
+    fund_new_key(place.anvil.w3, key, 10**18)
+    options = {
+        "--rpc": place.anvil.url,
+        "--chain-id": CHAIN_ID,
+        "--oracle": place.deployed.oracle.address,
+        "--key-file": key,
+    } | dict([change])
+    done = oracle("request", "1,2,3,4", *(word for pair in options.items() for word in pair))
+    assert refusal(done).split(":")[0] in {"USAGE", "WRONG_CHAIN"}
+
+
+def test_demo__folder_exists__is_one_line(tmp_path: Path) -> None:
+    assert refusal(oracle("demo", "--keep", tmp_path)).startswith("USAGE: ")
+
+
+def test_model_build__empty_samples__is_one_line(tmp_path: Path, iris_onnx: Path) -> None:
+    empty = tmp_path / "empty.csv"
+    empty.write_text("")
+    done = oracle(
+        *("model", "build", iris_onnx, "--samples", empty),
+        *("--out", tmp_path / "b", "--srs", tmp_path),
+    )
+    assert refusal(done).startswith("USAGE: ")
+
+
 def test_request__answered__prints_the_answer(place: Place) -> None:
     key = place.folder / "caller.key"
     fund_new_key(place.anvil.w3, key, 10**18)

@@ -54,6 +54,20 @@ def test_load__environment__wins_over_the_file(
     assert (config.chain_id, config.rpc_urls) == (5, ("https://other",))
 
 
+@pytest.mark.parametrize("name", ["ORACLE_NODE__WORKER", "oracle_node__worker", "ORACLE_NODE__"])
+def test_load__environment_names_no_field__is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "3")
+    with pytest.raises(ConfigError, match=rf"{name} names no field"):
+        load_node_config(write(tmp_path))
+
+
+@pytest.mark.parametrize("oracle", ["0x" + "ab" * 20, "0x" + "AB" * 20])
+def test_load__address_in_one_case__needs_no_checksum(tmp_path: Path, oracle: str) -> None:
+    assert load_node_config(write(tmp_path, oracle=f'"{oracle}"')).oracle.lower() == oracle.lower()
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -69,6 +83,18 @@ def test_load__environment__wins_over_the_file(
         ({"keystore": '"k"'}, ["either key_file or keystore"]),
         ({"key_file": None, "keystore": '"k"'}, ["go together"]),
         ({"chain_id": "= 1"}, ["TOML", "line 1"]),
+        ({"rpc_urls": '["http://h:99999"]'}, ["rpc_urls", "host or port"]),
+        ({"rpc_urls": '["http://h:x"]'}, ["rpc_urls", "host or port"]),
+        ({"rpc_urls": '["http://[::1"]'}, ["rpc_urls", "host or port"]),
+        ({"rpc_urls": '["http://h", "http://"]'}, ["rpc_urls", "host or port"]),
+        ({"oracle": '"0x5fbDB2315678afecb367f032d93F642f64180aa3"'}, ["oracle", "checksum"]),
+        ({"payee": '"0x5fbDB2315678afecb367f032d93F642f64180aa3"'}, ["payee", "checksum"]),
+        ({"chain_id": "9" * 26}, ["chain_id", "less than"]),
+        ({"start_block": "9" * 26}, ["start_block", "less than"]),
+        ({"poll_seconds": "inf"}, ["poll_seconds", "finite"]),
+        ({"stuck_seconds": "nan"}, ["stuck_seconds", "finite"]),
+        ({"poll_seconds": "1e300"}, ["poll_seconds", "less than"]),
+        ({"min_income": "-1"}, ["min_income", "greater than"]),
     ],
 )
 def test_load__wrong_field__is_named(

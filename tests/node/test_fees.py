@@ -27,8 +27,10 @@ def model(receiver_bps: int = 0) -> RegisteredModel:
 def test_first__covers_the_base_fee_within_the_ceiling(base: int, tip: int, highest: int) -> None:
     price = fees.first(base, tip, highest)
     if price is None:
-        assert highest < base
+        assert 2 * highest < 3 * base
     else:
+        assert 2 * highest + 1 >= 3 * base
+        assert fees.least(base) <= highest
         assert base <= price.max_fee <= highest
         assert price.priority_fee <= price.max_fee
 
@@ -57,6 +59,7 @@ def test_bump__room_under_the_ceiling__is_used(last: int, highest: int) -> None:
 def test_income__is_never_more_than_the_escrow(fee: int, bps: int, gas_money: int) -> None:
     request = make_request(fee=fee, gas_money=gas_money)
     earned = fees.income(request, model(bps))
+    assert earned - fees.share(request, model(bps)) == gas_money
     assert gas_money <= earned <= fee + gas_money
     assert earned - gas_money == fee - fee * bps // 10_000
     assert fees.ceiling(request, model(bps)) * request.gas_units <= earned

@@ -6,7 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
-from oracle.errors import OracleError, ProofInvalid, ProverCrashed, ProverInput, ProverMemory
+from oracle.errors import (
+    OracleError,
+    ProofInvalid,
+    ProverCrashed,
+    ProverInput,
+    ProverMemory,
+    ProverUnavailable,
+)
 from oracle.store.states import RequestState
 
 from .world import World
@@ -106,20 +113,48 @@ def test_prover_forgets_a_job__its_lease_lapses_and_it_is_tried_again(world: Wor
     assert world.state(request_id) == "final"
 
 
-def test_prover_cannot_start__counts_as_a_crash(
-    world: World, monkeypatch: pytest.MonkeyPatch
+def test_prover_cannot_start__waits_longer_each_time_and_loses_no_request(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_space(job: object) -> None:
-        raise OSError(28, "No space left on device")
+        raise ProverUnavailable("No space left on device")
 
-    request_id = world.ask()
+    world = make_world(workers=2)
+    ids = [world.ask(), world.ask()]
     with monkeypatch.context() as patch:
         patch.setattr(world.prover, "submit", no_space)
+        for _ in range(20):
+            world.settle()
+            world.clock.now += 61
+    assert [world.state(i) for i in ids] == ["queued", "queued"]
+    assert "No space left" in world.row(ids[0]).reason
+    pauses = [event["in_"] for event in world.events() if event["event"] == "no proof can start"]
+    assert pauses[:7] == [2, 4, 8, 16, 32, 60, 60]
+    assert len(pauses) == 20
+    world.settle()
+    assert [world.state(i) for i in ids] == ["final", "final"]
+    # The next fault begins with a short pause again.
+    with monkeypatch.context() as patch:
+        patch.setattr(world.prover, "submit", no_space)
+        world.ask()
         world.settle()
-    assert "No space left" in world.row(request_id).reason
-    world.clock.now += 10
+    assert world.events()[-1]["in_"] == 2
+
+
+def test_failed_for_this_machines_fault__restart_tries_again(world: World) -> None:
+    request_id = prove(world, *[ProverCrashed()] * 3)
+    assert world.state(request_id) == "failed"
+    world.restart()
     world.settle()
     assert world.state(request_id) == "final"
+
+
+def test_failed_for_the_requests_fault__restart_leaves_it(world: World) -> None:
+    request_id = prove(world, ProverInput("bad"))
+    world.restart()
+    world.settle()
+    assert world.state(request_id) == "failed"
+    assert world.prover.submitted == []
 
 
 def test_bundle_removed_while_queued__fails_with_the_reason(world: World) -> None:

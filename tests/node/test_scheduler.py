@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from oracle import tensor
+from oracle.services import scheduler
 
 from .world import VERIFIER_CODE, World, served, spec
 
@@ -57,6 +58,36 @@ def test_decide__bundle_with_another_range__skips(make_world: Callable[..., Worl
     assert refusal(world, world.ask()) == "bundle_differs"
 
 
+def test_decide__twin_with_another_srs__skips(world: World) -> None:
+    twin = world.chain.register(spec(srs_hash=b"x" * 32), verifier_code=VERIFIER_CODE)
+    assert refusal(world, world.ask(model_id=twin)) == "no_bundle"
+
+
+def test_decide__twin_whose_verifier_gets_too_little_gas__skips(world: World) -> None:
+    twin = world.chain.register(spec(verify_gas=499_999), verifier_code=VERIFIER_CODE)
+    assert refusal(world, world.ask(model_id=twin)) == "bundle_differs"
+
+
+def test_decide__twin_whose_verifier_gets_more_gas__accepts(world: World) -> None:
+    twin = world.chain.register(spec(verify_gas=500_001), verifier_code=VERIFIER_CODE)
+    request_id = world.ask(model_id=twin)
+    world.settle()
+    assert world.state(request_id) == "final"
+
+
+@pytest.mark.parametrize(("min_income", "state"), [(700, "final"), (701, "skipped")])
+def test_decide__fee_without_the_publishers_share__must_reach_the_minimum(
+    make_world: Callable[..., World], min_income: int, state: str
+) -> None:
+    world = make_world(min_income=min_income)
+    model = world.chain.register(spec(), verifier_code=VERIFIER_CODE, fee=1000, receiver_bps=3000)
+    request_id = world.ask(model_id=model)
+    world.settle()
+    assert world.state(request_id) == state
+    if state == "skipped":
+        assert refusal(world, request_id) == "income_low"
+
+
 @pytest.mark.parametrize("data", [b"", b"\0" * 7, b"\0" * 9, b"\x7f" * 8])
 def test_decide__input_of_wrong_length_or_range__skips(world: World, data: bytes) -> None:
     assert refusal(world, world.chain.request(world.model_id, data)) == "input_invalid"
@@ -100,6 +131,58 @@ def test_decide__queue_ahead__counts_for_the_deadline(make_world: Callable[..., 
 
 def test_decide__money_below_gas_cost__skips(world: World) -> None:
     assert refusal(world, world.ask(gas_money=10**9)) == "fee_low"
+
+
+def test_decide__money_at_the_base_fee_without_room__skips(world: World) -> None:
+    assert refusal(world, world.ask(gas_money=662_800 * 10**9)) == "fee_low"
+
+
+def test_skipped_for_a_low_fee__base_fee_falls__is_answered(world: World) -> None:
+    request_id = world.ask(gas_money=662_800 * 10**9)
+    world.settle()
+    assert world.state(request_id) == "skipped"
+    for _ in range(3):
+        world.clock.now += 61
+        world.chain.mine()
+        world.settle()
+    assert world.trail(request_id) == ["seen", "skipped"]
+    world.chain.base_fee //= 2
+    world.chain.mine()
+    world.clock.now += 61
+    world.settle()
+    assert world.state(request_id) == "final"
+
+
+def test_skipped_for_a_queue__queue_ends__is_answered(make_world: Callable[..., World]) -> None:
+    world = make_world(deadline_margin=0, served=(served(spec(), prove_seconds=100.0),))
+    world.prover.held = True
+    first = world.ask()
+    world.settle()
+    late = world.ask(lifetime=190)
+    world.settle()
+    assert world.row(late).reason.startswith("deadline_near")
+    world.prover.held = False
+    world.settle()
+    assert world.state(first) == "final"
+    world.clock.now += 61
+    world.settle()
+    assert world.state(late) == "final"
+
+
+def test_skipped__many__are_looked_at_in_turn(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "_RECONSIDER_BATCH", 2)
+    poor = [world.ask(gas_money=10**9) for _ in range(4)]
+    better = world.ask(gas_money=662_800 * 10**9)
+    world.settle()
+    world.chain.base_fee //= 2
+    world.chain.mine()
+    for _ in range(3):
+        world.clock.now += 61
+        world.settle()
+    assert world.state(better) == "final"
+    assert {world.state(request_id) for request_id in poor} == {"skipped"}
 
 
 def test_decide__clock_behind_the_chain__uses_the_chains(world: World) -> None:

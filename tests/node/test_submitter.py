@@ -12,6 +12,7 @@ from oracle.chain.contracts import Status
 from oracle.chain.signer import Fees, LocalSigner, Unsigned
 from oracle.errors import RpcRejected, RpcUnreachable
 from oracle.store.states import IntentState
+from oracle.testing import ORACLE
 
 from .world import KEY, World
 
@@ -127,18 +128,225 @@ def test_stuck__replacement_mined_or_first_mined__either_way_final(world: World)
     assert world.state(request_id) == "final"
 
 
-def test_stuck__ceiling_reached__goes_no_higher(world: World) -> None:
-    gas_money = 3 * 10**15
-    request_id = pending(world, gas_money=gas_money)
-    (intent,) = world.store.intents(IntentState.PENDING)
-    world.chain.base_fee = 10**12
-    for _ in range(30):
+POOR, RICH = 3 * 10**15, 10**18
+
+
+def rounds(world: World, count: int) -> None:
+    """Blocks that come a little further apart than a transaction may be stuck."""
+    for _ in range(count):
+        world.chain.mine()
         world.clock.now += 61
         world.settle()
+
+
+def test_stuck__ceiling_reached_and_nobody_behind__waits_at_the_ceiling(world: World) -> None:
+    request_id = pending(world, gas_money=POOR)
+    (intent,) = world.store.intents(IntentState.PENDING)
+    world.chain.base_fee = 10**12
+    rounds(world, 30)
     (waiting,) = world.chain.mempool
     assert waiting.max_fee <= intent.ceiling
     assert waiting.max_fee * 1.125 + 1 >= intent.ceiling
+    assert waiting.to == ORACLE
     assert world.state(request_id) == "pending"
+
+
+def test_stuck__ceiling_reached_and_a_request_behind_pays__makes_way_and_comes_later(
+    world: World,
+) -> None:
+    poor = pending(world, gas_money=POOR)
+    (intent,) = world.store.intents(IntentState.PENDING)
+    world.chain.base_fee = intent.ceiling + 1
+    rich = world.ask(9, 9, gas_money=RICH)
+    rounds(world, 4)
+    assert world.state(rich) == "final"
+    assert (world.state(poor), world.row(poor).reason) == ("proved", "its nonce was used up")
+    assert world.chain.fulfilments(poor) == 0
+    world.chain.base_fee = 10**9
+    rounds(world, 2)
+    assert world.state(poor) == "final"
+    assert world.chain.fulfilments(poor) == 1
+    assert sorted(nonces(world)) == [0, 1, 2]
+
+
+def test_stuck__request_behind_cannot_pay_either__nothing_is_spent(world: World) -> None:
+    first = pending(world, gas_money=POOR)
+    world.chain.base_fee = 10**9
+    second = world.ask(9, 9, gas_money=POOR)
+    world.chain.base_fee = 10**12
+    rounds(world, 3)
+    assert {sent.to for sent in world.chain.mempool} == {ORACLE}
+    # Once the second can be sent, the first can too.
+    world.chain.base_fee = 10**9
+    rounds(world, 3)
+    assert [world.state(first), world.state(second)] == ["final", "final"]
+
+
+def test_stuck__way_for_another__costs_at_most_twice_what_that_one_pays(world: World) -> None:
+    pending(world, gas_money=POOR)
+    (poor,) = world.store.intents(IntentState.PENDING)
+    world.chain.base_fee = poor.ceiling + 1
+    world.chain.mine()
+    world.ask(9, 9, gas_money=2 * POOR)
+    world.chain.mine()
+    for _ in range(40):
+        world.clock.now += 61
+        world.settle()
+    way, behind = world.store.intents(IntentState.PENDING)
+    assert way.attempts[-1].cancels
+    assert behind.ceiling > poor.ceiling
+    assert max(a.max_fee for a in way.attempts) <= 2 * behind.ceiling
+    assert all(a.max_fee <= way.ceiling for a in way.attempts if not a.cancels)
+
+
+def test_stuck__dropped_transaction_mined_after_all__request_is_answered_once(
+    world: World,
+) -> None:
+    poor = pending(world, gas_money=POOR)
+    (first,) = world.chain.mempool
+    world.chain.base_fee = 10**10
+    rich = world.ask(9, 9, gas_money=RICH)
+    world.chain.mine()
+    world.clock.now += 61
+    world.settle()
+    # A miner that never heard of the cancel includes the first transaction.
+    (_, second) = sorted(world.chain.mempool, key=lambda sent: sent.nonce)
+    world.chain.mempool[:] = [first, second]
+    world.chain.base_fee = 10**9
+    rounds(world, 2)
+    assert [world.state(poor), world.state(rich)] == ["final", "final"]
+    assert world.chain.fulfilments(poor) == 1
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_made_way__reorg__both_requests_are_answered_once(
+    make_world: Callable[..., World], keep: bool
+) -> None:
+    world = make_world(confirmations=3)
+    poor = world.ask(gas_money=POOR)
+    world.chain.mine(3)
+    world.chain.automine = False
+    for _ in range(6):
+        for service in world.node.services.values():
+            service.step()
+    assert world.state(poor) == "pending"
+    world.chain.base_fee = 10**10
+    rich = world.ask(9, 9, gas_money=RICH)
+    world.chain.mine(4)
+    rounds(world, 3)
+    world.chain.base_fee = 10**9
+    for _ in range(3):
+        for service in world.node.services.values():
+            service.step()
+    # The cancel and what came after it leave the chain; the transactions are in the pool again.
+    world.chain.reorg(3, keep=keep)
+    for _ in range(12):
+        rounds(world, 1)
+    assert [world.state(poor), world.state(rich)] == ["final", "final"]
+    assert world.chain.fulfilments(poor) == world.chain.fulfilments(rich) == 1
+
+
+def test_page_of_requests_that_pay_too_little__does_not_hold_up_the_next(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world(workers=8)
+    poor = [world.ask(i, i, gas_money=POOR) for i in range(1, 41)]
+    for _ in range(30):
+        for service in (world.node.watcher, world.node.scheduler, world.node.runner):
+            service.step()
+    assert {world.state(request_id) for request_id in poor} == {"proved"}
+    world.chain.base_fee = 10**10
+    world.chain.mine()
+    rich = world.ask(900, 900, gas_money=RICH)
+    for _ in range(4):
+        world.settle()
+    assert world.state(rich) == "final"
+    assert len(world.chain.received) == 1
+    waits = [e for e in world.events() if e["event"] == "waiting for a lower base fee"]
+    assert len(waits) == len(poor)
+    world.chain.base_fee = 10**9
+    world.chain.mine()
+    for _ in range(4):
+        world.settle()
+    assert {world.state(request_id) for request_id in poor} == {"final"}
+
+
+def test_page_of_requests_that_the_endpoint_cannot_simulate__does_not_hold_up_the_next(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world(workers=8)
+    for _ in range(20):
+        world.ask(6, 6)
+    healthy = world.ask(7, 7)
+    for _ in range(30):
+        for service in (world.node.watcher, world.node.scheduler, world.node.runner):
+            service.step()
+    simulate = world.node.submitter._oracle.simulate
+
+    def refuse(data: bytes, sender: str, gas: int) -> None:
+        if (6).to_bytes(4, "big") * 2 in data:
+            raise RpcRejected("gas limit too high")
+        simulate(data, sender, gas)
+
+    monkeypatch.setattr(world.node.submitter._oracle, "simulate", refuse)
+    for _ in range(2):
+        with suppress(RpcRejected):
+            world.node.submitter.step()
+    assert world.state(healthy) in ("mined", "final")
+
+
+def test_stuck__endpoint_does_not_know_the_request__its_answer_is_not_withdrawn(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request_id = pending(world)
+    with monkeypatch.context() as patch:
+        patch.setattr(world.node.submitter._oracle, "status", lambda _: Status.UNKNOWN)
+        world.clock.now += 61
+        world.settle()
+    (waiting,) = world.chain.mempool
+    assert waiting.to == ORACLE
+    world.chain.mine()
+    world.settle()
+    assert world.state(request_id) == "final"
+
+
+def test_cancel_mined__request_open_again__is_sent_anew(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request_id = pending(world)
+    with monkeypatch.context() as patch:
+        # Fulfilled by another in a block that a reorg takes back before the watcher reads it.
+        patch.setattr(world.node.submitter._oracle, "status", lambda _: Status.FULFILLED)
+        world.clock.now += 61
+        world.settle()
+    (cancel,) = world.chain.mempool
+    assert cancel.data == b""
+    world.chain.automine = True
+    world.chain.mine()
+    world.settle()
+    assert world.state(request_id) == "final"
+    assert "failed" not in world.trail(request_id)
+    assert sorted(nonces(world)) == [0, 1]
+
+
+def test_nonce_taken_by_another_sender_and_freed_by_a_reorg__is_used(world: World) -> None:
+    request_id = pending(world)
+    world.chain.mempool.clear()
+    outside = world.signer.sign(
+        Unsigned(31337, 0, world.signer.address, b"", 21_000, Fees(10**10, 1))
+    )
+    world.chain.send("eth_sendRawTransaction", ["0x" + outside.raw.hex()])
+    world.chain.mine()
+    world.clock.now += 61
+    world.node.submitter.step()
+    assert world.state(request_id) == "proved"
+    world.chain.reorg(1, keep=False)
+    world.chain.mempool.clear()
+    world.chain.automine = True
+    world.settle()
+    assert world.state(request_id) == "final"
+    assert world.chain.fulfilments(request_id) == 1
+    assert nonces(world) == [0, 0]
 
 
 def test_stuck__request_ended_meanwhile__only_the_nonce_is_used_up(world: World) -> None:

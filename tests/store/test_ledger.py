@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from oracle.errors import StoreError, StoreLocked, StoreMismatch
-from oracle.store.ledger import Store
+from oracle.store.ledger import START, Store
 from oracle.store.states import IntentState, JobState, RequestState
 
 from .makers import (
@@ -169,11 +169,75 @@ def test_add_intent__nonce_given_twice__is_impossible(store: Store) -> None:
     prove(store, 7)
     prove(store, 8)
     assert send(store, 7, 0)
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises(StoreError, match="UNIQUE"):
         send(store, 8, 0, b"y" * 32)
     row = store.request(8)
     assert row is not None
     assert row.state is RequestState.PROVED
+
+
+def test_add_intent__nonce_of_a_displaced_intent__may_be_given_again(store: Store) -> None:
+    prove(store)
+    assert send(store, 7, 0)
+    (first,) = store.intents(IntentState.PENDING)
+    assert store.move_intent(first, IntentState.DISPLACED)
+    assert store.move(7, RequestState.PENDING, RequestState.PROVED)
+    assert store.next_nonce(ACCOUNT, 0) == 0
+    # The same nonce at the same price is the same transaction.
+    assert send(store, 7, 0)
+    (second,) = store.intents(IntentState.PENDING)
+    assert [attempt.hash for attempt in second.attempts] == [b"x" * 32]
+    assert not store.is_newest(first)
+    assert store.is_newest(second)
+
+
+def test_sendable__leaves_out_who_pays_too_little_and_pages_in_chain_order(store: Store) -> None:
+    for request_id in (1, 2, 3, 4):
+        accept(store, make_request(request_id, log_index=request_id), f"job{request_id}")
+        assert store.claim_job(1000, 60)
+        assert store.finish_job(make_proof(f"job{request_id}"))
+    store.set_ceiling(2, 10)
+    store.set_ceiling(3, BIG)
+
+    def ids(least: int, after: tuple[int, int] = START, limit: int = 9) -> list[int]:
+        return [row.request_id for row in store.sendable(least, after, limit)]
+
+    assert ids(10) == [1, 2, 3, 4]
+    assert ids(11) == ids(BIG) == [1, 3, 4]
+    assert ids(11, limit=2) == [1, 3]
+    assert ids(11, after=(5, 3)) == [4]
+
+
+def test_skipped_for__gives_those_with_the_reason_and_time_left(store: Store) -> None:
+    reasons = {1: "fee_low: 1 wei", 2: "no_bundle: none", 3: "fee_low: 2 wei", 4: ""}
+    for request_id, reason in reasons.items():
+        deadline = 999 if request_id == 3 else 2000
+        store.add_request(make_request(request_id, log_index=request_id, deadline=deadline))
+        store.move(request_id, RequestState.SEEN, RequestState.SKIPPED, reason)
+    found = store.skipped_for({"fee_low", "deadline_near"}, START, 9)
+    assert [row.request_id for row in found] == [1]
+    assert store.skipped_for({"fee_low"}, found[0].place, 9) == []
+
+
+def test_reconsider__takes_back_skips_and_named_failures_that_have_time(store: Store) -> None:
+    for request_id in (1, 2, 3, 4):
+        deadline = 999 if request_id == 4 else 2000
+        accept(store, make_request(request_id, deadline=deadline), f"job{request_id}")
+    for request_id, code in ((1, "PROVER_CRASHED"), (2, "PROVER_INPUT"), (4, "PROVER_CRASHED")):
+        store.move(request_id, RequestState.QUEUED, RequestState.FAILED, f"{code}: why.")
+    store.add_request(make_request(5))
+    store.move(5, RequestState.SEEN, RequestState.SKIPPED, "no_bundle: none")
+    assert store.reconsider({"PROVER_CRASHED"}) == 2
+    states = {row.request_id: row.state for row in store.recent(9)}
+    assert states == {
+        1: RequestState.SEEN,
+        2: RequestState.FAILED,
+        3: RequestState.QUEUED,
+        4: RequestState.FAILED,
+        5: RequestState.SEEN,
+    }
+    assert [step.reason for step in store.history(1)][-1] == "looked at again"
+    assert RequestState.SEEN not in [step.state for step in store.history(2)[1:]]
 
 
 def test_add_intent__request_not_proved_any_more__stores_nothing(store: Store) -> None:
@@ -267,8 +331,16 @@ def test_open__newer_schema__is_refused(tmp_path: Path) -> None:
 
 def test_open__not_a_database__is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "node.db").write_bytes(b"x" * 4096)
-    with pytest.raises(StoreError, match="cannot be opened"):
+    with pytest.raises(StoreError, match="cannot be opened") as caught:
         make_store(tmp_path)
+    assert "Set store" in caught.value.line()
+
+
+def test_open__folder_in_place_of_the_file__says_what_to_set(tmp_path: Path) -> None:
+    (tmp_path / "node.db").mkdir()
+    with pytest.raises(StoreError, match="cannot be opened") as caught:
+        make_store(tmp_path)
+    assert "Set store" in caught.value.line()
 
 
 def test_every_commit__is_synced(store: Store) -> None:
