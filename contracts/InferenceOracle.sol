@@ -85,9 +85,9 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
 
     // Part of a fulfilment that the contract cannot measure: 21,000 intrinsic, the fixed part of
     // the calldata, and the code before the first and after the last reading of `gasleft`.
-    uint256 private constant UNMEASURED_GAS = 27_500;
-    // The same for each item: the request's words in calldata, the last credit and the log.
-    uint256 private constant UNMEASURED_ITEM_GAS = 6_500;
+    uint256 private constant UNMEASURED_GAS = 24_600;
+    // The same for each item: its words in calldata, its output, its last credit and log.
+    uint256 private constant UNMEASURED_ITEM_GAS = 10_000;
     uint256 private constant CALLDATA_BYTE_GAS = 16;
     uint256 private constant BPS = 10_000;
     // The remembered base fee is left as it is within an eighth, one block's largest step.

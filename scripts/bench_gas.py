@@ -138,9 +138,7 @@ class Bench:
     def fulfil_batch(self, receipts: Sequence[TxReceipt]) -> TxReceipt:
         """Deliver a full batch."""
         items = [self.item(receipt) for receipt in receipts]
-        call = self.oracle.functions.fulfillBatch(
-            items, self.accounts[2], _scores(BATCH), _proof()
-        )
+        call = self.oracle.functions.fulfillBatch(items, self.accounts[2], _scores(BATCH), _proof())
         return self.send(call, 2)
 
     def bare_verification(self) -> int:
