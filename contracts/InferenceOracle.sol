@@ -249,7 +249,7 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         uint256 least = minimumTopUp(req.gasMoney);
         if (msg.value < least) revert TopUpTooSmall(msg.value, least);
         Request memory raised = req;
-        raised.gasMoney = (req.gasMoney + msg.value).toUint96();
+        raised.gasMoney = (uint256(req.gasMoney) + msg.value).toUint96();
         commitments[requestId] = _hashInMemory(raised);
         emit RequestToppedUp(requestId, raised.gasMoney);
     }
@@ -559,7 +559,7 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         if (!terms.isOpen) revert ModelNotOpen(req.modelId);
         _checkInput(terms, rows, input);
         _checkCallback(req);
-        req.fee = (terms.fee * rows).toUint96();
+        req.fee = (uint256(terms.fee) * rows).toUint96();
         req.gasUnits = _gasUnits(terms, req.callbackGas, callbackData.length).toUint64();
         req.protocolBps = protocolBps;
         req.inputHash = keccak256(input);
@@ -724,6 +724,7 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         unchecked {
             uint256 price = req.gasMoney / req.gasUnits;
             if (price > tx.gasprice) price = tx.gasprice;
+            // slither-disable-next-line divide-before-multiply
             gasPaid = price * used;
             if (gasPaid > req.gasMoney) gasPaid = req.gasMoney;
             creditOf[address(0)][req.refundTo] -= gasPaid;
@@ -998,6 +999,7 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         if (terms.codec == CODEC_PACKED) rowLength *= terms.inputWidth;
         else length = _textCoder.countNumbers(input);
         rows = length / rowLength;
+        // slither-disable-next-line divide-before-multiply
         if (rows * rowLength != length) revert InputLength(length, rowLength);
     }
 

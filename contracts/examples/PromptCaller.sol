@@ -67,6 +67,8 @@ contract PromptCaller is IAIOracleCallbackReceiver {
         private
         returns (uint256 requestId)
     {
+        // The oracle never calls back inside the request, so what follows comes before the answer.
+        // slither-disable-next-line reentrancy-benign,reentrancy-events
         requestId = aiOracle.requestCallback{value: value}(
             modelId, bytes(prompt), address(this), CALLBACK_GAS, abi.encode(nextModelId)
         );

@@ -333,10 +333,10 @@ interface IInferenceOracle is IAIOracle {
     function withdrawTo(address token, address to) external;
 
     /// @notice Refuse or accept new requests. Owner only; open requests are not touched.
-    function setPaused(bool paused) external;
+    function setPaused(bool paused_) external;
 
     /// @notice Set the protocol's share of the fee for new requests. Owner only, and capped.
-    function setProtocolFee(uint16 protocolBps) external;
+    function setProtocolFee(uint16 protocolBps_) external;
 
     /// @notice Send the protocol's share, collected in `token`, to `to`. Owner only.
     function withdrawProtocolFees(address token, address to) external;

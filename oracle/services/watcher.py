@@ -114,7 +114,9 @@ class Watcher:
             self._store.set_chunk(min(grown, self._chunk))
         return True
 
-    def _record(self, events: list[Request | ToppedUp | Ended], last: int, last_hash: bytes) -> None:
+    def _record(
+        self, events: list[Request | ToppedUp | Ended], last: int, last_hash: bytes
+    ) -> None:
         hashes = {e.block_number: e.block_hash for e in events if isinstance(e, Request)}
         hashes[last] = last_hash
         seen: list[Request] = []
