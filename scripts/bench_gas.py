@@ -3,7 +3,8 @@
 Writes ``build/bench/gas.json`` and prints it. Everything is measured in the steady state: accounts
 have asked and been paid before. Verifiers are stubs that use a set amount of gas, that of ezkl's
 generated verifiers for a 4-16-16-3 network of one column (416k for one row, 631k for 32), so that
-the figures move only with the contracts. Requests have no callback.
+the figures move only with the contracts. Requests have no callback. ``batch32_*`` are 32 requests
+of one account, delivered together; ``batch32_one_request_*`` is one request of 32 rows.
 """
 
 from __future__ import annotations
@@ -111,6 +112,12 @@ class Bench:
         )
         return self.send(call(model_id, data, ZERO, 0, b""), 1, ETHER // 100)
 
+    def request_batch(self, model_id: int, numbers: Sequence[int]) -> TxReceipt:
+        """Ask about a full batch in one request."""
+        data = tensor.pack(numbers, 2)
+        call = self.oracle.functions.requestBatchInference
+        return self.send(call(BATCH, model_id, data, ZERO, 0, b"", 0, 0), 1, ETHER // 10)
+
     def item(self, receipt: TxReceipt) -> tuple[Any, ...]:
         """Id, preimage, input and callback data of the request that a receipt has."""
         (asked,) = self.oracle.events.AICallbackRequest().process_receipt(receipt, DISCARD)
@@ -132,9 +139,9 @@ class Bench:
         )
         return made["requestId"], preimage, made["input"], made["callbackData"]
 
-    def fulfil(self, receipt: TxReceipt) -> TxReceipt:
-        """Deliver one request."""
-        arguments = (*self.item(receipt), self.accounts[2], _scores(1), _proof())
+    def fulfil(self, receipt: TxReceipt, size: int = 1) -> TxReceipt:
+        """Deliver one request with the circuit for ``size`` rows."""
+        arguments = (*self.item(receipt), self.accounts[2], _scores(size), _proof())
         return self.send(self.oracle.functions.fulfill(*arguments), 2)
 
     def fulfil_batch(self, receipts: Sequence[TxReceipt]) -> TxReceipt:
@@ -180,6 +187,8 @@ def measure() -> dict[str, Any]:
             wide = bench.request(image, pixels)
             batch = [bench.request(small, features) for _ in range(BATCH)]
             together = bench.fulfil_batch(batch)
+            rows = bench.request_batch(small, features * BATCH)
+            at_once = bench.fulfil(rows, BATCH)
             bare = bench.bare_verification()
     request_4 = int(asked["gasUsed"])
     batch_each = -(-int(together["gasUsed"]) // BATCH)
@@ -190,6 +199,9 @@ def measure() -> dict[str, Any]:
         "fulfil_overhead": int(done["gasUsed"]) - bare,
         "batch32_fulfil_per_inference": batch_each,
         "batch32_all_in_per_inference": request_4 + batch_each,
+        "batch32_one_request_all_in_per_inference": -(
+            -(int(rows["gasUsed"]) + int(at_once["gasUsed"])) // BATCH
+        ),
         "hardfork": HARDFORK,
         "verifier": f"stub of {VERIFY_GAS} gas for one row, {BATCH_VERIFY_GAS} for {BATCH}",
     }
