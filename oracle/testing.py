@@ -630,10 +630,4 @@ def _decode(raw: bytes) -> _Sent:
 
 
 def _tuple(row: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(_encodable(value) for value in row.values())
-
-
-def _encodable(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_encodable(item) for item in value]
-    return _tuple(value) if isinstance(value, dict) else value
+    return tuple(_tuple(v) if isinstance(v, dict) else v for v in row.values())
