@@ -13,7 +13,7 @@ export SOLCX_BINARY_PATH := $(TOOLS)
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup prerequisites demo test test-long coverage check format ape abi lock clean
+.PHONY: help setup prerequisites demo test test-long coverage bench-gas check format ape abi lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -60,6 +60,9 @@ check: setup  ## Linters, types, import rules, Solidity analysis; warnings are e
 format: setup  ## Format the Python sources
 	ruff format .
 	ruff check --fix .
+
+bench-gas: setup  ## Gas of the protocol's transactions on anvil, to build/bench/gas.json
+	@python scripts/bench_gas.py
 
 abi: setup  ## Regenerate the committed ABIs from the contracts
 	python scripts/export_abi.py

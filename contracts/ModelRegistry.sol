@@ -228,7 +228,7 @@ contract ModelRegistry is IModelRegistry {
         returns (uint8 flags)
     {
         if (model.token != address(0)) flags |= HAS_TOKEN;
-        if (_coversWidth(model.input)) flags |= INPUT_UNBOUNDED;
+        if (model.codec != CODEC_TEXT && _coversWidth(model.input)) flags |= INPUT_UNBOUNDED;
         Tensor calldata input = model.input;
         Tensor calldata output = model.output;
         if (input.minimum < type(int32).min || input.maximum > type(int32).max) {

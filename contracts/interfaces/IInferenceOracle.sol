@@ -8,9 +8,8 @@ import {IModelRegistry} from "./IModelRegistry.sol";
 /// @notice A result reaches a caller only if a proof verified for that request, that model, that
 ///         input and that payee. Every request ends exactly once.
 /// @dev Money is wei; a fee may be in the model's token instead. Reverts also with
-///      `IModelRegistry.InvalidBatchSize` and the libraries' errors: `TensorCodec.InputRange`,
-///      `TextCodec.TextSyntax` and `TextCodec.TextRange` for a request,
-///      `TensorCodec.InvalidOutput` and `ExactCall.NotEnoughGas` for a fulfilment.
+///      `IModelRegistry.InvalidBatchSize` and the libraries' errors: `TensorCodec.InputRange` for a
+///      request, `TensorCodec.InvalidOutput` and `ExactCall.NotEnoughGas` for a fulfilment.
 interface IInferenceOracle is IAIOracle {
     /// @notice The life of a request.
     enum Status {
@@ -159,6 +158,11 @@ interface IInferenceOracle is IAIOracle {
     error InputLength(uint256 actual, uint256 expected);
     /// @notice A text input has more than 32 bytes for each number.
     error TextTooLong(uint256 actual, uint256 limit);
+    /// @notice The byte at `position` cannot stand there (it may be the end of the text), or it is a
+    ///         digit too many.
+    error TextSyntax(uint256 position);
+    /// @notice Number `index` of a text is outside the circuit's range; `value` is its integer.
+    error TextRange(uint256 index, int256 value);
     /// @notice Inputs and outputs travel in calldata only.
     error UnsupportedDataAvailability();
     /// @notice The callback target must be the caller, or zero together with a zero gas limit.
@@ -329,10 +333,10 @@ interface IInferenceOracle is IAIOracle {
     function withdrawTo(address token, address to) external;
 
     /// @notice Refuse or accept new requests. Owner only; open requests are not touched.
-    function setPaused(bool paused) external;
+    function setPaused(bool paused_) external;
 
     /// @notice Set the protocol's share of the fee for new requests. Owner only, and capped.
-    function setProtocolFee(uint16 protocolBps) external;
+    function setProtocolFee(uint16 protocolBps_) external;
 
     /// @notice Send the protocol's share, collected in `token`, to `to`. Owner only.
     function withdrawProtocolFees(address token, address to) external;

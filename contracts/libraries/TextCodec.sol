@@ -3,6 +3,7 @@ pragma solidity ^0.8.24;
 
 // solhint-disable no-inline-assembly
 
+import {IInferenceOracle} from "../interfaces/IInferenceOracle.sol";
 import {TensorCodec} from "./TensorCodec.sol";
 
 /// @title Decimal numbers in ASCII <-> integers <-> field elements
@@ -12,12 +13,6 @@ import {TensorCodec} from "./TensorCodec.sol";
 ///         digits and a comma between numbers. Twin of `oracle/tensor.py`.
 /// @dev Scales are at most 64, as the registry guarantees: 10^56 * 2^65 fits a word.
 library TextCodec {
-    /// @notice The byte at `position` cannot stand there (it may be the end of the text), or it is a
-    ///         digit too many.
-    error TextSyntax(uint256 position);
-    /// @notice Number `index` is outside the circuit's range; `value` is its integer.
-    error TextRange(uint256 index, int256 value);
-
     uint256 private constant MAX_WHOLE_DIGITS = 38;
     uint256 private constant MAX_FRACTION_DIGITS = 18;
     uint256 private constant RESULT_DIGITS = 6;
@@ -39,7 +34,7 @@ library TextCodec {
         while (position < text.length) {
             int256 value;
             (value, position) = _number(text, position, scale);
-            if (value < minimum || value > maximum) revert TextRange(count, value);
+            if (value < minimum || value > maximum) revert IInferenceOracle.TextRange(count, value);
             ++count;
         }
     }
@@ -107,7 +102,7 @@ library TextCodec {
             unit = 10 ** (end - position);
         }
         next = _skip(text, end);
-        if (next == end && end < text.length) revert TextSyntax(end);
+        if (next == end && end < text.length) revert IInferenceOracle.TextSyntax(end);
         // Half away from zero: the magnitude is rounded half up.
         uint256 magnitude = ((digits << (scale + 1)) + unit) / (2 * unit);
         value = sign == "-" ? -int256(magnitude) : int256(magnitude);
@@ -122,10 +117,10 @@ library TextCodec {
         for (end = position; end < text.length; ++end) {
             uint256 digit = uint256(uint8(text[end])) ^ 0x30;
             if (digit > 9) break;
-            if (end - position == limit) revert TextSyntax(end);
+            if (end - position == limit) revert IInferenceOracle.TextSyntax(end);
             digits = digits * 10 + digit;
         }
-        if (end == position) revert TextSyntax(end);
+        if (end == position) revert IInferenceOracle.TextSyntax(end);
         return (digits, end);
     }
 

@@ -13,7 +13,7 @@ from oracle.config import project_root
 from oracle.errors import ToolchainError
 
 #: As many as the oracle's code has room for (24,576 bytes, EIP-170).
-OPTIMIZER_RUNS = 200
+OPTIMIZER_RUNS = 700
 #: Transient storage (the reentrancy guard) needs Cancun.
 EVM_VERSION = "cancun"
 VIA_IR = True

@@ -89,9 +89,11 @@ class OracleContract:
         Raises:
             RpcLimit: the endpoint wants a smaller range.
         """
-        names = ("AICallbackRequest", "RequestOpened", "RequestToppedUp")
-        names += ("RequestFulfilled", "RequestRefunded")
-        topics = made, opened, topped_up, fulfilled, refunded = tuple(map(self._abi.topic, names))
+        made, opened, topped_up = map(
+            self._abi.topic, ("AICallbackRequest", "RequestOpened", "RequestToppedUp")
+        )
+        fulfilled, refunded = map(self._abi.topic, ("RequestFulfilled", "RequestRefunded"))
+        topics = (made, opened, topped_up, fulfilled, refunded)
         logs = self._rpc.logs(self.address, topics, first, last)
         terms = {
             (log.transaction_hash, log.topics[1]): log for log in logs if log.topics[0] == opened

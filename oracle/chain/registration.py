@@ -51,16 +51,17 @@ def registration(
         "fee": fee,
         "receiver": receiver,
         "receiverBps": receiver_bps,
+        # Tuples in the struct's order: Ape encodes no mappings inside a list.
         "verifiers": [
-            {
-                "size": circuit.size,
-                "verifyGas": circuit.verify_gas,
-                "verifier": verifier,
-                "codeHash": circuit.verifier_code_hash,
-                "settingsHash": circuit.settings_hash,
-                "vkHash": circuit.vk_hash,
-                "srsHash": circuit.srs_hash,
-            }
+            (
+                circuit.size,
+                circuit.verify_gas,
+                verifier,
+                circuit.verifier_code_hash,
+                circuit.settings_hash,
+                circuit.vk_hash,
+                circuit.srs_hash,
+            )
             for circuit, verifier in zip(circuits, verifiers, strict=True)
         ],
     }

@@ -286,7 +286,7 @@ UNKNOWN, OPEN, FULFILLED, REFUNDED = range(4)
 
 def make_world() -> World:
     chain = Chain()
-    for account in (PUBLISHER, RECEIVER, ALICE, BOB, NODE, THIEF):
+    for account in (OWNER, PUBLISHER, RECEIVER, ALICE, BOB, NODE, THIEF):
         chain.fund(account)
     registry = chain.deploy("ModelRegistry")
     world = World(

@@ -38,15 +38,13 @@ def model_id(project: Any, accounts: Any, oracle: Any) -> int:
             "receiver": accounts[0],
             "receiverBps": 0,
             "verifiers": [
-                {
-                    "size": 1,
-                    "verifyGas": VERIFY_GAS,
-                    "verifier": verifier,
-                    "codeHash": keccak(accounts.provider.get_code(verifier.address)),
-                    "settingsHash": bytes(32),
-                    "vkHash": bytes(32),
-                    "srsHash": bytes(32),
-                }
+                (
+                    1,
+                    VERIFY_GAS,
+                    verifier.address,
+                    keccak(accounts.provider.get_code(verifier.address)),
+                    *[bytes(32)] * 3,
+                )
             ],
         },
         sender=accounts[0],
