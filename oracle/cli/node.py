@@ -46,7 +46,7 @@ def check(config: _Config = Path("node.toml")) -> None:
 @app.command()
 def status(
     config: _Config = Path("node.toml"),
-    as_json: _Json = False,  # noqa: FBT002 - typer's flag
+    as_json: _Json = False,
     last: Annotated[int, typer.Option(help="How many requests to list.")] = 10,
 ) -> None:
     """Requests by state and the newest ones with their reasons; works beside a running node."""
