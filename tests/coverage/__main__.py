@@ -69,7 +69,7 @@ def measure(probes: Iterable[tuple[int, Probe]], reached: frozenset[int]) -> Cov
 
 def main(arguments: list[str]) -> int:
     """Run the tests, print the table, write the file."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.coverage.plugin"]
+    command = [sys.executable, "-m", "pytest", "-q", "--tb=no", "-p", "tests.coverage.plugin"]
     tests = subprocess.run([*command, *(arguments or SUITES)], cwd=project_root(), check=False)
     reached = frozenset(map(int, reached_file().read_text().split()))
 

@@ -3,7 +3,8 @@
 ``pytest -p tests.coverage.plugin`` replaces the sources that the tests compile and the virtual
 machine that they run on. Which probes were reached goes to `REACHED`, one index a line.
 
-Left out: tests on anvil, which refuses contracts of this size, and tests of the bytecode itself.
+Left out: tests on anvil, which refuses contracts of this size, and tests of the sources and the
+bytecode themselves.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ _MAINNET = 1
 _CODE_LIMIT = 1 << 20
 #: EIP-2930: what a transaction pays for an address in its access list.
 _ACCESS_GAS = 2_400
+
+_LEFT_OUT = frozenset(
+    {"test_artifacts.py", "test_audit_page.py", "test_docs.py", "test_gas_snapshot.py"}
+)
 
 _INSTRUMENTED = instrument(artifacts.sources())
 _ADDRESSES = [probe_address(index) for index in range(len(_INSTRUMENTED.probes))]
@@ -76,7 +81,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = [
         item
         for item in items
-        if "devnet" in getattr(item, "fixturenames", ()) or item.path.name == "test_artifacts.py"
+        if "devnet" in getattr(item, "fixturenames", ()) or item.path.name in _LEFT_OUT
     ]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]

@@ -97,6 +97,14 @@ class Chain:
     def code_hash(self, address: str) -> bytes:
         return bytes(self._revm.basic(address).code_hash or b"")
 
+    def set_code(self, address: str, code: bytes) -> None:
+        """Put other code at an address, as a self-destruct and a new deployment can."""
+        self._revm.insert_account_info(address, AccountInfo(nonce=1, code=code))
+
+    def copy_code(self, address: str, source: str) -> None:
+        """Put the code of another account at an address."""
+        self._revm.insert_account_info(address, self._revm.basic(source))
+
     def set_block(self, *, seconds: int = 0, base_fee: int | None = None) -> None:
         """Advance time and change the base fee (wei)."""
         self.now += seconds
@@ -119,9 +127,7 @@ class Chain:
         code = built.bytecode + encode([collapse_if_tuple(i) for i in inputs], arguments)
         address = to_checksum_address(self._revm.deploy(self._deployer, code))
         if with_base_fee:
-            info = self._revm.basic(address)
-            runtime = _read_base_fee_from_coinbase(bytes(info.code or b""))
-            self._revm.insert_account_info(address, AccountInfo(nonce=1, code=runtime))
+            self.set_code(address, _read_base_fee_from_coinbase(self.code(address)))
         found = Deployed(name, address)
         self._contracts[address.lower()] = found
         return found
@@ -153,6 +159,10 @@ class Chain:
         )
         values = decode(to.functions[function][2], bytes(answer))
         return values[0] if len(values) == 1 else values
+
+    def code(self, address: str) -> bytes:
+        """An account's code; pyrevm adds zero bytes."""
+        return bytes(self._revm.basic(address).code or b"")
 
     def _error(self, text: str) -> str:
         found = re.search(r"output: 0x([0-9a-f]*)", text)

@@ -79,6 +79,7 @@ class Driver(World):
             (3, self.govern),
             (2, self.publish),
             (4, self.change_mood),
+            (1, self.change_verifier),
             (4, self.let_time_pass),
             (6, self.change_prices),
             (3, self.diagnose),
@@ -446,7 +447,11 @@ class Driver(World):
             named = self._do(sender, "setSuccessor", call, frozenset(reasons), to=self.registry)
             if named is not None:
                 self.model.successors[model_id] = successor
-        elif model_id not in self.model.closed and self.random.random() < 0.2:
+        elif (
+            model_id not in self.model.closed
+            and model.verifier not in self.model.changed_verifiers
+            and self.random.random() < 0.2
+        ):
             closed = self._do(sender, "close", (model_id,), frozenset(reasons), to=self.registry)
             if closed is not None:
                 self.model.closed.add(model_id)
@@ -467,6 +472,17 @@ class Driver(World):
         self._note(f"{self._name(actor.address)} feels {actor.mood.name}")
         self.chain.send(self.people[0], actor.deployed, actor.deployed.calldata("feel", *arguments))
         self.chain.fund(actor.address)
+
+    def change_verifier(self) -> None:
+        """Code that accepts the same, but is not what was registered; or back again."""
+        verifier, changed = self.changing_verifier, self.model.changed_verifiers
+        if verifier in changed:
+            changed.remove(verifier)
+            self.chain.copy_code(verifier, self.verifier)
+        else:
+            changed.add(verifier)
+            self.chain.set_code(verifier, self.chain.code(self.verifier) + b"\0")
+        self._note(f"the changing verifier is {'another' if changed else 'itself'}")
 
     def let_time_pass(self) -> None:
         seconds = self._rarely(86_400, self.random.choice([1, 30, 600, 3_600]))

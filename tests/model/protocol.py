@@ -71,6 +71,7 @@ class Model:
     #: Rows of each circuit -> gas of its verifier.
     verify_gas: dict[int, int]
     provable: bool = True
+    verifier: str = ZERO
     tag: TagLayout = TAG
 
     def size(self, rows: int) -> int | None:
@@ -194,6 +195,8 @@ class Protocol:
         self.paused = False
         self.protocol_bps = 0
         self.models: dict[int, Model] = {}
+        #: Verifiers whose code is not what was registered.
+        self.changed_verifiers: set[str] = set()
         self.closed: set[int] = set()
         self.successors: dict[int, int] = {}
         self.requests: dict[int, Entry] = {}
@@ -431,6 +434,8 @@ class Protocol:
         if not _encodes(model, outputs[: entry.rows * model.output.length]):
             reasons.add("InvalidOutput")
         rows = _rows(model, entry.rows, entry.input)
+        if model.verifier in self.changed_verifiers:
+            reasons.add("VerifierChanged")
         if not self._accepts(model, size, rows, [item.request_id], payee, outputs, proof):
             reasons.add("ProofRejected")
         return frozenset(reasons)
@@ -514,6 +519,8 @@ class Protocol:
                 model, outputs[position * width : (position + 1) * width]
             ):
                 reasons.add("InvalidOutput")
+        if model.verifier in self.changed_verifiers:
+            reasons.add("VerifierChanged")
         ids = [item.request_id for item in items]
         if not self._accepts(model, size, rows, ids, payee, outputs, proof):
             reasons.add("ProofRejected")

@@ -23,6 +23,10 @@ T = TypeVar("T")
 
 CHAIN_ID = 1
 VERIFY_GAS = 400_000
+#: Little more than the verifier needs.
+TIGHT_GAS = 30_000
+#: Callback data of an item that only costs gas.
+BALLAST = bytes(60_000)
 #: A callback with this much gas has room for what an `Actor` does; with `STARVING`, never.
 ENOUGH = 400_000
 STARVING = 3_000
@@ -113,8 +117,10 @@ class World:
         self.lens = deploy("InferenceLens", self.oracle.address, with_base_fee=True)
         self.actors = {a.address: a for a in (Actor(deploy("Actor")) for _ in range(3))}
         self.accounts = [*accounts, *self.actors]
-        #: By whether it accepts anything.
-        self.verifiers = {True: deploy("HashVerifier"), False: deploy("BurningVerifier")}
+        #: One to trust, one that accepts nothing, one whose code changes.
+        self.verifier = deploy("HashVerifier").address
+        self.burning_verifier = deploy("BurningVerifier").address
+        self.changing_verifier = deploy("HashVerifier").address
         #: Address -> (contract, part of a transfer that it keeps in basis points).
         self.tokens = {
             token.address: (token, kept)
@@ -162,22 +168,26 @@ class World:
             receiver=self.publishers[0],
             receiver_bps=2_500,
             verify_gas={1: VERIFY_GAS, 2: VERIFY_GAS + 7, 4: VERIFY_GAS + 20_000},
+            verifier=self.verifier,
         )
         other = self.publishers[1]
         text = replace(INPUT, width=32)
         self._register(first)
-        self._register(replace(first, input=BYTES, fee=0, receiver_bps=0))
+        tight = dict.fromkeys((1, 2, 4), TIGHT_GAS)
+        self._register(replace(first, input=BYTES, fee=0, receiver_bps=0, verify_gas=tight))
         self._register(replace(first, publisher=other, token=plain, receiver=other, fee=999_999))
         self._register(replace(first, token=silent, receiver_bps=10_000))
         self._register(replace(first, token=greedy))
         self._register(replace(first, codec=Codec.TEXT, input=text, verify_gas={1: VERIFY_GAS}))
         self._register(replace(first, codec=Codec.TEXT, input=text, receiver=self.oracle.address))
-        self._register(replace(first, provable=False, verify_gas={1: 30_000}))
+        hopeless = replace(first, provable=False, verifier=self.burning_verifier)
+        self._register(replace(hopeless, verify_gas={1: 30_000}))
+        self._register(replace(first, verifier=self.changing_verifier))
 
     def _register(self, model: Model) -> None:
-        verifier = self.verifiers[model.provable].address
+        code_hash = self.chain.code_hash(model.verifier)
         verifiers = [
-            (size, gas, verifier, self.chain.code_hash(verifier), *[b"\1" * 32] * 3)
+            (size, gas, model.verifier, code_hash, *[b"\1" * 32] * 3)
             for size, gas in model.verify_gas.items()
         ]
         fields = (
@@ -347,6 +357,10 @@ class World:
             odd = [chosen[0], *ended[-3:], self.random.choice(self._open)]
             chosen.insert(self.random.randrange(len(chosen) + 1), self.random.choice(odd))
         self._about(chosen[0])
+        if self.random.random() < 0.03:
+            # The skipped cost the one that is left more gas than it was quoted for.
+            heavy = [replace(requests[i].item, callback_data=BALLAST) for i in chosen[1:]]
+            return [requests[chosen[0]].item, *heavy]
         return [
             self._bent(requests[i].item) if self.random.random() < 0.05 else requests[i].item
             for i in chosen
