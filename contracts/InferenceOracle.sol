@@ -345,6 +345,7 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
             IAIOracleCallbackReceiver.aiOracleCallback, (requestId, output, callbackData)
         );
         // The refund address is not known any more, and must not be whoever retries.
+        // slither-disable-next-line write-after-write
         _deliveringFor = callbackContract;
         if (!ExactCall.callNoReturn(callbackContract, gasLimit, call)) {
             revert CallbackFailed(requestId);
@@ -707,6 +708,8 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         bytes memory output
     ) private returns (bool succeeded) {
         if (req.callbackContract != address(0)) {
+            // Read by a request that the callback makes, which slither does not see.
+            // slither-disable-next-line write-after-write
             _deliveringFor = req.refundTo;
             succeeded = ExactCall.callNoReturn(
                 req.callbackContract,

@@ -37,7 +37,8 @@ PUBLISHER = to_checksum_address("0x" + "0d" * 20)
 _ZERO = "0x" + "00" * 20
 _GAS_LIMIT = 30_000_000
 _GAS_USED = 500_000
-_GAS_UNITS = 1_000_000
+#: Gas that a request on the fake chain is quoted for.
+GAS_UNITS = 1_000_000
 _ETHER = 10**18
 
 
@@ -519,7 +520,7 @@ class FakeChain:
             deadline=opened.deadline,
             fee=opened.fee,
             gasMoney=opened.gas_money,
-            gasUnits=_GAS_UNITS,
+            gasUnits=GAS_UNITS,
             protocolBps=0,
         )
 
@@ -581,7 +582,7 @@ class FakeChain:
             return ("NotOpen", request_id, self.status(request_id))
         opened = self._opened[request_id]
         terms = (CALLER.lower(), opened.model_id, _ZERO, 0, CALLER.lower(), opened.deadline)
-        money = (opened.fee, opened.gas_money, _GAS_UNITS, 0)
+        money = (opened.fee, opened.gas_money, GAS_UNITS, 0)
         if preimage != (*terms, *money, keccak(opened.input), keccak(b"")):
             return ("CommitmentMismatch", request_id)
         if self._blocks[-1].timestamp > opened.deadline:

@@ -9,6 +9,7 @@ import pytest
 
 from oracle import tensor
 from oracle.services import scheduler
+from oracle.testing import GAS_UNITS
 
 from .world import VERIFIER_CODE, World, served, spec
 
@@ -134,11 +135,11 @@ def test_decide__money_below_gas_cost__skips(world: World) -> None:
 
 
 def test_decide__money_at_the_base_fee_without_room__skips(world: World) -> None:
-    assert refusal(world, world.ask(gas_money=662_800 * 10**9)) == "fee_low"
+    assert refusal(world, world.ask(gas_money=GAS_UNITS * 10**9)) == "fee_low"
 
 
 def test_skipped_for_a_low_fee__base_fee_falls__is_answered(world: World) -> None:
-    request_id = world.ask(gas_money=662_800 * 10**9)
+    request_id = world.ask(gas_money=GAS_UNITS * 10**9)
     world.settle()
     assert world.state(request_id) == "skipped"
     for _ in range(3):
@@ -174,7 +175,7 @@ def test_skipped__many__are_looked_at_in_turn(
 ) -> None:
     monkeypatch.setattr(scheduler, "_RECONSIDER_BATCH", 2)
     poor = [world.ask(gas_money=10**9) for _ in range(4)]
-    better = world.ask(gas_money=662_800 * 10**9)
+    better = world.ask(gas_money=GAS_UNITS * 10**9)
     world.settle()
     world.chain.base_fee //= 2
     world.chain.mine()
