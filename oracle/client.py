@@ -109,7 +109,7 @@ class OracleClient:
             TransactionReverted: the contract refused.
         """
         model = self.model(model_id)
-        data = tensor.encode(values, model.spec.input)
+        data = tensor.encode(values, model.spec.input, model.spec.codec)
         value = int(self._abi.result("estimateFee", self._call("estimateFee", model_id, 0)))
         deadline = self._rpc.head().timestamp + lifetime
         call = self._abi.call(
@@ -156,7 +156,7 @@ class OracleClient:
         output = self._abi.event("AICallbackResult", answer)["output"]
         return Result(
             request_id=ticket.request_id,
-            values=tensor.decode(output, ticket.model.spec.output),
+            values=tensor.decode(output, ticket.model.spec.output, ticket.model.spec.codec),
             payee=self._abi.event("RequestFulfilled", fulfilled)["payee"],
             transaction_hash=answer.transaction_hash,
             block_number=answer.block_number,

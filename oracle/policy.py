@@ -152,7 +152,7 @@ def _check_identity(
 
 def _check_input(request: Request, spec: ModelSpec) -> Skip | None:
     try:
-        tensor.check(tensor.unpack(request.input, spec.input), spec.input)
+        tensor.check(tensor.read(request.input, spec.input, spec.codec), spec.input)
     except TensorError as error:
         return Skip(Reason.INPUT_INVALID, error.message)
     return None

@@ -592,7 +592,7 @@ class FakeChain:
             return (name, *arguments)
         spec = self._models[opened.model_id].spec
         tag = tensor.tag(self.chain_id, ORACLE, [request_id], payee, spec.tag)
-        inputs = [tensor.to_field(v) for v in tensor.unpack(input_, spec.input)]
+        inputs = [tensor.to_field(v) for v in tensor.read(input_, spec.input, spec.codec)]
         if proof != proof_of([*inputs, *tag, *outputs]):
             return ("ProofRejected",)
         return None

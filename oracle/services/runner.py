@@ -115,7 +115,7 @@ class Runner:
         statement = ProofJob(
             job_id=job.job_id,
             circuit=served.circuit,
-            inputs=tensor.unpack(requests[0].input, served.spec.input),
+            inputs=tensor.read(requests[0].input, served.spec.input, served.spec.codec),
             tag=tensor.tag(
                 key.chain_id,
                 key.oracle,

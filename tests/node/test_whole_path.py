@@ -12,8 +12,9 @@ import pytest
 from oracle.chain.contracts import Status
 from oracle.errors import RpcUnreachable
 from oracle.store.database import Database
+from oracle.types import Codec
 
-from .world import World
+from .world import VERIFIER_CODE, World, served, spec
 
 
 def test_request__answered__goes_through_every_state_and_is_paid_once(world: World) -> None:
@@ -161,3 +162,17 @@ print(sorted(heavy), rss)
     heavy, rss = done.stdout.rsplit(maxsplit=1)
     assert heavy == "[]"
     assert int(rss) < 150
+
+
+def test_request__text_codec__is_read_as_text_and_answered(
+    make_world: Callable[..., World],
+) -> None:
+    # The same numbers as a packed model would get; only the bytes of the request differ.
+    text = spec(codec=Codec.TEXT)
+    world = make_world(served=(served(text, bundle_id="t" * 64),))
+    model_id = world.chain.register(text, verifier_code=VERIFIER_CODE)
+    request_id = world.chain.request(model_id, b"[0.5, -1.25]")
+    garbage = world.chain.request(model_id, b"[0.5, x]")
+    world.settle()
+    assert world.state(request_id) == "final"
+    assert (world.state(garbage), world.row(garbage).reason[:13]) == ("skipped", "input_invalid")
