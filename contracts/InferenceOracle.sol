@@ -345,7 +345,8 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
             IAIOracleCallbackReceiver.aiOracleCallback, (requestId, output, callbackData)
         );
         // The refund address is not known any more, and must not be whoever retries.
-        // slither-disable-next-line write-after-write
+        // Never zero: only failed callbacks have a hash in `undelivered`.
+        // slither-disable-next-line write-after-write,missing-zero-check
         _deliveringFor = callbackContract;
         if (!ExactCall.callNoReturn(callbackContract, gasLimit, call)) {
             revert CallbackFailed(requestId);
