@@ -576,10 +576,12 @@ class Driver(World):
         """Walk through what was logged, and do the same in the model."""
         opened = iter([expected.opened] if expected.opened else [])
         results = dict(expected.results)
-        for log in logs:
+        for index, log in enumerate(logs):
             if log.name == "AICallbackRequest":
                 asked = log.values
-                entry = next(opened, None) or self._nested(asked["account"])
+                entry = next(opened, None) or self._nested(
+                    asked["account"], self._default_refund_to(logs, index)
+                )
                 self._same(asked["requestId"], entry.request_id)
                 self._same(asked["input"], entry.input)
             elif log.name == "RequestOpened":
@@ -633,15 +635,28 @@ class Driver(World):
         expected = encode(["bytes", "bytes"], [entry.output or b"", entry.callback_data])
         self._same(received, keccak(expected))
 
-    def _nested(self, account: str) -> Entry:
+    def _default_refund_to(self, logs: list[Log], index: int) -> str:
+        """Whose the unspent money is when the request logged at ``index`` names nobody.
+
+        That of the request whose callback was running; its result is logged after the callback.
+        In a retry, the callback contract's. Else that of the account behind the transaction.
+        """
+        for log in logs[index:]:
+            if log.name == "AICallbackResult":
+                return self.model.requests[log.values["requestId"]].request.refund_to
+        for log in logs[:index]:
+            if log.name == "CallbackRetried":
+                return self.model.requests[log.values["requestId"]].request.callback_contract
+        return self._tx_origin
+
+    def _nested(self, account: str, refund_to: str) -> Entry:
         """The request that a meddling actor made from its callback."""
         actor = self.actors[account]
         plan = actor.nested
         if plan is None:
             raise Mismatch("a request that nobody meant to make")
         deadline = self.model.now + DEFAULT_LIFETIME
-        origin = self._tx_origin
-        made = (account, plan.model_id, 1, plan.data, ZERO, 0, b"", origin, deadline, plan.value)
+        made = (account, plan.model_id, 1, plan.data, ZERO, 0, b"", refund_to, deadline, plan.value)
         self.done["nested request"] += 1
         reasons = self.model.why_not_request(*made)
         if reasons:
