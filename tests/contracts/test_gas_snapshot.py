@@ -12,7 +12,12 @@ from scripts.bench_gas import measure
 
 SNAPSHOT = Path(__file__).with_name("gas_snapshot.json")
 TOLERANCE = 0.02
-BOUNDS = {"request_4": 75_000, "request_784": 160_000, "fulfil_overhead": 70_000}
+BOUNDS = {
+    "request_4": 75_000,
+    "request_784": 160_000,
+    "fulfil_overhead": 70_000,
+    "batch32_fulfil_per_inference": 45_000,
+}
 
 
 @pytest.fixture(scope="module")
