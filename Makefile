@@ -40,7 +40,7 @@ test: setup  ## Every test, with real proofs and a real devnet
 	@$(MAKE) --no-print-directory ape
 
 ape: setup  ## Compile the contracts and run the contract tests with Ape
-	@ape compile
+	@ape compile --force
 	@pytest -q -p ape.pytest.plugin tests/contracts/ape
 
 test-long: setup  ## 200,000 random actions against the protocol's model (SEED=n repeats a run)

@@ -39,6 +39,8 @@ def cli(
 ) -> None:
     """Deploy the contracts and record where they are."""
     model = Bundle.load(bundle) if bundle else None
+    # Ape's cache has been seen to miss a change; what is deployed must be what is in the sources.
+    ape.project.load_contracts(use_cache=False)
     sender = ape.accounts.load(account) if account else ape.accounts.test_accounts[0]
     provider = ape.networks.provider
     if model:
