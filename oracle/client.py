@@ -17,11 +17,10 @@ from oracle.chain.contracts import OracleContract, RegistryContract
 from oracle.chain.rpc import Receipt, Rpc
 from oracle.chain.signer import Fees, Signer, Unsigned
 from oracle.errors import AccountUnfunded, RequestTimeout, TransactionReverted, UsageError
-from oracle.types import RegisteredModel, Request
+from oracle.types import ZERO_ADDRESS, RegisteredModel, Request
 
 #: Seconds that a request leaves for an answer unless told otherwise.
 LIFETIME = 3600
-_ZERO_ADDRESS = "0x" + "00" * 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +112,7 @@ class OracleClient:
         value = int(self._abi.result("estimateFee", self._call("estimateFee", model_id, 0)))
         deadline = self._rpc.head().timestamp + lifetime
         call = self._abi.call(
-            "request", model_id, data, _ZERO_ADDRESS, 0, b"", self._signer.address, deadline
+            "request", model_id, data, ZERO_ADDRESS, 0, b"", self._signer.address, deadline
         )
         receipt = self._transact(call, value)
         block = receipt.block_number
@@ -185,9 +184,7 @@ class OracleClient:
     def credit(self) -> int:
         """Wei that `withdraw` would pay: earned fees, refunds, unspent gas money."""
         return int(
-            self._abi.result(
-                "creditOf", self._call("creditOf", _ZERO_ADDRESS, self._signer.address)
-            )
+            self._abi.result("creditOf", self._call("creditOf", ZERO_ADDRESS, self._signer.address))
         )
 
     def withdraw(self, to: str) -> int:

@@ -181,40 +181,7 @@ def check(config: NodeConfig) -> list[Finding]:
 
     Nothing is written and nothing is sent.
     """
-    findings: list[Finding] = []
-    rpc = _rpc(config)
-    oracle = OracleContract(rpc, config.oracle)
-
-    def look(subject: str, probe: Callable[[], str]) -> bool:
-        try:
-            findings.append(Finding(subject, probe()))
-        except OracleError as error:
-            findings.append(Finding(subject, error.message, error))
-            return False
-        return True
-
-    def account() -> str:
-        address = _signer(config).address
-        balance = rpc.balance(address)
-        # No minimum still needs gas: an empty account can send nothing.
-        if balance < max(config.min_balance, 1):
-            raise AccountUnfunded(
-                f"account {address} holds {balance} wei, {config.min_balance} are needed",
-                remedy=f"Send at least {max(config.min_balance, 1) - balance} wei to it",
-            )
-        return f"{address} holds {balance} wei"
-
-    def models() -> str:
-        registry = RegistryContract(rpc, oracle.registry())
-        return "; ".join(_find_model(rpc, registry, served) for served in _served(config))
-
-    if (
-        look("rpc", lambda: f"{redacted(config.rpc_urls[0])}, block {rpc.head().number}")
-        and look("oracle", lambda: f"{config.oracle}, registry {oracle.registry()}")
-        and look("account", account)
-    ):
-        look("models", models)
-    return findings
+    return _examine(config)[0]
 
 
 @contextmanager
@@ -226,25 +193,42 @@ def build(
     Raises:
         OracleError: the first thing that `check` finds wrong.
     """
-    for finding in check(config):
-        if finding.error is not None:
-            raise finding.error
-    rpc = _rpc(config)
-    oracle = OracleContract(rpc, config.oracle)
-    parts = Parts(
-        config=config,
-        rpc=rpc,
-        oracle=oracle,
-        registry=RegistryContract(rpc, oracle.registry()),
-        signer=_signer(config),
-        served=_served(config),
-    )
+    findings, parts = _examine(config)
+    if parts is None:
+        raise next(finding.error for finding in findings if finding.error is not None)
     with ExitStack() as stack:
         store = Store.open(config.store, config.chain_id, config.oracle, clock)
         stack.callback(store.close)
         prover = LocalProver(config.work_dir, workers=config.workers, threads=config.threads)
         stack.callback(prover.close)
         yield Node(parts, store, prover, clock, log)
+
+
+def _examine(config: NodeConfig) -> tuple[list[Finding], Parts | None]:
+    """What was found, and what a node is built from; None if the last finding is an error.
+
+    Keys are decrypted and bundles are hashed once for both.
+    """
+    rpc = _rpc(config)
+    oracle = OracleContract(rpc, config.oracle)
+    findings: list[Finding] = []
+    subject = "rpc"
+    try:
+        head = rpc.head().number
+        findings.append(Finding(subject, f"{redacted(config.rpc_urls[0])}, block {head}"))
+        subject = "oracle"
+        registry = RegistryContract(rpc, oracle.registry())
+        findings.append(Finding(subject, f"{config.oracle}, registry {registry.address}"))
+        subject = "account"
+        signer = _signer(config)
+        findings.append(Finding(subject, _check_balance(rpc, signer.address, config.min_balance)))
+        subject = "models"
+        served = _served(config)
+        found = [_find_model(rpc, registry, model) for model in served]
+        findings.append(Finding(subject, "; ".join(found)))
+    except OracleError as error:
+        return [*findings, Finding(subject, error.message, error)], None
+    return findings, Parts(config, rpc, oracle, registry, signer, served)
 
 
 class Node:
@@ -405,6 +389,17 @@ def run_until_signal(node: Node) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, handle)
     node.run()
+
+
+def _check_balance(rpc: Rpc, address: str, min_balance: int) -> str:
+    balance = rpc.balance(address)
+    # No minimum still needs gas: an empty account can send nothing.
+    if balance < max(min_balance, 1):
+        raise AccountUnfunded(
+            f"account {address} holds {balance} wei, {min_balance} are needed",
+            remedy=f"Send at least {max(min_balance, 1) - balance} wei to it",
+        )
+    return f"{address} holds {balance} wei"
 
 
 def _rpc(config: NodeConfig) -> Rpc:

@@ -28,13 +28,12 @@ from oracle.chain.registration import registration
 from oracle.chain.rpc import Rpc, Transport
 from oracle.errors import OracleError, RpcLimit, RpcRejected
 from oracle.prover.base import ProofOutcome
-from oracle.types import ModelSpec, Proof, ProofJob, RegisteredModel
+from oracle.types import ZERO_ADDRESS, ModelSpec, Proof, ProofJob, RegisteredModel
 
 ORACLE = to_checksum_address("0x" + "0a" * 20)
 REGISTRY = to_checksum_address("0x" + "0b" * 20)
 CALLER = to_checksum_address("0x" + "0c" * 20)
 PUBLISHER = to_checksum_address("0x" + "0d" * 20)
-_ZERO = "0x" + "00" * 20
 _GAS_LIMIT = 30_000_000
 _GAS_USED = 500_000
 #: Gas that a request on the fake chain is quoted for.
@@ -507,7 +506,7 @@ class FakeChain:
             requestId=opened.request_id,
             modelId=opened.model_id,
             input=opened.input,
-            callbackContract=_ZERO,
+            callbackContract=ZERO_ADDRESS,
             gasLimit=0,
             callbackData=b"",
         )
@@ -581,7 +580,7 @@ class FakeChain:
         if self.status(request_id) is not Status.OPEN:
             return ("NotOpen", request_id, self.status(request_id))
         opened = self._opened[request_id]
-        terms = (CALLER.lower(), opened.model_id, _ZERO, 0, CALLER.lower(), opened.deadline)
+        terms = (CALLER.lower(), opened.model_id, ZERO_ADDRESS, 0, CALLER.lower(), opened.deadline)
         money = (opened.fee, opened.gas_money, GAS_UNITS, 0)
         if preimage != (*terms, *money, keccak(opened.input), keccak(b"")):
             return ("CommitmentMismatch", request_id)

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
+#: No contract, no account; as a fee's token it means ETH.
+ZERO_ADDRESS = "0x" + "00" * 20
+
 
 class Codec(IntEnum):
     """How request and result bytes carry a tensor. Values are the registry's."""
@@ -91,7 +94,7 @@ class RegisteredModel:
     receiver_bps: int
     is_open: bool
     #: Currency of the fee; the zero address is ETH.
-    token: str = "0x" + "00" * 20
+    token: str = ZERO_ADDRESS
     #: Verifiers of ``spec.batches``, in the same order.
     batch_verifiers: tuple[str, ...] = ()
 

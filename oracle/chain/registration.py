@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from oracle.errors import UsageError
-from oracle.types import BatchVerifier, ModelSpec, TensorSpec
-
-ETH = "0x" + "00" * 20
+from oracle.types import ZERO_ADDRESS, BatchVerifier, ModelSpec, TensorSpec
 
 
 def registration(
@@ -18,7 +16,7 @@ def registration(
     fee: int,
     receiver: str,
     receiver_bps: int,
-    token: str = ETH,
+    token: str = ZERO_ADDRESS,
 ) -> dict[str, Any]:
     """The argument of ``ModelRegistry.register``.
 
