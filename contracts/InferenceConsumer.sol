@@ -27,8 +27,8 @@ abstract contract InferenceConsumer is IAIOracleCallbackReceiver {
         _onResult(requestId, output, callbackData);
     }
 
-    /// @notice Use a proved result. A revert here loses the callback, not the request: the result
-    ///         stays in the oracle's event and the request is finished.
+    /// @notice Use a proved result. A revert here costs the callback, not the request, which is
+    ///         finished: anyone can make the callback again (`retryCallback`).
     /// @param requestId What the oracle returned for the request.
     /// @param output The proved output in the model's codec (see `TensorCodec.unpack`).
     /// @param callbackData What was passed along with the request.

@@ -51,11 +51,12 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
     }
 
     /// @dev How the items of a fulfilment are paid for; `overhead` is each one's share of the gas
-    ///      that they use together.
+    ///      that they use together, `encoding` what this one's output used before its delivery.
     struct Payment {
         address payee;
         uint256 receiverBps;
         uint256 overhead;
+        uint256 encoding;
     }
 
     /// @notice Most gas a callback may ask for.
@@ -71,11 +72,16 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
     ///         request: intrinsic gas, a proof of up to 4 KB as calldata, and bookkeeping.
     uint256 public constant BASE_GAS = 160_000;
     /// @notice Gas of a fulfilment for one input or output element of the circuit.
-    uint256 public constant ELEMENT_GAS = 700;
+    uint256 public constant ELEMENT_GAS = 1_200;
     /// @notice Gas that one number adds to that with the text codec.
-    uint256 public constant TEXT_ELEMENT_GAS = 12_000;
+    uint256 public constant TEXT_ELEMENT_GAS = 27_000;
     /// @notice Gas of a fulfilment for one byte of callback data: calldata, hash, copies.
     uint256 public constant CALLBACK_BYTE_GAS = 24;
+    /// @notice Most bytes of callback data: with more, calldata alone could cost more than is paid
+    ///         for all of it (EIP-7623).
+    uint256 public constant MAX_CALLBACK_DATA = 8_192;
+    /// @notice Most gas that a request may be quoted for: what one transaction may use (EIP-7825).
+    uint256 public constant MAX_GAS_UNITS = 1 << 24;
     /// @notice Most bytes of a text input for each number, on average.
     uint256 public constant TEXT_BYTES = 32;
 
@@ -269,6 +275,7 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         bytes calldata proof
     ) external nonReentrant {
         uint256 gasAtStart = gasleft();
+        _requireNoPull();
         _requirePreimage(requestId, req);
         if (block.timestamp > req.deadline) revert DeadlinePassed(req.deadline);
         if (keccak256(input) != req.inputHash) revert PreimageMismatch("input");
@@ -288,6 +295,7 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         Totals memory totals;
         _addFee(totals, terms.receiverBps, req);
         _creditFees(totals, terms, payee);
+        bytes memory output = _encode(terms, outputs[:rows * terms.outputLength]);
         uint256 overhead = gasAtStart - gasleft() + UNMEASURED_GAS
             + CALLDATA_BYTE_GAS * (32 * outputs.length + proof.length);
         uint256 gasPaid = _deliver(
@@ -295,8 +303,8 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
             req,
             input.length,
             callbackData,
-            _encode(terms, outputs[:rows * terms.outputLength]),
-            Payment(payee, terms.receiverBps, overhead)
+            output,
+            Payment(payee, terms.receiverBps, overhead, 0)
         );
         _credit(address(0), payee, gasPaid);
     }
@@ -309,6 +317,7 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         bytes calldata proof
     ) external nonReentrant returns (uint256 delivered) {
         uint256 gasAtStart = gasleft();
+        _requireNoPull();
         if (items.length == 0) revert NothingToDeliver();
         uint256 modelId = items[0].req.modelId;
         IModelRegistry.ProofTerms memory terms = registry.proofTerms(modelId, items.length);
@@ -323,7 +332,7 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         _creditFees(totals, terms, payee);
         uint256 overhead = gasAtStart - gasleft() + UNMEASURED_GAS
             + CALLDATA_BYTE_GAS * (32 * outputs.length + proof.length);
-        Payment memory payment = Payment(payee, terms.receiverBps, overhead / delivered);
+        Payment memory payment = Payment(payee, terms.receiverBps, overhead / delivered, 0);
         _credit(address(0), payee, _deliverItems(items, live, outputs, terms, payment));
     }
 
@@ -332,12 +341,15 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         uint256 requestId,
         address callbackContract,
         uint64 callbackGas,
+        address refundTo,
         uint64 gasLimit,
         bytes calldata output,
         bytes calldata callbackData
     ) external nonReentrant {
-        bytes32 failed =
-            _callbackHash(callbackContract, callbackGas, keccak256(output), keccak256(callbackData));
+        _requireNoPull();
+        bytes32 failed = _callbackHash(
+            callbackContract, callbackGas, refundTo, keccak256(output), keccak256(callbackData)
+        );
         if (undelivered[requestId] != failed) revert NothingToRetry(requestId);
         if (gasLimit < callbackGas) revert RetryGas(gasLimit, callbackGas);
         delete undelivered[requestId];
@@ -345,10 +357,10 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         bytes memory call = abi.encodeCall(
             IAIOracleCallbackReceiver.aiOracleCallback, (requestId, output, callbackData)
         );
-        // The refund address is not known any more, and must not be whoever retries.
-        // Never zero: only failed callbacks have a hash in `undelivered`.
+        // Never zero: only failed callbacks have a hash in `undelivered`. Read by a request that the
+        // callback makes, which slither does not see.
         // slither-disable-next-line write-after-write,missing-zero-check
-        _deliveringFor = callbackContract;
+        _deliveringFor = refundTo;
         if (!ExactCall.callNoReturn(callbackContract, gasLimit, call)) {
             revert CallbackFailed(requestId);
         }
@@ -409,6 +421,13 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
     /// @inheritdoc IInferenceOracle
     function withdrawProtocolFees(address token, address to) external onlyOwner nonReentrant {
         _withdraw(token, address(this), to);
+    }
+
+    /// @notice Give up the ownership for good. Not while new requests are paused: nobody could accept
+    ///         them again.
+    function renounceOwnership() public override onlyOwner {
+        if (paused) revert RequestsPaused();
+        super.renounceOwnership();
     }
 
     /// @inheritdoc IAIOracle
@@ -573,7 +592,7 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         _checkInput(req.modelId, terms, rows, input);
         _checkCallback(req);
         req.fee = (uint256(terms.fee()) * rows).toUint96();
-        req.gasUnits = _gasUnits(terms, size, req.callbackGas, callbackData.length).toUint64();
+        req.gasUnits = _gasUnits(terms, size, req.callbackGas, callbackData.length);
         req.protocolBps = protocolBps;
         req.inputHash = keccak256(input);
         req.callbackDataHash = keccak256(callbackData);
@@ -657,12 +676,15 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         for (uint256 i = 0; i < items.length; ++i) {
             if (!live[i]) continue;
             BatchItem calldata item = items[i];
+            uint256 gasAtStart = gasleft();
+            bytes memory output = _encode(terms, outputs[i * rowLength:(i + 1) * rowLength]);
+            payment.encoding = gasAtStart - gasleft();
             gasPaid += _deliver(
                 item.requestId,
                 item.req,
                 item.input.length,
                 item.callbackData,
-                _encode(terms, outputs[i * rowLength:(i + 1) * rowLength]),
+                output,
                 payment
             );
         }
@@ -686,7 +708,7 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         unchecked {
             gasPaid = _takeGasMoney(
                 req,
-                gasAtStart - gasleft() + payment.overhead + UNMEASURED_ITEM_GAS
+                gasAtStart - gasleft() + payment.overhead + payment.encoding + UNMEASURED_ITEM_GAS
                     + CALLDATA_BYTE_GAS * (inputBytes + callbackData.length)
             );
         }
@@ -715,7 +737,11 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
             _deliveringFor = address(0);
             if (!succeeded) {
                 undelivered[requestId] = _callbackHash(
-                    req.callbackContract, req.callbackGas, keccak256(output), req.callbackDataHash
+                    req.callbackContract,
+                    req.callbackGas,
+                    req.refundTo,
+                    keccak256(output),
+                    req.callbackDataHash
                 );
             }
         }
@@ -726,15 +752,17 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
     ///      at the transaction's gas price or the price that the escrow was made at, whichever is
     ///      less, and never more than the escrow.
     function _takeGasMoney(Request calldata req, uint256 used) private returns (uint256 gasPaid) {
-        // A credit holds at least the gas money just added: only guarded functions lower credits.
+        // No product overflows: a price has 96 bits.
         unchecked {
             uint256 price = req.gasMoney / req.gasUnits;
             if (price > tx.gasprice) price = tx.gasprice;
             // slither-disable-next-line divide-before-multiply
             gasPaid = price * used;
             if (gasPaid > req.gasMoney) gasPaid = req.gasMoney;
-            creditOf[address(0)][req.refundTo] -= gasPaid;
         }
+        // The credit holds at least the gas money just added: only guarded functions lower credits.
+        // Checked none the less: a wrap here would be all the money.
+        creditOf[address(0)][req.refundTo] -= gasPaid;
     }
 
     function _addFee(Totals memory totals, uint256 receiverBps, Request calldata req)
@@ -773,7 +801,8 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
 
     function _withdraw(address token, address account, address to) private {
         uint256 amount = creditOf[token][account];
-        if (amount == 0 || to == address(0)) revert NothingToWithdraw();
+        // Sent to itself, the money would be nobody's.
+        if (amount == 0 || to == address(0) || to == address(this)) revert NothingToWithdraw();
         creditOf[token][account] = 0;
         emit Withdrawn(token, account, to, amount);
         // Last of all, so that every effect is done; contracts may need more than 2,300 gas.
@@ -823,7 +852,7 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
     }
 
     function _quote(uint256 gasUnits) private view returns (uint256) {
-        return QUOTE_HEADROOM * Math.max(block.basefee, _lastBaseFee) * gasUnits;
+        return QUOTE_HEADROOM * (block.basefee == 0 ? _lastBaseFee : block.basefee) * gasUnits;
     }
 
     /// @dev Whether an item is open as given and in time; if not, why.
@@ -934,18 +963,28 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         }
     }
 
+    /// @dev A token's hook must not fulfil while its payment runs: the callback could not pay.
+    function _requireNoPull() private view {
+        if (PULLING.asBoolean().tload()) revert NestedTokenPayment();
+    }
+
     /// @dev Gas that a request pays for in advance.
     function _gasUnits(
         RequestTerms terms,
         uint256 size,
         uint256 callbackGas,
         uint256 callbackDataLength
-    ) private pure returns (uint256) {
+    ) private pure returns (uint64) {
+        if (callbackDataLength > MAX_CALLBACK_DATA) {
+            revert CallbackDataTooLong(callbackDataLength, MAX_CALLBACK_DATA);
+        }
         uint256 elements = size * (uint256(terms.inputLength()) + terms.outputLength());
         uint256 elementGas =
             terms.codec() == CODEC_PACKED ? ELEMENT_GAS : ELEMENT_GAS + TEXT_ELEMENT_GAS;
-        return BASE_GAS + terms.verifyGas() + callbackGas + elementGas * elements
+        uint256 gasUnits = BASE_GAS + terms.verifyGas() + callbackGas + elementGas * elements
             + CALLBACK_BYTE_GAS * callbackDataLength;
+        if (gasUnits > MAX_GAS_UNITS) revert TooMuchGas(gasUnits, MAX_GAS_UNITS);
+        return uint64(gasUnits);
     }
 
     /// @dev How a fee is shared: the protocol's part, the publisher's part of the rest, the payee's
@@ -1057,9 +1096,12 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
     function _callbackHash(
         address callbackContract,
         uint64 callbackGas,
+        address refundTo,
         bytes32 outputHash,
         bytes32 callbackDataHash
     ) private pure returns (bytes32) {
-        return keccak256(abi.encode(callbackContract, callbackGas, outputHash, callbackDataHash));
+        return keccak256(
+            abi.encode(callbackContract, callbackGas, refundTo, outputHash, callbackDataHash)
+        );
     }
 }

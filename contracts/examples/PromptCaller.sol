@@ -22,10 +22,14 @@ contract PromptCaller is IAIOracleCallbackReceiver {
     mapping(uint256 requestId => Ask) public asks;
     mapping(uint256 requestId => uint256 followUpId) public followUps;
 
+    // What each request's sender paid for its follow-up.
+    mapping(uint256 requestId => uint256) private _followUpMoney;
+
     event PromptRequested(uint256 indexed requestId, address sender, uint256 modelId, string prompt);
     event PromptAnswered(uint256 indexed requestId, string answer);
 
     error UnauthorizedCallbackSource(address caller);
+    error Underpaid(uint256 sent, uint256 required);
 
     constructor(IAIOracle aiOracle_) {
         aiOracle = aiOracle_;
@@ -38,7 +42,11 @@ contract PromptCaller is IAIOracleCallbackReceiver {
         payable
         returns (uint256 requestId)
     {
-        return _ask(modelId, prompt, nextModelId, _fee(modelId));
+        uint256 required = estimate(modelId, nextModelId);
+        if (msg.value < required) revert Underpaid(msg.value, required);
+        uint256 first = nextModelId == 0 ? msg.value : _fee(modelId);
+        requestId = _ask(modelId, prompt, nextModelId, first);
+        _followUpMoney[requestId] = msg.value - first;
     }
 
     /// @inheritdoc IAIOracleCallbackReceiver
@@ -53,13 +61,14 @@ contract PromptCaller is IAIOracleCallbackReceiver {
         emit PromptAnswered(requestId, answer);
         uint256 nextModelId = abi.decode(callbackData, (uint256));
         if (nextModelId != 0) {
-            // What was left over from the first request pays for the second.
-            followUps[requestId] = _ask(nextModelId, answer, 0, address(this).balance);
+            uint256 money = _followUpMoney[requestId];
+            _followUpMoney[requestId] = 0;
+            followUps[requestId] = _ask(nextModelId, answer, 0, money);
         }
     }
 
     /// @notice Wei to send with `ask`.
-    function estimate(uint256 modelId, uint256 nextModelId) external view returns (uint256) {
+    function estimate(uint256 modelId, uint256 nextModelId) public view returns (uint256) {
         return _fee(modelId) + (nextModelId == 0 ? 0 : _fee(nextModelId));
     }
 

@@ -167,6 +167,10 @@ interface IInferenceOracle is IAIOracle {
     error UnsupportedDataAvailability();
     /// @notice The callback target must be the caller, or zero together with a zero gas limit.
     error InvalidCallback(address callbackContract, uint64 gasLimit);
+    /// @notice The callback data are too long.
+    error CallbackDataTooLong(uint256 actual, uint256 limit);
+    /// @notice To answer the request would take more gas than one transaction may use.
+    error TooMuchGas(uint256 gasUnits, uint256 limit);
     /// @notice The deadline is in the past or too far away.
     error InvalidDeadline(uint64 deadline);
     /// @notice `refundTo` is zero.
@@ -175,7 +179,7 @@ interface IInferenceOracle is IAIOracle {
     error Underpaid(uint256 sent, uint256 required);
     /// @notice The token transfer brought less than it should have.
     error TokenShortfall(address token, uint256 received, uint256 expected);
-    /// @notice A token called back into a payment in that very payment.
+    /// @notice A token, in the middle of a payment, makes another one or fulfils.
     error NestedTokenPayment();
     /// @notice The request is unknown or has ended.
     error NotOpen(uint256 requestId, Status status);
@@ -216,7 +220,7 @@ interface IInferenceOracle is IAIOracle {
     error CostAboveMaximum(uint256 cost, uint256 maximum);
     /// @notice The account's credit is too small. `token` zero is ETH.
     error InsufficientCredit(address token, uint256 credit, uint256 required);
-    /// @notice There is no credit to withdraw, or the recipient is zero.
+    /// @notice There is no credit to withdraw, or the recipient is zero or the oracle.
     error NothingToWithdraw();
     /// @notice The recipient refused the money; nothing changed.
     error WithdrawalFailed(address to);
@@ -304,6 +308,7 @@ interface IInferenceOracle is IAIOracle {
     /// @param requestId A fulfilled request whose callback failed.
     /// @param callbackContract Its callback contract.
     /// @param callbackGas Its callback gas.
+    /// @param refundTo Its refund address, which is that of ORA's requests made in the callback.
     /// @param gasLimit Exact gas for this attempt; at least `callbackGas`.
     /// @param output The delivered output (`AICallbackResult`).
     /// @param callbackData Its callback data.
@@ -311,6 +316,7 @@ interface IInferenceOracle is IAIOracle {
         uint256 requestId,
         address callbackContract,
         uint64 callbackGas,
+        address refundTo,
         uint64 gasLimit,
         bytes calldata output,
         bytes calldata callbackData
@@ -355,7 +361,7 @@ interface IInferenceOracle is IAIOracle {
     function commitments(uint256 requestId) external view returns (bytes32);
 
     /// @notice While a failed callback can be retried:
-    ///         `keccak256(abi.encode(callbackContract, callbackGas, keccak256(output),
+    ///         `keccak256(abi.encode(callbackContract, callbackGas, refundTo, keccak256(output),
     ///         keccak256(callbackData)))`; else zero.
     function undelivered(uint256 requestId) external view returns (bytes32);
 

@@ -10,9 +10,10 @@ library ExactCall {
     /// @notice The transaction brought too little gas to grant `required`.
     error NotEnoughGas(uint256 available, uint256 required);
 
-    /// @dev Spent between the check and the call itself: a warm account access (100; both functions
-    ///      look at the target's code first) and stack work.
-    uint256 private constant CUSHION = 500;
+    /// @dev Spent between the check and the callee's first instruction: a warm account access (100;
+    ///      both functions look at the target's code first), the cold code that an account delegates
+    ///      to (2,600, EIP-7702) and stack work.
+    uint256 private constant CUSHION = 3_200;
 
     /// @notice Call `target` with exactly `gasLimit` gas and copy none of what it returns.
     /// @return success False if the call failed or `target` has no code.

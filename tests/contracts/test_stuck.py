@@ -48,6 +48,7 @@ def retry(world: World, asked: Ticket, **changes: Any) -> Any:
         "requestId": asked.request_id,
         "callbackContract": asked.callback_contract,
         "callbackGas": asked.callback_gas,
+        "refundTo": asked.refund_to,
         "gasLimit": asked.callback_gas,
         "output": DELIVERED,
         "callbackData": asked.callback_data,
@@ -113,8 +114,14 @@ def test_retry__failed_callback__can_be_made_again_once_repaired(
     world: World, broken: tuple[Contract, Ticket]
 ) -> None:
     consumer, asked = broken
-    terms = [consumer.address, asked.callback_gas, keccak(DELIVERED), keccak(b"context")]
-    expected = keccak(encode(["address", "uint64", "bytes32", "bytes32"], terms))
+    terms = [
+        consumer.address,
+        asked.callback_gas,
+        asked.refund_to,
+        keccak(DELIVERED),
+        keccak(b"context"),
+    ]
+    expected = keccak(encode(["address", "uint64", "address", "bytes32", "bytes32"], terms))
     assert world.oracle.read("undelivered", asked.request_id) == expected
     with pytest.raises(Reverted, match="CallbackFailed"):
         retry(world, asked)

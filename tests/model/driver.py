@@ -318,11 +318,12 @@ class Driver(World):
         limit = self.random.choice([promised, ENOUGH, FEAST, max(promised - 1, 0)])
         output = self._rarely(b"another output", entry.output or b"")
         data = self._rarely(b"other data", entry.callback_data)
-        reasons = self.model.why_not_retry(entry.request_id, target, promised, limit, output, data)
+        refund_to = self._rarely(self._person(), entry.request.refund_to)
+        call = (entry.request_id, target, promised, refund_to, limit, output, data)
+        reasons = self.model.why_not_retry(*call)
         actor = self.actors.get(target)
         if actor is None or not actor.succeeds(limit):
             reasons |= {"CallbackFailed"}
-        call = (entry.request_id, target, promised, limit, output, data)
         logs = self._do(self._person(), "retryCallback", call, reasons)
         if logs is not None:
             assert actor is not None

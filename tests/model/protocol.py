@@ -29,10 +29,12 @@ MAX_CALLBACK_GAS = 5_000_000
 MAX_PROTOCOL_BPS = 1_000
 QUOTE_HEADROOM = 2
 BASE_GAS = 160_000
-ELEMENT_GAS = 700
-TEXT_ELEMENT_GAS = 12_000
+ELEMENT_GAS = 1_200
+TEXT_ELEMENT_GAS = 27_000
 CALLBACK_BYTE_GAS = 24
 TEXT_BYTES = 32
+MAX_CALLBACK_DATA = 8_192
+MAX_GAS_UNITS = 2**24
 
 TAG = TagLayout()
 
@@ -227,7 +229,7 @@ class Protocol:
 
     def price(self) -> int:
         """Wei a gas that the oracle quotes."""
-        return QUOTE_HEADROOM * max(self.base_fee, self.last_base_fee)
+        return QUOTE_HEADROOM * (self.base_fee or self.last_base_fee)
 
     def _remembered(self) -> int:
         """The base fee that is remembered once a request has been made now."""
@@ -271,6 +273,10 @@ class Protocol:
         if model.size(rows) is None:
             return frozenset({*reasons, "InvalidBatchSize", "InputLength"})
         reasons |= self._why_not_input(model, rows, data)
+        if len(callback_data) > MAX_CALLBACK_DATA:
+            reasons.add("CallbackDataTooLong")
+        if self.gas_units(model_id, rows, callback_gas, len(callback_data)) > MAX_GAS_UNITS:
+            reasons.add("TooMuchGas")
         if value is not None:
             units = self.gas_units(model_id, rows, callback_gas, len(callback_data))
             fee = model.fee * rows if model.token == ZERO else 0
@@ -559,7 +565,14 @@ class Protocol:
         return _rows(self.models[entry.request.model_id], entry.rows, entry.input)
 
     def why_not_retry(
-        self, request_id: int, target: str, gas: int, limit: int, output: bytes, data: bytes
+        self,
+        request_id: int,
+        target: str,
+        gas: int,
+        refund_to: str,
+        limit: int,
+        output: bytes,
+        data: bytes,
     ) -> Reasons:
         """Only what failed, with at least the promised gas."""
         reasons = set()
@@ -568,6 +581,7 @@ class Protocol:
             entry is None
             or not entry.undelivered
             or (target, gas) != (entry.request.callback_contract, entry.request.callback_gas)
+            or refund_to != entry.request.refund_to
             or (output, data) != (entry.output, entry.callback_data)
         ):
             reasons.add("NothingToRetry")
