@@ -21,6 +21,8 @@ from tests.contracts.world import INPUT, OUTPUT, TAG, VERIFY_GAS, ZERO, packed
 GWEI = 10**9
 #: About the length of a one-column proof.
 PROOF_BYTES = 3_000
+#: Of `IInferenceLens.Reason`.
+UNDERFUNDED, WAITING = 6, 7
 
 
 def test_estimate_fee__then_request_at_once__succeeds(deployed: Deployed) -> None:
@@ -75,6 +77,47 @@ def test_remembered_base_fee__small_drift__is_not_written(deployed: Deployed) ->
         deployed.devnet.base_fee(base_fee)
         deployed.request(10**18)
         assert deployed.oracle.functions.lastBaseFee().call() == remembered
+
+
+def test_diagnose__base_fee_above_the_gas_money__says_what_to_top_up(deployed: Deployed) -> None:
+    devnet = deployed.devnet
+    lens = devnet.deploy("InferenceLens", deployed.oracle.address)
+    devnet.base_fee(GWEI)
+    asked = deployed.request(10**17)
+    request_id, preimage, data, _ = deployed.opened(asked)
+    gas_money, gas_units = preimage[7], preimage[8]
+    highest = gas_money // gas_units
+
+    def diagnosis(base_fee: int) -> list[int]:
+        """Reason, gas money short and top-up in a block with this base fee."""
+        devnet.base_fee(base_fee)
+        devnet.rpc("anvil_mine")
+        return list(lens.functions.diagnose(request_id, preimage, data).call()[:3])
+
+    assert diagnosis(highest) == [WAITING, 0, 0]
+    short = (highest + 1) * gas_units - gas_money
+    assert diagnosis(highest + 1) == [UNDERFUNDED, short, gas_money // 8]
+    short = 2 * highest * gas_units - gas_money
+    assert diagnosis(2 * highest) == [UNDERFUNDED, short, short]
+    call = deployed.oracle.functions.topUp(request_id, preimage)
+    assert devnet.send(call, devnet.accounts[3], short, gas=200_000)["status"] == 1
+    preimage = (*preimage[:7], gas_money + short, *preimage[8:])
+    assert diagnosis(2 * highest) == [WAITING, 0, 0]
+
+
+def test_diagnose__client_that_reports_no_base_fee__uses_the_remembered_one(
+    deployed: Deployed,
+) -> None:
+    devnet = deployed.devnet
+    lens = devnet.deploy("InferenceLens", deployed.oracle.address)
+    devnet.base_fee(GWEI)
+    request_id, preimage, data, _ = deployed.opened(deployed.request(10**16))
+    devnet.base_fee(100 * GWEI)
+    deployed.request(10**18)
+    devnet.base_fee(0)
+    devnet.rpc("anvil_mine")
+    reason, short, *_ = lens.functions.diagnose(request_id, preimage, data).call()
+    assert (reason, short) == (UNDERFUNDED, 100 * GWEI * preimage[8] - preimage[7])
 
 
 def test_gas__steady_state__stays_under_its_bounds(deployed: Deployed) -> None:
