@@ -203,6 +203,26 @@ def test_retry__nested_request__refunds_the_consumer_not_whoever_retries(world: 
     assert ticket(retry(world, asked).events).refund_to == consumer.address
 
 
+@pytest.mark.parametrize("before", ["fulfill", "retryCallback"])
+def test_request_callback__after_a_callback_in_the_same_transaction__refunds_its_origin(
+    world: World, broken: tuple[Contract, Ticket], before: str
+) -> None:
+    """What holds inside a callback is over with it."""
+    consumer, failed = broken
+    consumer("repair")
+    if before == "fulfill":
+        arguments = world.fulfil_arguments(world.ask(consumer))
+    else:
+        gas = failed.callback_gas
+        arguments = (failed.request_id, consumer.address, gas, gas, DELIVERED, b"context")
+    first = world.oracle.calldata(before, *arguments)
+    free = world.register(fee=0)
+    second = world.oracle.calldata("requestCallback", free, packed(), ZERO, 0, b"")
+    sequence = world.chain.deploy("Sequence")
+    receipt = sequence("perform", world.oracle.address, [first, second], sender=BOB)
+    assert ticket(receipt.events).refund_to == BOB
+
+
 # --- diagnose ---
 
 FIELDS = (
