@@ -22,6 +22,7 @@ import {IVerifier} from "./interfaces/IVerifier.sol";
 import {TextCoder} from "./TextCoder.sol";
 import {ExactCall} from "./libraries/ExactCall.sol";
 import {ProofTag} from "./libraries/ProofTag.sol";
+import {RequestTerms, RequestTermsLibrary} from "./libraries/RequestTerms.sol";
 import {TensorCodec} from "./libraries/TensorCodec.sol";
 
 // The preimage is hashed where it lies: twice a request, and once for each item of a batch.
@@ -123,7 +124,7 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
     mapping(uint256 requestId => bytes32) public undelivered;
 
     /// @inheritdoc IInferenceOracle
-    mapping(address account => uint256) public nonces;
+    mapping(address account => uint256) public repeats;
 
     /// @inheritdoc IInferenceOracle
     mapping(address token => mapping(address account => uint256)) public creditOf;
@@ -220,7 +221,7 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         req.callbackGas = signed.callbackGas;
         req.refundTo = signed.refundTo;
         req.deadline = signed.deadline;
-        IModelRegistry.RequestTerms memory terms = _prepare(req, 1, input, callbackData);
+        address token = _prepare(req, 1, input, callbackData);
         if (req.inputHash != signed.inputHash) revert PreimageMismatch("input");
         if (req.callbackDataHash != signed.callbackDataHash) {
             revert PreimageMismatch("callbackData");
@@ -228,8 +229,8 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
 
         req.gasMoney = _quote(req.gasUnits).toUint96();
         uint256 cost = req.gasMoney;
-        if (terms.token == address(0)) cost += req.fee;
-        else _debit(terms.token, req.account, req.fee);
+        if (token == address(0)) cost += req.fee;
+        else _debit(token, req.account, req.fee);
         if (cost > signed.maxCost) revert CostAboveMaximum(cost, signed.maxCost);
         _debit(address(0), req.account, cost + signed.relayerTip);
         _credit(address(0), msg.sender, signed.relayerTip);
@@ -359,7 +360,7 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         _requirePreimage(requestId, req);
         if (block.timestamp <= req.deadline) revert DeadlineNotPassed(req.deadline);
         commitments[requestId] = REFUNDED;
-        _credit(registry.requestTerms(req.modelId, 1).token, req.refundTo, req.fee);
+        _credit(registry.tokenOf(req.modelId), req.refundTo, req.fee);
         _credit(address(0), req.refundTo, req.gasMoney);
         emit RequestRefunded(requestId, req.refundTo, req.fee, req.gasMoney);
     }
@@ -544,32 +545,35 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         bytes calldata input,
         bytes calldata callbackData
     ) private returns (uint256 requestId) {
-        IModelRegistry.RequestTerms memory terms = _prepare(req, rows, input, callbackData);
-        uint256 ethFee = terms.token == address(0) ? req.fee : 0;
+        address token = _prepare(req, rows, input, callbackData);
+        uint256 ethFee = token == address(0) ? req.fee : 0;
         uint256 required = ethFee + block.basefee * req.gasUnits;
         if (msg.value < required) revert Underpaid(msg.value, required);
         req.gasMoney = (msg.value - ethFee).toUint96();
-        if (terms.token != address(0) && req.fee != 0) {
-            uint256 received = _pull(terms.token, req.fee);
-            if (received < req.fee) revert TokenShortfall(terms.token, received, req.fee);
+        if (token != address(0) && req.fee != 0) {
+            uint256 received = _pull(token, req.fee);
+            if (received < req.fee) revert TokenShortfall(token, received, req.fee);
         }
         return _commit(req, input, callbackData);
     }
 
     /// @dev Check a request and complete it, all but its gas money.
+    /// @return token Currency of its fee.
     function _prepare(
         Request memory req,
         uint256 rows,
         bytes calldata input,
         bytes calldata callbackData
-    ) private returns (IModelRegistry.RequestTerms memory terms) {
+    ) private returns (address token) {
         if (paused) revert RequestsPaused();
-        terms = registry.requestTerms(req.modelId, rows);
-        if (!terms.isOpen) revert ModelNotOpen(req.modelId);
-        _checkInput(terms, rows, input);
+        RequestTerms terms;
+        uint256 size;
+        (terms, size, token) = registry.requestTerms(req.modelId, rows);
+        if (!terms.isOpen()) revert ModelNotOpen(req.modelId);
+        _checkInput(req.modelId, terms, rows, input);
         _checkCallback(req);
-        req.fee = (uint256(terms.fee) * rows).toUint96();
-        req.gasUnits = _gasUnits(terms, req.callbackGas, callbackData.length).toUint64();
+        req.fee = (uint256(terms.fee()) * rows).toUint96();
+        req.gasUnits = _gasUnits(terms, size, req.callbackGas, callbackData.length).toUint64();
         req.protocolBps = protocolBps;
         req.inputHash = keccak256(input);
         req.callbackDataHash = keccak256(callbackData);
@@ -584,20 +588,9 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         private
         returns (uint256 requestId)
     {
-        uint256 nonce = nonces[req.account];
-        nonces[req.account] = nonce + 1;
-        requestId = uint256(
-            keccak256(
-                abi.encode(
-                    block.chainid,
-                    address(this),
-                    nonce,
-                    req.account,
-                    req.modelId,
-                    req.inputHash
-                )
-            )
-        );
+        requestId = _requestId(req, 0);
+        // Asked before: the account's repeats are counted, what it asks for the first time is not.
+        if (commitments[requestId] != 0) requestId = _requestId(req, ++repeats[req.account]);
         commitments[requestId] = _hashInMemory(req);
         emit AICallbackRequest(
             req.account,
@@ -823,10 +816,10 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         view
         returns (uint256)
     {
-        IModelRegistry.RequestTerms memory terms = registry.requestTerms(modelId, rows);
-        if (!terms.isOpen) revert ModelNotOpen(modelId);
-        uint256 ethFee = terms.token == address(0) ? terms.fee * rows : 0;
-        return ethFee + _quote(_gasUnits(terms, gasLimit, 0));
+        (RequestTerms terms, uint256 size, address token) = registry.requestTerms(modelId, rows);
+        if (!terms.isOpen()) revert ModelNotOpen(modelId);
+        uint256 ethFee = token == address(0) ? terms.fee() * rows : 0;
+        return ethFee + _quote(_gasUnits(terms, size, gasLimit, 0));
     }
 
     function _quote(uint256 gasUnits) private view returns (uint256) {
@@ -898,6 +891,21 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         ) revert InvalidCallback(req.callbackContract, req.callbackGas);
     }
 
+    function _requestId(Request memory req, uint256 repeat) private view returns (uint256) {
+        return uint256(
+            keccak256(
+                abi.encode(
+                    block.chainid,
+                    address(this),
+                    repeat,
+                    req.account,
+                    req.modelId,
+                    req.inputHash
+                )
+            )
+        );
+    }
+
     function _checkEnd(address refundTo, uint64 deadline) private view {
         if (refundTo == address(0)) revert InvalidRefundAddress();
         if (deadline <= block.timestamp || deadline > block.timestamp + MAX_LIFETIME) {
@@ -905,40 +913,38 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         }
     }
 
-    function _checkInput(
-        IModelRegistry.RequestTerms memory terms,
-        uint256 rows,
-        bytes calldata input
-    ) private view {
-        uint256 length = rows * terms.inputLength;
-        if (terms.codec == CODEC_PACKED) {
-            uint256 expected = length * terms.inputWidth;
+    function _checkInput(uint256 modelId, RequestTerms terms, uint256 rows, bytes calldata input)
+        private
+        view
+    {
+        uint256 length = rows * terms.inputLength();
+        (int256 minimum, int256 maximum) = terms.has(RequestTermsLibrary.WIDE_INPUT)
+            ? registry.inputBounds(modelId)
+            : terms.inputBounds();
+        if (terms.codec() == CODEC_PACKED) {
+            uint256 expected = length * terms.inputWidth();
             if (input.length != expected) revert InputLength(input.length, expected);
-            if (terms.inputUnbounded) return;
-            TensorCodec.check(
-                input, length, terms.inputWidth, terms.inputMinimum, terms.inputMaximum
-            );
+            if (terms.has(RequestTermsLibrary.INPUT_UNBOUNDED)) return;
+            TensorCodec.check(input, length, terms.inputWidth(), minimum, maximum);
         } else {
             uint256 limit = length * TEXT_BYTES;
             if (input.length > limit) revert TextTooLong(input.length, limit);
-            uint256 found = _textCoder.check(
-                input, terms.inputScale, terms.inputMinimum, terms.inputMaximum
-            );
+            uint256 found = _textCoder.check(input, terms.inputScale(), minimum, maximum);
             if (found != length) revert InputLength(found, length);
         }
     }
 
     /// @dev Gas that a request pays for in advance.
     function _gasUnits(
-        IModelRegistry.RequestTerms memory terms,
+        RequestTerms terms,
+        uint256 size,
         uint256 callbackGas,
         uint256 callbackDataLength
     ) private pure returns (uint256) {
-        uint256 elements =
-            uint256(terms.size) * (uint256(terms.inputLength) + terms.outputLength);
+        uint256 elements = size * (uint256(terms.inputLength()) + terms.outputLength());
         uint256 elementGas =
-            terms.codec == CODEC_PACKED ? ELEMENT_GAS : ELEMENT_GAS + TEXT_ELEMENT_GAS;
-        return BASE_GAS + terms.verifyGas + callbackGas + elementGas * elements
+            terms.codec() == CODEC_PACKED ? ELEMENT_GAS : ELEMENT_GAS + TEXT_ELEMENT_GAS;
+        return BASE_GAS + terms.verifyGas() + callbackGas + elementGas * elements
             + CALLBACK_BYTE_GAS * callbackDataLength;
     }
 

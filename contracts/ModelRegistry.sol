@@ -2,6 +2,7 @@
 pragma solidity ^0.8.24;
 
 import {IModelRegistry} from "./interfaces/IModelRegistry.sol";
+import {RequestTerms, RequestTermsLibrary as Terms} from "./libraries/RequestTerms.sol";
 import {TensorCodec} from "./libraries/TensorCodec.sol";
 
 /// @title Append-only registry of proved models
@@ -23,29 +24,11 @@ contract ModelRegistry is IModelRegistry {
     uint256 private constant SIZE_BITS = 16;
     uint256 private constant SIZE_MASK = type(uint16).max;
 
-    // Bits of `Entry.flags`.
-    uint8 private constant CLOSED = 1;
-    uint8 private constant HAS_TOKEN = 2;
-    // The input's range is all that its packed width can say: nothing to check at a request.
-    uint8 private constant INPUT_UNBOUNDED = 4;
-    // Bounds beyond `int32` (input) or `int128` (output) are in `_wideBounds`.
-    uint8 private constant WIDE_INPUT = 8;
-    uint8 private constant WIDE_OUTPUT = 16;
-
     /// @dev A `Model` in the order that keeps reads few: a request of one row reads slot 0, a
     ///      fulfilment 0 to 2 and two of its verifier; wide bounds and a fee in a token add some.
     struct Entry {
-        // Slot 0. `verifyGas`, of the first verifier, is never zero for a registered model.
-        uint32 verifyGas;
-        uint96 fee;
-        uint16 inputLength;
-        uint8 inputWidth;
-        uint8 inputScale;
-        uint16 outputLength;
-        uint8 codec;
-        uint8 flags;
-        int32 inputMinimum;
-        int32 inputMaximum;
+        // Slot 0, with the gas of the first verifier.
+        RequestTerms terms;
         // Slot 1.
         address receiver;
         uint16 receiverBps;
@@ -70,7 +53,7 @@ contract ModelRegistry is IModelRegistry {
     mapping(uint256 modelId => Entry) private _entries;
     // By their place in `Entry.sizes`.
     mapping(uint256 modelId => mapping(uint256 index => Verifier)) private _verifiers;
-    // Input minimum and maximum, output minimum and maximum.
+    // Input minimum and maximum, output minimum and maximum, where they exceed `Entry`.
     mapping(uint256 modelId => int256[4]) private _wideBounds;
 
     /// @inheritdoc IModelRegistry
@@ -78,19 +61,12 @@ contract ModelRegistry is IModelRegistry {
         _validate(model);
         modelId = ++count;
         Entry storage entry = _entries[modelId];
-        entry.verifyGas = model.verifiers[0].verifyGas;
-        entry.fee = model.fee;
-        entry.inputLength = model.input.length;
-        entry.inputWidth = model.input.width;
-        entry.inputScale = model.input.scale;
-        entry.outputLength = model.output.length;
+        entry.terms = _storeBounds(modelId, entry, model);
         entry.outputWidth = model.output.width;
         entry.outputScale = model.output.scale;
-        entry.codec = model.codec;
         entry.tagLimbs = model.tagLimbs;
         entry.tagBits = model.tagBits;
         entry.receiverBps = model.receiverBps;
-        entry.flags = _storeBounds(modelId, entry, model);
         entry.receiver = model.receiver;
         entry.token = model.token;
         entry.publisher = msg.sender;
@@ -102,8 +78,8 @@ contract ModelRegistry is IModelRegistry {
     /// @inheritdoc IModelRegistry
     function close(uint256 modelId) external {
         Entry storage entry = _published(modelId);
-        if (entry.flags & CLOSED != 0) return;
-        entry.flags |= CLOSED;
+        if (!entry.terms.isOpen()) return;
+        entry.terms = entry.terms.with(Terms.CLOSED);
         emit ModelClosed(modelId);
     }
 
@@ -120,28 +96,29 @@ contract ModelRegistry is IModelRegistry {
     /// @inheritdoc IModelRegistry
     function getModel(uint256 modelId) external view returns (Model memory model) {
         Entry storage entry = _known(modelId);
-        (int256 inputMinimum, int256 inputMaximum) = _inputBounds(modelId, entry);
+        RequestTerms terms = entry.terms;
+        (int256 inputMinimum, int256 inputMaximum) = inputBounds(modelId);
         (int256 outputMinimum, int256 outputMaximum) = _outputBounds(modelId, entry);
         model.onnxHash = entry.onnxHash;
-        model.codec = entry.codec;
+        model.codec = terms.codec();
         model.tagLimbs = entry.tagLimbs;
         model.tagBits = entry.tagBits;
         model.input = Tensor({
-            length: entry.inputLength,
-            width: entry.inputWidth,
-            scale: entry.inputScale,
+            length: terms.inputLength(),
+            width: terms.inputWidth(),
+            scale: terms.inputScale(),
             minimum: inputMinimum,
             maximum: inputMaximum
         });
         model.output = Tensor({
-            length: entry.outputLength,
+            length: terms.outputLength(),
             width: entry.outputWidth,
             scale: entry.outputScale,
             minimum: outputMinimum,
             maximum: outputMaximum
         });
         model.token = entry.token;
-        model.fee = entry.fee;
+        model.fee = terms.fee();
         model.receiver = entry.receiver;
         model.receiverBps = entry.receiverBps;
         model.verifiers = new Verifier[](_verifierCount(entry));
@@ -154,28 +131,18 @@ contract ModelRegistry is IModelRegistry {
     function requestTerms(uint256 modelId, uint256 rows)
         external
         view
-        returns (RequestTerms memory terms)
+        returns (RequestTerms terms, uint256 size, address token)
     {
         Entry storage entry = _entries[modelId];
-        uint8 flags = entry.flags;
-        terms.verifyGas = entry.verifyGas;
-        if (terms.verifyGas == 0) return terms;
-        terms.size = 1;
+        terms = entry.terms;
+        if (!terms.exists()) return (terms, 0, address(0));
+        size = 1;
         if (rows != 1) {
             Verifier storage verifier = _verifierFor(modelId, entry, rows);
-            terms.size = verifier.size;
-            terms.verifyGas = verifier.verifyGas;
+            size = verifier.size;
+            terms = terms.withVerifyGas(verifier.verifyGas);
         }
-        terms.isOpen = flags & CLOSED == 0;
-        terms.codec = entry.codec;
-        terms.inputLength = entry.inputLength;
-        terms.inputWidth = entry.inputWidth;
-        terms.inputScale = entry.inputScale;
-        terms.outputLength = entry.outputLength;
-        terms.fee = entry.fee;
-        if (flags & HAS_TOKEN != 0) terms.token = entry.token;
-        if (flags & INPUT_UNBOUNDED != 0) terms.inputUnbounded = true;
-        else (terms.inputMinimum, terms.inputMaximum) = _inputBounds(modelId, entry);
+        if (terms.has(Terms.HAS_TOKEN)) token = entry.token;
     }
 
     /// @inheritdoc IModelRegistry
@@ -185,32 +152,44 @@ contract ModelRegistry is IModelRegistry {
         returns (ProofTerms memory terms)
     {
         Entry storage entry = _entries[modelId];
-        if (entry.verifyGas == 0) return terms;
+        RequestTerms known = entry.terms;
+        if (!known.exists()) return terms;
         Verifier storage verifier =
             rows == 1 ? _verifiers[modelId][0] : _verifierFor(modelId, entry, rows);
         terms.verifier = verifier.verifier;
         terms.codeHash = verifier.codeHash;
         terms.verifyGas = verifier.verifyGas;
         terms.size = verifier.size;
-        terms.codec = entry.codec;
+        terms.codec = known.codec();
         terms.tagLimbs = entry.tagLimbs;
         terms.tagBits = entry.tagBits;
-        terms.inputLength = entry.inputLength;
-        terms.inputWidth = entry.inputWidth;
-        terms.inputScale = entry.inputScale;
-        terms.outputLength = entry.outputLength;
+        terms.inputLength = known.inputLength();
+        terms.inputWidth = known.inputWidth();
+        terms.inputScale = known.inputScale();
+        terms.outputLength = known.outputLength();
         terms.outputWidth = entry.outputWidth;
         terms.outputScale = entry.outputScale;
         (terms.outputMinimum, terms.outputMaximum) = _outputBounds(modelId, entry);
-        if (entry.flags & HAS_TOKEN != 0) terms.token = entry.token;
+        if (known.has(Terms.HAS_TOKEN)) terms.token = entry.token;
         terms.receiverBps = entry.receiverBps;
         terms.receiver = entry.receiver;
     }
 
     /// @inheritdoc IModelRegistry
+    function inputBounds(uint256 modelId) public view returns (int256, int256) {
+        RequestTerms terms = _entries[modelId].terms;
+        if (!terms.has(Terms.WIDE_INPUT)) return terms.inputBounds();
+        return (_wideBounds[modelId][0], _wideBounds[modelId][1]);
+    }
+
+    /// @inheritdoc IModelRegistry
+    function tokenOf(uint256 modelId) external view returns (address) {
+        return _entries[modelId].token;
+    }
+
+    /// @inheritdoc IModelRegistry
     function isOpen(uint256 modelId) external view returns (bool) {
-        Entry storage entry = _entries[modelId];
-        return entry.verifyGas != 0 && entry.flags & CLOSED == 0;
+        return _entries[modelId].terms.isOpen();
     }
 
     /// @inheritdoc IModelRegistry
@@ -223,24 +202,35 @@ contract ModelRegistry is IModelRegistry {
         return _entries[modelId].successor;
     }
 
+    /// @dev The model's terms; bounds that do not fit them or `entry` go to slots of their own.
     function _storeBounds(uint256 modelId, Entry storage entry, Model calldata model)
         private
-        returns (uint8 flags)
+        returns (RequestTerms terms)
     {
-        if (model.token != address(0)) flags |= HAS_TOKEN;
-        if (model.codec != CODEC_TEXT && _coversWidth(model.input)) flags |= INPUT_UNBOUNDED;
+        terms = Terms.pack(
+            model.verifiers[0].verifyGas,
+            model.fee,
+            model.input.length,
+            model.input.width,
+            model.input.scale,
+            model.output.length,
+            model.codec
+        );
+        if (model.token != address(0)) terms = terms.with(Terms.HAS_TOKEN);
+        if (model.codec != CODEC_TEXT && _coversWidth(model.input)) {
+            terms = terms.with(Terms.INPUT_UNBOUNDED);
+        }
         Tensor calldata input = model.input;
         Tensor calldata output = model.output;
         if (input.minimum < type(int32).min || input.maximum > type(int32).max) {
-            flags |= WIDE_INPUT;
+            terms = terms.with(Terms.WIDE_INPUT);
             _wideBounds[modelId][0] = input.minimum;
             _wideBounds[modelId][1] = input.maximum;
         } else {
-            entry.inputMinimum = int32(input.minimum);
-            entry.inputMaximum = int32(input.maximum);
+            terms = terms.withBounds(int32(input.minimum), int32(input.maximum));
         }
         if (output.minimum < type(int128).min || output.maximum > type(int128).max) {
-            flags |= WIDE_OUTPUT;
+            terms = terms.with(Terms.WIDE_OUTPUT);
             _wideBounds[modelId][2] = output.minimum;
             _wideBounds[modelId][3] = output.maximum;
         } else {
@@ -259,21 +249,12 @@ contract ModelRegistry is IModelRegistry {
         }
     }
 
-    function _inputBounds(uint256 modelId, Entry storage entry)
-        private
-        view
-        returns (int256, int256)
-    {
-        if (entry.flags & WIDE_INPUT == 0) return (entry.inputMinimum, entry.inputMaximum);
-        return (_wideBounds[modelId][0], _wideBounds[modelId][1]);
-    }
-
     function _outputBounds(uint256 modelId, Entry storage entry)
         private
         view
         returns (int256, int256)
     {
-        if (entry.flags & WIDE_OUTPUT == 0) return (entry.outputMinimum, entry.outputMaximum);
+        if (!entry.terms.has(Terms.WIDE_OUTPUT)) return (entry.outputMinimum, entry.outputMaximum);
         return (_wideBounds[modelId][2], _wideBounds[modelId][3]);
     }
 
@@ -299,7 +280,7 @@ contract ModelRegistry is IModelRegistry {
 
     function _known(uint256 modelId) private view returns (Entry storage entry) {
         entry = _entries[modelId];
-        if (entry.verifyGas == 0) revert UnknownModel(modelId);
+        if (!entry.terms.exists()) revert UnknownModel(modelId);
     }
 
     function _published(uint256 modelId) private view returns (Entry storage entry) {

@@ -1,11 +1,11 @@
 """Gas of the protocol's transactions on anvil: ``make bench-gas``.
 
-Writes ``build/bench/gas.json`` and prints it. Everything is measured in the steady state: accounts
-have asked and been paid before. Verifiers are stubs that use a set amount of gas, so that the
-figures move only with the contracts: what the generated verifiers of the demo model (4-16-16-3, one
-column) were measured to use, 344,198 for one row and 486,840 for 32 (the bundle's manifest says
-`verify_gas`). Requests have no callback. ``batch32_*`` are 32 requests
-of one account, delivered together; ``batch32_one_request_*`` is one request of 32 rows.
+Writes ``build/bench/gas.json`` and prints it. The verifiers are the generated ones of the demo model
+(4-16-16-3, one column) for one row and for 32, and so are the proofs. Everything is measured in the
+steady state: accounts have asked and been paid before. A request asks something new, but for
+``request_4_repeated``, which asks what its account asked before. Requests have no callback.
+``batch32_*`` are 32 requests of one account, delivered together; ``batch32_one_request_*`` is one
+request of 32 rows.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from __future__ import annotations
 import json
 import random
 import tempfile
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from eth_utils.crypto import keccak
 from web3.contract import Contract
 from web3.logs import DISCARD
@@ -26,98 +28,67 @@ from web3.types import TxReceipt
 from oracle import tensor
 from oracle.chain.artifacts import contract
 from oracle.chain.registration import registration
-from oracle.config import build_dir
+from oracle.circuits.build import build_cached
+from oracle.circuits.bundle import Bundle
+from oracle.circuits.srs import SrsSource
+from oracle.config import build_dir, project_root
 from oracle.devnet import Anvil
-from oracle.types import BatchVerifier, ModelSpec, TagLayout, TensorSpec
+from oracle.errors import OracleError
+from oracle.prover.base import memory_cap
+from oracle.prover.local import LocalProver
+from oracle.types import ZERO_ADDRESS, ModelSpec, Proof, ProofJob, TensorSpec
 
 HARDFORK = "osaka"
-VERIFY_GAS = 344_198
 BATCH = 32
-BATCH_VERIFY_GAS = 486_840
-#: Bytes of a one-column proof.
-PROOF_BYTES = 1_952
 GWEI = 10**9
 ETHER = 10**18
-ZERO = "0x" + "00" * 20
-#: Four features such as iris flowers have, and pixels; three scores.
-FEATURES = TensorSpec(length=4, width=2, scale=8, minimum=-2000, maximum=2000)
+#: Pixels of an image of 28 by 28.
 PIXELS = TensorSpec(length=784, width=2, scale=8, minimum=0, maximum=256)
-SCORES = TensorSpec(length=3, width=3, scale=14, minimum=-400_000, maximum=400_000)
-TAG = TagLayout()
+PROOF_TIMEOUT = 300.0
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """The contracts on anvil with a model of four numbers and one of 784."""
+    """The contracts on anvil, and what proves."""
 
     anvil: Anvil
     oracle: Contract
     registry: Contract
+    bundle: Bundle
+    prover: LocalProver
 
     @property
     def accounts(self) -> list[Any]:
         """Unlocked accounts: deployer, requester, node, publisher."""
         return list(self.anvil.w3.eth.accounts)
 
-    def send(self, call: Any, sender: int, value: int = 0, gas: int = 16_000_000) -> TxReceipt:
-        """Mine a call at a base fee of one gwei; it must succeed."""
-        w3 = self.anvil.w3
-        w3.provider.make_request("anvil_setNextBlockBaseFeePerGas", [hex(GWEI)])  # type: ignore[arg-type]
-        sent = call.transact({"from": self.accounts[sender], "value": value, "gas": gas})
-        receipt = w3.eth.wait_for_transaction_receipt(sent, poll_latency=0.01)
-        if receipt["status"] != 1:
-            raise RuntimeError(f"{call.fn_name} reverted")
-        return receipt
-
-    def register(self, shape: TensorSpec) -> int:
-        """A model with circuits for one row and for a batch; its id."""
-        verifiers = [self.deploy("MeteredVerifier", gas) for gas in (VERIFY_GAS, BATCH_VERIFY_GAS)]
-        code = [keccak(bytes(self.anvil.w3.eth.get_code(v.address))) for v in verifiers]
-        zero = bytes(32)
-        spec = ModelSpec(
-            onnx_hash=zero,
-            settings_hash=zero,
-            vk_hash=zero,
-            srs_hash=zero,
-            input=shape,
-            output=SCORES,
-            verifier_code_hash=code[0],
-            verify_gas=VERIFY_GAS + 50_000,
-            batches=(BatchVerifier(BATCH, zero, zero, zero, code[1], BATCH_VERIFY_GAS + 50_000),),
-        )
+    def register(self, spec: ModelSpec, verifiers: Sequence[Contract]) -> int:
+        """A model with these verifiers; its id."""
         model = registration(
             spec,
-            verifiers=[v.address for v in verifiers],
+            verifiers=[verifier.address for verifier in verifiers],
             fee=10**14,
             receiver=self.accounts[3],
             receiver_bps=5_000,
         )
-        self.send(self.registry.functions.register(model), 3)
+        send(self.anvil, self.registry.functions.register(model), self.accounts[3])
         return int(self.registry.functions.count().call())
 
-    def deploy(self, name: str, *arguments: Any) -> Contract:
-        """A contract under ``contracts/``."""
-        w3, built = self.anvil.w3, contract(name)
-        factory = w3.eth.contract(abi=built.abi, bytecode=built.bytecode)
-        sent = factory.constructor(*arguments).transact({"from": self.accounts[0]})
-        address = w3.eth.wait_for_transaction_receipt(sent, poll_latency=0.01)["contractAddress"]
-        if address is None:
-            raise RuntimeError(f"{name} was not deployed")
-        return w3.eth.contract(address=address, abi=built.abi)
-
-    def request(self, model_id: int, numbers: Sequence[int]) -> TxReceipt:
+    def request(self, model_id: int, numbers: Sequence[int], width: int) -> TxReceipt:
         """Ask through ORA's call."""
-        data = tensor.pack(numbers, 2)
         call = self.oracle.get_function_by_signature(
             "requestCallback(uint256,bytes,address,uint64,bytes)"
         )
-        return self.send(call(model_id, data, ZERO, 0, b""), 1, ETHER // 100)
+        data = tensor.pack(numbers, width)
+        asked = call(model_id, data, ZERO_ADDRESS, 0, b"")
+        return send(self.anvil, asked, self.accounts[1], ETHER // 100)
 
-    def request_batch(self, model_id: int, numbers: Sequence[int]) -> TxReceipt:
+    def request_batch(self, model_id: int, numbers: Sequence[int], width: int) -> TxReceipt:
         """Ask about a full batch in one request."""
-        data = tensor.pack(numbers, 2)
         call = self.oracle.functions.requestBatchInference
-        return self.send(call(BATCH, model_id, data, ZERO, 0, b"", 0, 0), 1, ETHER // 10)
+        data = tensor.pack(numbers, width)
+        asked = call(BATCH, model_id, data, ZERO_ADDRESS, 0, b"", 0, 0)
+        return send(self.anvil, asked, self.accounts[1], ETHER // 10)
 
     def item(self, receipt: TxReceipt) -> tuple[Any, ...]:
         """Id, preimage, input and callback data of the request that a receipt has."""
@@ -140,76 +111,182 @@ class Bench:
         )
         return made["requestId"], preimage, made["input"], made["callbackData"]
 
-    def fulfil(self, receipt: TxReceipt, size: int = 1) -> TxReceipt:
-        """Deliver one request with the circuit for ``size`` rows."""
-        arguments = (*self.item(receipt), self.accounts[2], _scores(size), _proof())
-        return self.send(self.oracle.functions.fulfill(*arguments), 2)
-
-    def fulfil_batch(self, receipts: Sequence[TxReceipt]) -> TxReceipt:
-        """Deliver a full batch."""
+    def prove(self, receipts: Sequence[TxReceipt]) -> Proof:
+        """A proof that answers these requests together, for the node's account."""
+        spec = self.bundle.spec
         items = [self.item(receipt) for receipt in receipts]
-        call = self.oracle.functions.fulfillBatch(items, self.accounts[2], _scores(BATCH), _proof())
-        return self.send(call, 2)
+        data = b"".join(item[2] for item in items)
+        all_rows = replace(spec.input, length=len(data) // spec.input.width)
+        inputs = tensor.unpack(data, all_rows)
+        circuit = self.bundle.fitting(len(inputs) // spec.input.length).circuit
+        ids = [item[0] for item in items]
+        chain_id = self.anvil.w3.eth.chain_id
+        tag = tensor.tag(chain_id, self.oracle.address, ids, self.accounts[2], spec.tag)
+        self.prover.submit(
+            ProofJob("bench", circuit, inputs, tag, PROOF_TIMEOUT, memory_cap(circuit))
+        )
+        while not (ended := self.prover.poll()):
+            time.sleep(0.01)
+        result = ended[0].result
+        if isinstance(result, OracleError):
+            raise result
+        return result
 
-    def bare_verification(self) -> int:
-        """Gas of a transaction that calls the single-row verifier and nothing else."""
-        verifier = self.deploy("MeteredVerifier", VERIFY_GAS)
-        instances = [0] * (FEATURES.length + TAG.limbs + SCORES.length)
-        receipt = self.send(verifier.functions.verifyProof(_proof(), instances), 2)
-        return int(receipt["gasUsed"])
+    def fulfil(self, receipt: TxReceipt) -> tuple[TxReceipt, Proof]:
+        """Prove and deliver one request, of one row or several."""
+        proof = self.prove([receipt])
+        call = self.oracle.functions.fulfill(
+            *self.item(receipt), self.accounts[2], _outputs(proof), proof.proof
+        )
+        return send(self.anvil, call, self.accounts[2]), proof
+
+    def fulfil_batch(self, receipts: Sequence[TxReceipt]) -> tuple[TxReceipt, Proof]:
+        """Prove and deliver a full batch."""
+        proof = self.prove(receipts)
+        items = [self.item(receipt) for receipt in receipts]
+        call = self.oracle.functions.fulfillBatch(
+            items, self.accounts[2], _outputs(proof), proof.proof
+        )
+        return send(self.anvil, call, self.accounts[2]), proof
+
+    def verify(self, verifier: Contract, proof: Proof) -> int:
+        """Gas of a transaction that calls a verifier and nothing else."""
+        call = verifier.functions.verifyProof(proof.proof, list(proof.instances))
+        return int(send(self.anvil, call, self.accounts[2])["gasUsed"])
 
 
-def _scores(rows: int) -> list[int]:
-    numbers = random.Random(rows)  # noqa: S311 -- data, not secrets
-    values = [numbers.randint(SCORES.minimum, SCORES.maximum) for _ in range(3 * rows)]
-    return [tensor.to_field(value) for value in values]
+def send(anvil: Anvil, call: Any, sender: str, value: int = 0) -> TxReceipt:
+    """Mine a call at a base fee of one gwei; it must succeed."""
+    w3 = anvil.w3
+    w3.provider.make_request("anvil_setNextBlockBaseFeePerGas", [hex(GWEI)])  # type: ignore[arg-type]
+    sent = call.transact({"from": sender, "value": value, "gas": 16_000_000})
+    receipt = w3.eth.wait_for_transaction_receipt(sent, poll_latency=0.01)
+    if receipt["status"] != 1:
+        raise RuntimeError(f"{call.fn_name} reverted")
+    return receipt
 
 
-def _proof() -> bytes:
-    return random.Random(0).randbytes(PROOF_BYTES)  # noqa: S311 -- data, not secrets
+def deploy(anvil: Anvil, abi: Any, bytecode: bytes, *arguments: Any) -> Contract:
+    """A contract on the devnet."""
+    w3 = anvil.w3
+    factory = w3.eth.contract(abi=abi, bytecode=bytecode)
+    sent = factory.constructor(*arguments).transact({"from": w3.eth.accounts[0]})
+    address = w3.eth.wait_for_transaction_receipt(sent, poll_latency=0.01)["contractAddress"]
+    if address is None:
+        raise RuntimeError("a contract was not deployed")
+    return w3.eth.contract(address=address, abi=abi)
 
 
-def measure() -> dict[str, Any]:
+def demo_bundle() -> Bundle:
+    """The demo model for one row and for a full batch; half a minute where it is not cached."""
+    models = project_root() / "scripts" / "models"
+    return build_cached(
+        models / "iris.onnx",
+        np.load(models / "iris_samples.npy"),
+        name="iris",
+        max_error=0.1,
+        srs=SrsSource(build_dir() / "srs", unsafe=True),
+        batches=(1, BATCH),
+    )
+
+
+def _outputs(proof: Proof) -> list[int]:
+    return [tensor.to_field(value) for value in proof.outputs]
+
+
+def measure(bundle: Bundle) -> dict[str, Any]:
     """The figures, by name; gas unless the name says otherwise."""
     numbers = random.Random(1)  # noqa: S311 -- data, not secrets
-    features = [numbers.randint(FEATURES.minimum, FEATURES.maximum) for _ in range(4)]
-    pixels = [numbers.randint(PIXELS.minimum, PIXELS.maximum) for _ in range(784)]
-    with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "anvil.log"
-        with Anvil(log, "--hardfork", HARDFORK, "--order", "fifo") as anvil:
-            empty = Bench(anvil, None, None)  # type: ignore[arg-type]
-            registry = empty.deploy("ModelRegistry")
-            oracle = empty.deploy("InferenceOracle", registry.address, empty.accounts[0])
-            bench = Bench(anvil, oracle, registry)
-            small, image = bench.register(FEATURES), bench.register(PIXELS)
-            bench.fulfil(bench.request(small, features))
-            asked = bench.request(small, features)
-            done = bench.fulfil(asked)
-            wide = bench.request(image, pixels)
-            batch = [bench.request(small, features) for _ in range(BATCH)]
-            together = bench.fulfil_batch(batch)
-            rows = bench.request_batch(small, features * BATCH)
-            at_once = bench.fulfil(rows, BATCH)
-            bare = bench.bare_verification()
+    shape = bundle.spec.input
+
+    def rows(count: int = 1) -> list[int]:
+        size = count * shape.length
+        return [numbers.randint(shape.minimum, shape.maximum) for _ in range(size)]
+
+    pixels = [numbers.randint(PIXELS.minimum, PIXELS.maximum) for _ in range(PIXELS.length)]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        prover = LocalProver(folder / "jobs")
+        with Anvil(folder / "anvil.log", "--hardfork", HARDFORK, "--order", "fifo") as anvil:
+            bench = _deployed(anvil, bundle, prover)
+            single, wide = [
+                deploy(anvil, sized.verifier_abi, sized.verifier_bytecode)
+                for sized in bundle.circuits
+            ]
+            model_id = bench.register(bundle.spec, (single, wide))
+            image = bench.register(*_image(anvil))
+            first = rows()
+            # The account's first repeat writes a slot that later ones only change.
+            asked, _, repeated = [bench.request(model_id, first, shape.width) for _ in range(3)]
+            bench.fulfil(asked)
+            asked = bench.request(model_id, rows(), shape.width)
+            done, proof = bench.fulfil(asked)
+            large = bench.request(image, pixels, PIXELS.width)
+            batch = [bench.request(model_id, rows(), shape.width) for _ in range(BATCH)]
+            together, batch_proof = bench.fulfil_batch(batch)
+            at_once = bench.request_batch(model_id, rows(BATCH), shape.width)
+            answered, _ = bench.fulfil(at_once)
+            bare = bench.verify(single, proof)
+            bare_batch = bench.verify(wide, batch_proof)
+        prover.close()
     request_4 = int(asked["gasUsed"])
-    batch_each = -(-int(together["gasUsed"]) // BATCH)
+    batch_each = _per_row(int(together["gasUsed"]))
     return {
         "request_4": request_4,
-        "request_784": int(wide["gasUsed"]),
+        "request_4_repeated": int(repeated["gasUsed"]),
+        "request_784": int(large["gasUsed"]),
         "fulfil": int(done["gasUsed"]),
         "fulfil_overhead": int(done["gasUsed"]) - bare,
+        "verify": bare,
+        "batch32_verify_per_inference": _per_row(bare_batch),
         "batch32_fulfil_per_inference": batch_each,
         "batch32_all_in_per_inference": request_4 + batch_each,
-        "batch32_one_request_all_in_per_inference": -(
-            -(int(rows["gasUsed"]) + int(at_once["gasUsed"])) // BATCH
+        "batch32_one_request_all_in_per_inference": _per_row(
+            int(at_once["gasUsed"]) + int(answered["gasUsed"])
         ),
         "hardfork": HARDFORK,
-        "verifier": f"stub of {VERIFY_GAS} gas for one row, {BATCH_VERIFY_GAS} for {BATCH}",
     }
 
 
+def _deployed(anvil: Anvil, bundle: Bundle, prover: LocalProver) -> Bench:
+    registry_code, oracle_code = contract("ModelRegistry"), contract("InferenceOracle")
+    registry = deploy(anvil, registry_code.abi, registry_code.bytecode)
+    oracle = deploy(
+        anvil,
+        oracle_code.abi,
+        oracle_code.bytecode,
+        registry.address,
+        anvil.w3.eth.accounts[0],
+    )
+    return Bench(anvil, oracle, registry, bundle, prover)
+
+
+def _image(anvil: Anvil) -> tuple[ModelSpec, list[Contract]]:
+    """A model of 784 numbers, which is only asked: its verifier never runs."""
+    stub = contract("HashVerifier")
+    verifier = deploy(anvil, stub.abi, stub.bytecode)
+    code = bytes(anvil.w3.eth.get_code(verifier.address))
+    zero = bytes(32)
+    spec = ModelSpec(
+        onnx_hash=zero,
+        settings_hash=zero,
+        vk_hash=zero,
+        srs_hash=zero,
+        input=PIXELS,
+        output=TensorSpec(length=10, width=3, scale=14, minimum=-400_000, maximum=400_000),
+        verifier_code_hash=keccak(code),
+        verify_gas=1_000_000,
+    )
+    return spec, [verifier]
+
+
+def _per_row(gas: int) -> int:
+    """A batch's share, rounded up."""
+    return -(-gas // BATCH)
+
+
 def main() -> None:
-    text = json.dumps(measure(), indent=2) + "\n"
+    text = json.dumps(measure(demo_bundle()), indent=2) + "\n"
     target = build_dir() / "bench" / "gas.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(text)

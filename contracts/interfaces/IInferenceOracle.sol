@@ -365,9 +365,10 @@ interface IInferenceOracle is IAIOracle {
     ///         keccak256(callbackData)))`; else zero.
     function undelivered(uint256 requestId) external view returns (bytes32);
 
-    /// @notice Requests made by `account`: the next one's nonce in the request id, which is
-    ///         `keccak256(abi.encode(chainId, oracle, nonce, account, modelId, inputHash))`.
-    function nonces(address account) external view returns (uint256);
+    /// @notice How often `account` asked what it had asked before. A request's id is
+    ///         `keccak256(abi.encode(chainId, oracle, repeat, account, modelId, inputHash))`, where
+    ///         `repeat` is 0 for a new question and else this number, the request included.
+    function repeats(address account) external view returns (uint256);
 
     /// @notice Whether `account` has used or cancelled `nonce` for signed requests.
     function isNonceUsed(address account, uint256 nonce) external view returns (bool);

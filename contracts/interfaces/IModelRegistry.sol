@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.24;
 
+import {RequestTerms} from "../libraries/RequestTerms.sol";
+
 /// @title Append-only registry of proved models
 /// @notice A registered model never changes: a better model is a new id. Its publisher can only
 ///         stop new requests and name a successor; open requests are served as they were made.
@@ -61,36 +63,6 @@ interface IModelRegistry {
         address receiver;
         uint16 receiverBps;
         Verifier[] verifiers;
-    }
-
-    /// @notice What a request of some rows is checked and priced against.
-    /// @param isOpen Whether new requests are accepted.
-    /// @param codec The model's codec.
-    /// @param inputLength Elements of an input row.
-    /// @param inputWidth Bytes of a packed input element.
-    /// @param inputScale Fractional bits of the input.
-    /// @param outputLength Elements of an output row.
-    /// @param size Rows of the circuit that proves it: the smallest that is large enough.
-    /// @param verifyGas Verifier gas of that circuit.
-    /// @param fee Price of one row, in `token`.
-    /// @param token Currency of the fee; zero is ETH.
-    /// @param inputUnbounded True if every packed input is in range, whatever its bytes.
-    /// @param inputMinimum Least input integer.
-    /// @param inputMaximum Greatest input integer.
-    struct RequestTerms {
-        bool isOpen;
-        uint8 codec;
-        uint16 inputLength;
-        uint8 inputWidth;
-        uint8 inputScale;
-        uint16 outputLength;
-        uint16 size;
-        uint32 verifyGas;
-        uint96 fee;
-        address token;
-        bool inputUnbounded;
-        int256 inputMinimum;
-        int256 inputMaximum;
     }
 
     /// @notice What a result of some rows is checked and paid against.
@@ -156,7 +128,20 @@ interface IModelRegistry {
 
     /// @notice The part of a model that a request of `rows` inputs needs. All zero for unknown ids;
     ///         reverts with `InvalidBatchSize` where no circuit is large enough or `rows` is 0.
-    function requestTerms(uint256 modelId, uint256 rows) external view returns (RequestTerms memory);
+    /// @return terms What it is checked and priced against, with the verifier gas of the smallest
+    ///         circuit that has enough rows.
+    /// @return size Rows of that circuit.
+    /// @return token Currency of the fee; zero is ETH.
+    function requestTerms(uint256 modelId, uint256 rows)
+        external
+        view
+        returns (RequestTerms terms, uint256 size, address token);
+
+    /// @notice Currency of the model's fee. Zero is ETH, and for unknown ids.
+    function tokenOf(uint256 modelId) external view returns (address);
+
+    /// @notice Least and greatest integer that the model's circuits accept. Zero for unknown ids.
+    function inputBounds(uint256 modelId) external view returns (int256 minimum, int256 maximum);
 
     /// @notice The part of a model that a fulfilment of `rows` inputs needs. All zero for unknown
     ///         ids; reverts with `InvalidBatchSize` as above.

@@ -56,19 +56,3 @@ contract FixedOffsetVerifier {
         return bytes32(msg.data[0x64:0x84]) == keccak256("valid");
     }
 }
-
-/// @notice Accepts anything and uses about as much gas as it was built with: a real verifier's
-///         share of a benchmark.
-contract MeteredVerifier is IVerifier {
-    uint256 private immutable _gas;
-
-    constructor(uint256 gas) {
-        _gas = gas;
-    }
-
-    function verifyProof(bytes calldata, uint256[] calldata) external view returns (bool) {
-        uint256 end = gasleft() - _gas;
-        while (gasleft() > end) {}
-        return true;
-    }
-}

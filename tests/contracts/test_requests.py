@@ -56,12 +56,15 @@ def test_request__stores_only_the_hash_of_its_terms(world: World) -> None:
 
 def test_request__id__is_derived_from_its_content(world: World) -> None:
     """A request mined again after a reorg gets the same id; anything else gets another."""
-    tickets = [world.request(), world.request(), world.request(BOB)]
-    for ticket, nonce in zip(tickets, (0, 1, 0), strict=True):
+    numbers = tuple(NUMBERS), tuple(reversed(NUMBERS))
+    asked = [(ALICE, 0), (ALICE, 0), (BOB, 0), (ALICE, 1), (ALICE, 0), (ALICE, 1)]
+    tickets = [world.request(who, data=packed(numbers[which])) for who, which in asked]
+    # New questions are not counted; what an account asks again is.
+    for ticket, repeat in zip(tickets, (0, 1, 0, 0, 2, 3), strict=True):
         content = (
             CHAIN_ID,
             world.oracle.address,
-            nonce,
+            repeat,
             ticket.account,
             world.model_id,
             keccak(ticket.input),

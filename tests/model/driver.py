@@ -679,8 +679,8 @@ class Driver(World):
                 credit = self.chain.read(self.oracle, "creditOf", token_address, account)
                 self._same(credit, self.model.credits[token_address, account])
         for account in self.accounts:
-            nonce = self.chain.read(self.oracle, "nonces", account)
-            self._same(nonce, self.model.nonces[account])
+            repeats = self.chain.read(self.oracle, "repeats", account)
+            self._same(repeats, self.model.repeats[account])
         for actor in self.actors.values():
             self._same(self.chain.read(actor.deployed, "deliveries"), actor.deliveries)
         seen = [*self._open, *self._ended[-20:]]

@@ -200,7 +200,8 @@ class Protocol:
         self.closed: set[int] = set()
         self.successors: dict[int, int] = {}
         self.requests: dict[int, Entry] = {}
-        self.nonces: dict[str, int] = defaultdict(int)
+        #: How often an account asked what it had asked before.
+        self.repeats: dict[str, int] = defaultdict(int)
         self.used_nonces: set[tuple[str, int]] = set()
         self.credits: dict[tuple[str, str], int] = defaultdict(int)
         #: Fees and gas money of open requests, and what was given away to the oracle, by token.
@@ -279,7 +280,13 @@ class Protocol:
 
     def request_id(self, account: str, model_id: int, data: bytes) -> int:
         """The id of the account's next request."""
-        words = (self.chain_id, self.oracle, self.nonces[account], account, model_id, keccak(data))
+        new = self._id(0, account, model_id, data)
+        if new not in self.requests:
+            return new
+        return self._id(self.repeats[account] + 1, account, model_id, data)
+
+    def _id(self, repeat: int, account: str, model_id: int, data: bytes) -> int:
+        words = (self.chain_id, self.oracle, repeat, account, model_id, keccak(data))
         return int.from_bytes(keccak(b"".join(map(_word, words))), "big")
 
     def request(
@@ -301,7 +308,7 @@ class Protocol:
         request_id = self.request_id(account, model_id, data)
         assert request_id not in self.requests, "an id was used before"
         self.last_base_fee = self._remembered()
-        self.nonces[account] += 1
+        self.repeats[account] += self._id(0, account, model_id, data) in self.requests
         entry = Entry(
             request_id,
             Request(
