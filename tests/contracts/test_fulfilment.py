@@ -213,9 +213,9 @@ def test_fulfill__verifier_reverting_with_true__is_rejected(world: World) -> Non
 def test_fulfill__verifier_out_of_its_gas__is_rejected(
     world: World, cap: int, enough: bool
 ) -> None:
-    """One that accepts anything, for about 100,000 gas."""
-    metered = world.chain.deploy("MeteredVerifier", 100_000)
-    ticket = world.request(model_id=world.register(verifier=metered.address, verifyGas=cap))
+    """The transaction has plenty of gas; the verifier gets its cap and no more."""
+    hungry = world.chain.deploy("HungryVerifier", 100_000)
+    ticket = world.request(model_id=world.register(verifier=hungry.address, verifyGas=cap))
     if enough:
         world.fulfil(ticket)
     else:
