@@ -6,11 +6,14 @@ import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {IInferenceLens} from "./interfaces/IInferenceLens.sol";
 import {IInferenceOracle} from "./interfaces/IInferenceOracle.sol";
 import {IModelRegistry} from "./interfaces/IModelRegistry.sol";
+import {TextCodec} from "./libraries/TextCodec.sol";
 
 /// @title Why a request is not done
 contract InferenceLens is IInferenceLens {
     /// @notice A callback with less gas cannot store one word in a new slot.
     uint64 public constant MIN_CALLBACK_GAS = 25_000;
+
+    uint8 private constant CODEC_PACKED = 0;
 
     /// @inheritdoc IInferenceLens
     IInferenceOracle public immutable oracle;
@@ -20,21 +23,24 @@ contract InferenceLens is IInferenceLens {
     }
 
     /// @inheritdoc IInferenceLens
-    function diagnose(uint256 requestId, IInferenceOracle.Request calldata req)
-        external
-        view
-        returns (Diagnosis memory found)
-    {
+    function diagnose(
+        uint256 requestId,
+        IInferenceOracle.Request calldata req,
+        bytes calldata input
+    ) external view returns (Diagnosis memory found) {
         IInferenceOracle.Status status = oracle.status(requestId);
         if (status != IInferenceOracle.Status.Open) {
             found.reason = _ended(requestId, status);
             return found;
         }
-        if (oracle.commitments(requestId) != keccak256(abi.encode(req))) {
-            found.reason = Reason.CommitmentMismatch;
+        if (
+            oracle.commitments(requestId) != keccak256(abi.encode(req))
+                || keccak256(input) != req.inputHash
+        ) {
+            found.reason = Reason.PreimageMismatch;
             return found;
         }
-        _inspect(found, req);
+        _inspect(found, req, input);
         if (block.timestamp > req.deadline) {
             found.reason = Reason.Expired;
             return found;
@@ -53,15 +59,32 @@ contract InferenceLens is IInferenceLens {
     }
 
     /// @dev What a deadline or a top-up does not change.
-    function _inspect(Diagnosis memory found, IInferenceOracle.Request calldata req) private view {
+    function _inspect(
+        Diagnosis memory found,
+        IInferenceOracle.Request calldata req,
+        bytes calldata input
+    ) private view {
         bool wanted = req.callbackContract != address(0);
         found.callbackMissing = wanted && req.callbackContract.code.length == 0;
         found.callbackGasLow = wanted && req.callbackGas < MIN_CALLBACK_GAS;
         IModelRegistry registry = oracle.registry();
         found.modelClosed = !registry.isOpen(req.modelId);
-        // Of the circuit for one row: a request says nothing about its rows.
         IModelRegistry.ProofTerms memory terms = registry.proofTerms(req.modelId, 1);
+        uint256 rows = _rows(terms, input);
+        if (rows != 1) terms = registry.proofTerms(req.modelId, rows);
         found.verifierLost = terms.verifier.codehash != terms.codeHash;
+    }
+
+    /// @dev How many inputs an accepted request has.
+    function _rows(IModelRegistry.ProofTerms memory terms, bytes calldata input)
+        private
+        pure
+        returns (uint256)
+    {
+        if (terms.codec == CODEC_PACKED) {
+            return input.length / (uint256(terms.inputLength) * terms.inputWidth);
+        }
+        return TextCodec.countNumbers(input) / terms.inputLength;
     }
 
     function _ended(uint256 requestId, IInferenceOracle.Status status)

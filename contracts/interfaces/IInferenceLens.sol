@@ -8,15 +8,16 @@ import {IInferenceOracle} from "./IInferenceOracle.sol";
 interface IInferenceLens {
     /// @notice What stands between a request and its result. The first that applies is reported.
     /// @dev `Unknown`: nobody made this request here. `Fulfilled`, `Undelivered` (fulfilled, but the
-    ///      callback failed and can be retried), `Refunded`: it has ended. `CommitmentMismatch`: the
-    ///      given preimage is not the request's. `Expired`: refund it. `Underfunded`: the base fee
-    ///      is above what the gas money pays; top it up. `Waiting`: nothing; a node may answer.
+    ///      callback failed and can be retried), `Refunded`: it has ended. `PreimageMismatch`: the
+    ///      given preimage or input is not the request's. `Expired`: refund it. `Underfunded`: the
+    ///      base fee is above what the gas money pays; top it up. `Waiting`: nothing; a node may
+    ///      answer.
     enum Reason {
         Unknown,
         Fulfilled,
         Undelivered,
         Refunded,
-        CommitmentMismatch,
+        PreimageMismatch,
         Expired,
         Underfunded,
         Waiting
@@ -32,7 +33,9 @@ interface IInferenceLens {
     /// @param callbackGasLow The callback gas is below `MIN_CALLBACK_GAS`, less than storing one
     ///        word takes: unless the callback does next to nothing, it will fail.
     /// @param modelClosed The model takes no new requests (this one is still served).
-    /// @param verifierLost The verifier's code is gone or has changed: it cannot be fulfilled.
+    /// @param verifierLost The code of the verifier for the request's number of rows is gone or has
+    ///        changed: `fulfill` refuses (a batch, which has another verifier, may still deliver a
+    ///        request of one row).
     struct Diagnosis {
         Reason reason;
         uint256 gasMoneyShort;
@@ -47,10 +50,12 @@ interface IInferenceLens {
     /// @notice Why a request is not done.
     /// @param requestId The request.
     /// @param req Its preimage, from `AICallbackRequest`, `RequestOpened` and `RequestToppedUp`.
-    function diagnose(uint256 requestId, IInferenceOracle.Request calldata req)
-        external
-        view
-        returns (Diagnosis memory);
+    /// @param input The request bytes, from `AICallbackRequest`: they say how many rows it has.
+    function diagnose(
+        uint256 requestId,
+        IInferenceOracle.Request calldata req,
+        bytes calldata input
+    ) external view returns (Diagnosis memory);
 
     /// @notice The oracle that this contract looks at.
     function oracle() external view returns (IInferenceOracle);

@@ -207,8 +207,9 @@ interface IInferenceOracle is IAIOracle {
     error RetryGas(uint64 gasLimit, uint64 promised);
     /// @notice The callback failed again; nothing changed.
     error CallbackFailed(uint256 requestId);
-    /// @notice A top-up must add at least an eighth of the present gas money, so that raising it in
-    ///         front of a fulfilment, which must name the new amount, cannot go on for long.
+    /// @notice A top-up must add at least an eighth of the present gas money (`minimumTopUp`), so
+    ///         that raising it in front of a fulfilment, which must name the new amount, cannot go on
+    ///         for long.
     error TopUpTooSmall(uint256 sent, uint256 required);
     /// @notice The signature is not the account's, for this request, chain and oracle.
     error InvalidSignature();
@@ -245,7 +246,9 @@ interface IInferenceOracle is IAIOracle {
     ) external payable returns (uint256 requestId);
 
     /// @notice Submit a request that its account signed; it is paid from the account's credit.
-    ///         Gas money is what `estimateFee` quotes beyond the fee, the callback data included.
+    ///         Gas money is what `estimateFee` quotes beyond the fee, plus the gas of the callback
+    ///         data. It can be less than was quoted before: the remembered base fee is brought up to
+    ///         date first, so that a fall counts at once.
     /// @param signed What was signed.
     /// @param input The request bytes.
     /// @param callbackData The callback data.
@@ -260,8 +263,8 @@ interface IInferenceOracle is IAIOracle {
     /// @notice Make requests that the caller signed with `nonce` void.
     function cancelNonce(uint256 nonce) external;
 
-    /// @notice Add `msg.value` to the gas money of an open request. Anyone may; at least an eighth
-    ///         of the present gas money.
+    /// @notice Add `msg.value` to the gas money of an open request. Anyone may; at least
+    ///         `minimumTopUp` of the present gas money.
     /// @param requestId The request.
     /// @param req Its preimage.
     function topUp(uint256 requestId, Request calldata req) external payable;
@@ -335,7 +338,8 @@ interface IInferenceOracle is IAIOracle {
     /// @notice Send the caller's whole ETH credit to `to`.
     function withdrawTo(address to) external;
 
-    /// @notice Send the caller's whole credit in `token` to `to`. Zero is ETH.
+    /// @notice Send the caller's whole credit in `token` to `to`. Zero is ETH. Never name the oracle
+    ///         itself: a token that is sent there is nobody's.
     function withdrawTo(address token, address to) external;
 
     /// @notice Refuse or accept new requests. Owner only; open requests are not touched.
@@ -344,14 +348,16 @@ interface IInferenceOracle is IAIOracle {
     /// @notice Set the protocol's share of the fee for new requests. Owner only, and capped.
     function setProtocolFee(uint16 protocolBps_) external;
 
-    /// @notice Send the protocol's share, collected in `token`, to `to`. Owner only.
+    /// @notice Send the protocol's share, collected in `token`, to `to`. Owner only. As with
+    ///         `withdrawTo`, never to the oracle itself.
     function withdrawProtocolFees(address token, address to) external;
 
     /// @notice What `account` can withdraw in `token`; zero is ETH. The protocol's share is the
     ///         credit of the oracle's own address.
     function creditOf(address token, address account) external view returns (uint256);
 
-    /// @notice The least wei that `topUp` takes for a request with this gas money.
+    /// @notice The least wei that `topUp` takes for a request with this gas money: an eighth of it,
+    ///         rounded down, and at least 1.
     function minimumTopUp(uint256 gasMoney) external pure returns (uint256);
 
     /// @notice Where a request stands.

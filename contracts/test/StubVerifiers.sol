@@ -56,3 +56,16 @@ contract FixedOffsetVerifier {
         return bytes32(msg.data[0x64:0x84]) == keccak256("valid");
     }
 }
+
+/// @notice Accepts anything, if it is given more gas than it was built with.
+contract HungryVerifier is IVerifier {
+    uint256 private immutable _gas;
+
+    constructor(uint256 gas) {
+        _gas = gas;
+    }
+
+    function verifyProof(bytes calldata, uint256[] calldata) external view returns (bool) {
+        return gasleft() > _gas;
+    }
+}

@@ -69,3 +69,16 @@ contract DoublePayer is IPayer {
         _oracle.depositToken(address(_token), address(this), _token.balanceOf(address(this)) / 2);
     }
 }
+
+/// @notice Makes several calls in one transaction.
+contract Sequence {
+    error Failed(uint256 index);
+
+    function perform(address target, bytes[] calldata calls) external {
+        for (uint256 i = 0; i < calls.length; ++i) {
+            // solhint-disable-next-line avoid-low-level-calls
+            (bool success,) = target.call(calls[i]);
+            if (!success) revert Failed(i);
+        }
+    }
+}

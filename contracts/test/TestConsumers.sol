@@ -96,10 +96,11 @@ contract NestedConsumer is TestConsumer {
     }
 }
 
-/// @notice Sends prepared calldata to the oracle when it gets control: in the callback, or when
-///         it is paid.
+/// @notice Sends prepared calldata and money to the oracle when it gets control: in the callback, or
+///         when it is paid.
 contract ReentrantConsumer is TestConsumer {
     bytes private _attack;
+    uint256 private _value;
     bool public attacked;
     bool public succeeded;
     bytes4 public answer;
@@ -110,8 +111,9 @@ contract ReentrantConsumer is TestConsumer {
         _strike();
     }
 
-    function prepare(bytes calldata attack) external {
+    function prepare(bytes calldata attack) external payable {
         _attack = attack;
+        _value = msg.value;
     }
 
     function withdraw() external {
@@ -125,7 +127,7 @@ contract ReentrantConsumer is TestConsumer {
     function _strike() private {
         attacked = true;
         bytes memory reason;
-        (succeeded, reason) = address(oracle).call(_attack);
+        (succeeded, reason) = address(oracle).call{value: _value}(_attack);
         answer = bytes4(reason);
     }
 }

@@ -1,18 +1,39 @@
-"""A real node for what pyrevm cannot show: base fees and the gas of whole transactions."""
+"""A real node for what pyrevm cannot show: base fees, reorgs, the gas of whole transactions."""
 
 from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from eth_utils import keccak
 from web3 import HTTPProvider, Web3
+from web3.logs import DISCARD
 from web3.types import RPCEndpoint
 
+from oracle import tensor
 from oracle.chain.artifacts import contract
 from oracle.chain.toolchain import toolchain
+from tests.contracts.world import (
+    FEE,
+    INPUT,
+    NUMBERS,
+    OUTPUT,
+    RECEIVER,
+    RECEIVER_BPS,
+    RESULT,
+    TAG,
+    VERIFY_GAS,
+    ZERO,
+    packed,
+    tensor_tuple,
+)
+
+CHAIN_ID = 31337
+PACKED = packed()
 
 
 class Devnet:
@@ -62,3 +83,81 @@ def anvil(log: Path) -> Iterator[Devnet]:
         process.kill()
         process.stdout.close()
         process.wait()
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """Registry, oracle and one model on anvil."""
+
+    devnet: Devnet
+    registry: Any
+    oracle: Any
+    model_id: int
+
+    def request(self, value: int, data: bytes = PACKED, gas: int = 500_000, sender: int = 1) -> Any:
+        """Ask without callback; the receipt."""
+        call = self.oracle.functions.requestCallback(self.model_id, data, ZERO, 0, b"")
+        return self.devnet.send(call, self.devnet.accounts[sender], value, gas=gas)
+
+    def quote(self, callback_gas: int = 0, **how: Any) -> int:
+        return int(self.oracle.functions.estimateFee(self.model_id, callback_gas).call(how))
+
+    def opened(self, receipt: Any) -> tuple[int, tuple[Any, ...], bytes, bytes]:
+        """Id, preimage, input and callback data of the request in `receipt`."""
+        (asked,) = self.oracle.events.AICallbackRequest().process_receipt(receipt, DISCARD)
+        (opened,) = self.oracle.events.RequestOpened().process_receipt(receipt, DISCARD)
+        request, terms = asked["args"], opened["args"]
+        preimage = (
+            request["account"],
+            request["modelId"],
+            request["callbackContract"],
+            request["gasLimit"],
+            terms["refundTo"],
+            terms["deadline"],
+            terms["fee"],
+            terms["gasMoney"],
+            terms["gasUnits"],
+            terms["protocolBps"],
+            keccak(request["input"]),
+            keccak(request["callbackData"]),
+        )
+        return request["requestId"], preimage, request["input"], request["callbackData"]
+
+    def proof(self, request_id: int, chain_id: int = CHAIN_ID) -> bytes:
+        """What `HashVerifier` accepts from the node for the usual numbers and result."""
+        node = self.devnet.accounts[2]
+        limbs = tensor.tag(chain_id, self.oracle.address, [request_id], node, TAG)
+        instances = [*map(tensor.to_field, NUMBERS), *limbs, *map(tensor.to_field, RESULT)]
+        return keccak(b"".join(i.to_bytes(32, "big") for i in instances))
+
+    def fulfilment(self, receipt: Any, proof: bytes | None = None) -> Any:
+        """The call that fulfils the request in `receipt`, paying the node."""
+        request = self.opened(receipt)
+        outputs = [tensor.to_field(v) for v in RESULT]
+        made = self.proof(request[0]) if proof is None else proof
+        return self.oracle.functions.fulfill(*request, self.devnet.accounts[2], outputs, made)
+
+    def fulfil(self, receipt: Any, proof: bytes | None = None) -> Any:
+        """Fulfil the request in `receipt`; the receipt."""
+        call = self.fulfilment(receipt, proof)
+        return self.devnet.send(call, self.devnet.accounts[2], gas=2_000_000)
+
+
+def register(devnet: Devnet, registry: Any, verifier: str, length: int = INPUT.length) -> int:
+    zeros = [bytes(32)] * 3
+    code_hash = keccak(devnet.w3.eth.get_code(verifier))
+    model = (
+        bytes(32),
+        0,
+        TAG.limbs,
+        TAG.bits,
+        tensor_tuple(replace(INPUT, length=length)),
+        tensor_tuple(OUTPUT),
+        ZERO,
+        FEE,
+        RECEIVER,
+        RECEIVER_BPS,
+        [(1, VERIFY_GAS, verifier, code_hash, *zeros)],
+    )
+    devnet.send(registry.functions.register(model), devnet.accounts[0])
+    return int(registry.functions.count().call())

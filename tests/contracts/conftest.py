@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contracts.anvil import Devnet, anvil
+from tests.contracts.anvil import Deployed, Devnet, anvil, register
 from tests.contracts.world import World, make_world
 
 
@@ -24,3 +24,14 @@ def world() -> World:
 def devnet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Devnet]:
     with anvil(tmp_path_factory.mktemp("anvil") / "anvil.log") as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def deployed(devnet: Devnet) -> Deployed:
+    registry = devnet.deploy("ModelRegistry")
+    return Deployed(
+        devnet=devnet,
+        registry=registry,
+        oracle=devnet.deploy("InferenceOracle", registry.address, devnet.accounts[0]),
+        model_id=register(devnet, registry, devnet.deploy("HashVerifier").address),
+    )

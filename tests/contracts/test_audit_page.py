@@ -11,6 +11,37 @@ from oracle.chain.toolchain import SOLC_CONTRACTS, toolchain
 from oracle.config import project_root
 
 PAGE = (project_root() / "docs" / "audit.md").read_text()
+#: What goes wrong in oracles, in the order of the page.
+PITFALLS = (
+    "reentrancy from the callback",
+    "63/64 gas griefing",
+    "return bomb",
+    "reverting, code-less and self-destructing consumers",
+    "copied proof with another payee",
+    "replay for another request, another chain, another oracle",
+    "delivered output differing from the proved one",
+    "re-pointed calldata offsets into the verifier",
+    "field elements >= r",
+    "verifier address without code",
+    "verifier that runs out of the capped gas",
+    "stuck request",
+    "underpaid and overpaid requests",
+    "fee or verifier changed under an open request",
+    "spoofed callback target",
+    "gas price spikes between request and fulfilment",
+    "ETH recipient that refuses",
+    "two nodes racing",
+    "unbounded input",
+    "batch with one finished item",
+    "request mined again after a reorg",
+)
+
+
+def test_audit_page__every_pitfall__has_its_tests() -> None:
+    (section,) = re.findall(r"^## Pitfalls$(.*?)^## ", PAGE, re.MULTILINE | re.DOTALL)
+    rows = re.findall(r"^\| (.*) \| .* \| (.*) \|$", section, re.MULTILINE)[1:]
+    assert tuple(pitfall for pitfall, _ in rows) == PITFALLS
+    assert all(re.fullmatch(r"`test_\w+`(, `test_\w+`)*", tests) for _, tests in rows)
 
 
 def test_audit_page__every_test_it_names__exists() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from eth_abi import encode
+from eth_utils import keccak
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -15,14 +16,17 @@ from oracle import tensor
 from tests.contracts.evm import Contract, Receipt, Reverted
 from tests.contracts.world import (
     ALICE,
+    BOB,
     FEE,
     FULFILLED,
     GAS_MONEY,
     NODE,
     OPEN,
     OUTPUT,
+    OWNER,
     RESULT,
     THIEF,
+    ZERO,
     Ticket,
     World,
     make_world,
@@ -143,31 +147,86 @@ def test_callback__nested_request__refunds_the_outer_requester_not_the_node(worl
     assert nested.refund_to == outer.refund_to != NODE
 
 
-def reentrant_call(world: World, function: str, consumer: Contract) -> bytes:
-    """A call that would succeed if it came from outside the callback."""
-    other = world.request(lifetime=60)
-    arguments: dict[str, tuple[Any, ...]] = {
-        "fulfill": world.fulfil_arguments(other),
-        "refund": (other.request_id, other.preimage),
-        "withdrawTo": (THIEF,),
-    }
-    if function == "refund":
-        world.chain.advance(61)
-    if function == "withdrawTo":
-        world.fulfil(world.request(refund_to=consumer.address))
-        assert world.credit(consumer.address) > 0
-    return world.oracle.calldata(function, *arguments[function])
+#: Everything that ends a request, lowers a credit or measures a balance.
+GUARDED = (
+    "fulfill",
+    "fulfillBatch",
+    "retryCallback",
+    "refund",
+    "topUp",
+    "requestFor",
+    "depositToken",
+    "withdrawTo",
+    "withdrawTo token",
+    "withdrawProtocolFees",
+)
 
 
-@pytest.mark.parametrize("function", ["fulfill", "refund", "withdrawTo"])
-def test_callback__reentering__is_refused(world: World, function: str) -> None:
-    consumer = world.deploy("ReentrantConsumer")
-    asked = world.ask(consumer, gas=1_000_000)
-    consumer("prepare", reentrant_call(world, function, consumer))
-    world.fulfil(asked)
+def arm(world: World, consumer: Contract, function: str) -> None:
+    """Give the consumer a call that succeeds unless it comes while another one is running."""
+    oracle, chain = world.oracle, world.chain
+    if function in ("fulfill", "fulfillBatch", "refund", "topUp"):
+        other = world.request(lifetime=60)
+        arguments: tuple[Any, ...] = (other.request_id, other.preimage)
+        if function == "fulfill":
+            arguments = world.fulfil_arguments(other)
+        elif function == "fulfillBatch":
+            arguments = world.batch_arguments([other], size=1)
+        elif function == "refund":
+            chain.advance(61)
+    elif function == "retryCallback":
+        failing = world.deploy("RepairableConsumer")
+        failed = world.ask(failing)
+        world.fulfil(failed)
+        failing("repair")
+        output = tensor.pack(RESULT, OUTPUT.width)
+        arguments = (failed.request_id, failing.address, *[failed.callback_gas] * 2, output, b"")
+    elif function == "requestFor":
+        account = chain.deploy("SmartAccount")
+        hashes = keccak(packed()), keccak(b"")
+        end = chain.now + 60
+        free = world.register(fee=0)
+        order = (account.address, free, hashes[0], ZERO, 0, hashes[1], ALICE, end, 0, 0, 0, end)
+        account("approve", oracle.read("hashOf", order))
+        arguments = (order, packed(), b"", b"")
+    elif function == "depositToken":
+        token = chain.deploy("NoReturnToken")
+        token("mint", consumer.address, 1)
+        arguments = (token.address, THIEF, 1)
+    elif function == "withdrawProtocolFees":
+        oracle("deposit", oracle.address, sender=ALICE, value=1)
+        oracle("transferOwnership", consumer.address, sender=OWNER)
+        consumer("prepare", oracle.calldata("acceptOwnership"))
+        strike(consumer)
+        arguments = (ZERO, THIEF)
+    else:
+        oracle("deposit", consumer.address, sender=ALICE, value=1)
+        arguments = (ZERO, THIEF) if function == "withdrawTo token" else (THIEF,)
+    call = oracle.calldata(function.partition(" ")[0], *arguments)
+    consumer("prepare", call, value=GAS_MONEY if function == "topUp" else 0)
+
+
+def strike(consumer: Contract) -> None:
+    """Have the consumer make its call now."""
+    consumer.chain.send(ALICE, consumer.address, b"", 0, 16_000_000)
+
+
+def assert_refused(consumer: Contract) -> None:
+    """Its call was refused by the guard, and by nothing else: now it succeeds."""
     assert consumer.read("attacked")
     assert not consumer.read("succeeded")
     assert consumer.read("answer") == GUARD
+    strike(consumer)
+    assert consumer.read("succeeded")
+
+
+@pytest.mark.parametrize("function", GUARDED)
+def test_callback__reentering__is_refused(world: World, function: str) -> None:
+    consumer = world.deploy("ReentrantConsumer")
+    asked = world.ask(consumer, gas=1_000_000)
+    arm(world, consumer, function)
+    assert world.fulfil(asked).event("RequestFulfilled")["callbackSucceeded"]
+    assert_refused(consumer)
 
 
 def test_callback__reentering_with_its_own_request__is_refused(world: World) -> None:
@@ -179,19 +238,14 @@ def test_callback__reentering_with_its_own_request__is_refused(world: World) -> 
     assert not consumer.read("succeeded")
 
 
-@pytest.mark.parametrize("function", ["fulfill", "refund", "withdrawTo"])
+@pytest.mark.parametrize("function", GUARDED)
 def test_withdrawal__reentering__is_refused(world: World, function: str) -> None:
     consumer = world.deploy("ReentrantConsumer")
-    world.fulfil(world.request(refund_to=consumer.address))
-    credit = world.credit(consumer.address)
-    consumer("prepare", reentrant_call(world, function, consumer))
-    credit = world.credit(consumer.address)
-    consumer("withdraw")
-    assert consumer.read("attacked")
-    assert not consumer.read("succeeded")
-    assert consumer.read("answer") == GUARD
-    assert world.chain.balance(consumer.address) == credit
-    assert world.credit(consumer.address) == 0
+    arm(world, consumer, function)
+    world.oracle("deposit", BOB, sender=ALICE, value=7)
+    world.oracle("withdrawTo", consumer.address, sender=BOB)
+    assert world.chain.balance(consumer.address) >= 7
+    assert_refused(consumer)
 
 
 #: A first write to storage, and what surrounds it.

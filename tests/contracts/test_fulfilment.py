@@ -209,12 +209,19 @@ def test_fulfill__verifier_reverting_with_true__is_rejected(world: World) -> Non
         world.fulfil(ticket)
 
 
-def test_fulfill__verifier_out_of_its_gas__is_rejected(world: World) -> None:
-    burning = world.chain.deploy("BurningVerifier")
-    ticket = world.request(model_id=world.register(verifier=burning.address))
-    with pytest.raises(Reverted, match="ProofRejected"):
+@pytest.mark.parametrize(("cap", "enough"), [(110_000, True), (90_000, False)])
+def test_fulfill__verifier_out_of_its_gas__is_rejected(
+    world: World, cap: int, enough: bool
+) -> None:
+    """The transaction has plenty of gas; the verifier gets its cap and no more."""
+    hungry = world.chain.deploy("HungryVerifier", 100_000)
+    ticket = world.request(model_id=world.register(verifier=hungry.address, verifyGas=cap))
+    if enough:
         world.fulfil(ticket)
-    assert world.status(ticket) == OPEN
+    else:
+        with pytest.raises(Reverted, match="ProofRejected"):
+            world.fulfil(ticket)
+    assert world.status(ticket) == (FULFILLED if enough else OPEN)
 
 
 def test_fulfill__too_little_gas_for_the_verifier__blames_the_sender(world: World) -> None:

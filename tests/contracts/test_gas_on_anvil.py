@@ -6,119 +6,23 @@ Gas figures go to ``build/bench/contracts.json`` and are held under bounds that 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import pytest
 from eth_utils import keccak
 from web3.exceptions import ContractCustomError
 from web3.logs import DISCARD
 
-from oracle import tensor
 from oracle.chain.artifacts import contract
 from oracle.config import build_dir
-from tests.contracts.anvil import Devnet
-from tests.contracts.world import (
-    FEE,
-    INPUT,
-    NUMBERS,
-    OUTPUT,
-    RECEIVER,
-    RECEIVER_BPS,
-    RESULT,
-    TAG,
-    VERIFY_GAS,
-    ZERO,
-    packed,
-    tensor_tuple,
-)
+from tests.contracts.anvil import Deployed, register
+from tests.contracts.world import INPUT, OUTPUT, TAG, VERIFY_GAS, ZERO, packed
 
 GWEI = 10**9
 #: About the length of a one-column proof.
 PROOF_BYTES = 3_000
-PACKED = packed()
-
-
-@dataclass(frozen=True)
-class Deployed:
-    """Registry, oracle and one model on anvil."""
-
-    devnet: Devnet
-    registry: Any
-    oracle: Any
-    model_id: int
-
-    def request(self, value: int, data: bytes = PACKED, gas: int = 500_000) -> Any:
-        """Ask without callback; the receipt."""
-        call = self.oracle.functions.requestCallback(self.model_id, data, ZERO, 0, b"")
-        return self.devnet.send(call, self.devnet.accounts[1], value, gas=gas)
-
-    def quote(self, callback_gas: int = 0, **how: Any) -> int:
-        return int(self.oracle.functions.estimateFee(self.model_id, callback_gas).call(how))
-
-    def fulfil(self, receipt: Any, proof: bytes | None = None) -> Any:
-        """Fulfil the request in `receipt`, paying the node; the receipt."""
-        (asked,) = self.oracle.events.AICallbackRequest().process_receipt(receipt, DISCARD)
-        (opened,) = self.oracle.events.RequestOpened().process_receipt(receipt, DISCARD)
-        request, terms = asked["args"], opened["args"]
-        node = self.devnet.accounts[2]
-        limbs = tensor.tag(31337, self.oracle.address, [request["requestId"]], node, TAG)
-        outputs = [tensor.to_field(v) for v in RESULT]
-        instances = [*map(tensor.to_field, NUMBERS), *limbs, *outputs]
-        call = self.oracle.functions.fulfill(
-            request["requestId"],
-            (
-                request["account"],
-                request["modelId"],
-                request["callbackContract"],
-                request["gasLimit"],
-                terms["refundTo"],
-                terms["deadline"],
-                terms["fee"],
-                terms["gasMoney"],
-                terms["gasUnits"],
-                terms["protocolBps"],
-                keccak(request["input"]),
-                keccak(request["callbackData"]),
-            ),
-            request["input"],
-            request["callbackData"],
-            node,
-            outputs,
-            keccak(b"".join(i.to_bytes(32, "big") for i in instances)) if proof is None else proof,
-        )
-        return self.devnet.send(call, node, gas=2_000_000)
-
-
-@pytest.fixture(scope="module")
-def deployed(devnet: Devnet) -> Deployed:
-    registry = devnet.deploy("ModelRegistry")
-    return Deployed(
-        devnet=devnet,
-        registry=registry,
-        oracle=devnet.deploy("InferenceOracle", registry.address, devnet.accounts[0]),
-        model_id=register(devnet, registry, devnet.deploy("HashVerifier").address),
-    )
-
-
-def register(devnet: Devnet, registry: Any, verifier: str, length: int = INPUT.length) -> int:
-    zeros = [bytes(32)] * 3
-    code_hash = keccak(devnet.w3.eth.get_code(verifier))
-    model = (
-        bytes(32),
-        0,
-        TAG.limbs,
-        TAG.bits,
-        tensor_tuple(replace(INPUT, length=length)),
-        tensor_tuple(OUTPUT),
-        ZERO,
-        FEE,
-        RECEIVER,
-        RECEIVER_BPS,
-        [(1, VERIFY_GAS, verifier, code_hash, *zeros)],
-    )
-    devnet.send(registry.functions.register(model), devnet.accounts[0])
-    return int(registry.functions.count().call())
+#: Of `IInferenceLens.Reason`.
+UNDERFUNDED, WAITING = 6, 7
 
 
 def test_estimate_fee__then_request_at_once__succeeds(deployed: Deployed) -> None:
@@ -173,6 +77,47 @@ def test_remembered_base_fee__small_drift__is_not_written(deployed: Deployed) ->
         deployed.devnet.base_fee(base_fee)
         deployed.request(10**18)
         assert deployed.oracle.functions.lastBaseFee().call() == remembered
+
+
+def test_diagnose__base_fee_above_the_gas_money__says_what_to_top_up(deployed: Deployed) -> None:
+    devnet = deployed.devnet
+    lens = devnet.deploy("InferenceLens", deployed.oracle.address)
+    devnet.base_fee(GWEI)
+    asked = deployed.request(10**17)
+    request_id, preimage, data, _ = deployed.opened(asked)
+    gas_money, gas_units = preimage[7], preimage[8]
+    highest = gas_money // gas_units
+
+    def diagnosis(base_fee: int) -> list[int]:
+        """Reason, gas money short and top-up in a block with this base fee."""
+        devnet.base_fee(base_fee)
+        devnet.rpc("anvil_mine")
+        return list(lens.functions.diagnose(request_id, preimage, data).call()[:3])
+
+    assert diagnosis(highest) == [WAITING, 0, 0]
+    short = (highest + 1) * gas_units - gas_money
+    assert diagnosis(highest + 1) == [UNDERFUNDED, short, gas_money // 8]
+    short = 2 * highest * gas_units - gas_money
+    assert diagnosis(2 * highest) == [UNDERFUNDED, short, short]
+    call = deployed.oracle.functions.topUp(request_id, preimage)
+    assert devnet.send(call, devnet.accounts[3], short, gas=200_000)["status"] == 1
+    preimage = (*preimage[:7], gas_money + short, *preimage[8:])
+    assert diagnosis(2 * highest) == [WAITING, 0, 0]
+
+
+def test_diagnose__client_that_reports_no_base_fee__uses_the_remembered_one(
+    deployed: Deployed,
+) -> None:
+    devnet = deployed.devnet
+    lens = devnet.deploy("InferenceLens", deployed.oracle.address)
+    devnet.base_fee(GWEI)
+    request_id, preimage, data, _ = deployed.opened(deployed.request(10**16))
+    devnet.base_fee(100 * GWEI)
+    deployed.request(10**18)
+    devnet.base_fee(0)
+    devnet.rpc("anvil_mine")
+    reason, short, *_ = lens.functions.diagnose(request_id, preimage, data).call()
+    assert (reason, short) == (UNDERFUNDED, 100 * GWEI * preimage[8] - preimage[7])
 
 
 def test_gas__steady_state__stays_under_its_bounds(deployed: Deployed) -> None:

@@ -21,8 +21,11 @@ from tests.contracts.world import (
     PUBLISHER,
     RESULT,
     THIEF,
+    ZERO,
     Ticket,
     World,
+    packed,
+    ticket,
 )
 
 (
@@ -198,6 +201,35 @@ def test_retry__reentering_retry__is_refused(world: World) -> None:
     assert not consumer.read("succeeded")
 
 
+def test_retry__nested_request__refunds_the_consumer_not_whoever_retries(world: World) -> None:
+    consumer = world.deploy("NestedConsumer")
+    context = encode(["uint256", "bytes"], [world.model_id, packed()])
+    asked = world.ask(consumer, gas=400_000, data=context)
+    assert not world.fulfil(asked).event("RequestFulfilled")["callbackSucceeded"]
+    world.chain.fund(consumer.address, FEE + GAS_MONEY)
+    assert ticket(retry(world, asked).events).refund_to == consumer.address
+
+
+@pytest.mark.parametrize("before", ["fulfill", "retryCallback"])
+def test_request_callback__after_a_callback_in_the_same_transaction__refunds_its_origin(
+    world: World, broken: tuple[Contract, Ticket], before: str
+) -> None:
+    """What holds inside a callback is over with it."""
+    consumer, failed = broken
+    consumer("repair")
+    if before == "fulfill":
+        arguments = world.fulfil_arguments(world.ask(consumer))
+    else:
+        gas = failed.callback_gas
+        arguments = (failed.request_id, consumer.address, gas, gas, DELIVERED, b"context")
+    first = world.oracle.calldata(before, *arguments)
+    free = world.register(fee=0)
+    second = world.oracle.calldata("requestCallback", free, packed(), ZERO, 0, b"")
+    sequence = world.chain.deploy("Sequence")
+    receipt = sequence("perform", world.oracle.address, [first, second], sender=BOB)
+    assert ticket(receipt.events).refund_to == BOB
+
+
 # --- diagnose ---
 
 FIELDS = (
@@ -218,7 +250,7 @@ def lens(world: World) -> Contract:
 
 
 def diagnose(lens: Contract, asked: Ticket) -> dict[str, Any]:
-    found = lens.read("diagnose", asked.request_id, asked.preimage)
+    found = lens.read("diagnose", asked.request_id, asked.preimage, asked.input)
     return dict(zip(FIELDS, found, strict=True))
 
 
@@ -249,6 +281,36 @@ def test_diagnose__other_terms__are_a_mismatch(world: World, lens: Contract) -> 
     asked = world.request()
     top_up(world, asked, GAS_MONEY)
     assert diagnose(lens, asked)["reason"] == R_MISMATCH
+
+
+def test_diagnose__other_input__is_a_mismatch(world: World, lens: Contract) -> None:
+    asked = world.request()
+    found = lens.read("diagnose", asked.request_id, asked.preimage, asked.input + b"\0")
+    assert found[0] == R_MISMATCH
+
+
+@pytest.mark.parametrize(("codec", "row"), [(0, packed()), (1, b"1 2 3 4 ")])
+def test_diagnose__request_of_several_rows__looks_at_its_own_verifier(
+    world: World, lens: Contract, codec: int, row: bytes
+) -> None:
+    wide = world.chain.deploy("HashVerifier")
+    circuits = [world.circuit(), world.circuit(size=4, verifier=wide.address)]
+    model = world.register(codec=codec, verifiers=circuits)
+    single = world.request(model_id=model, data=row)
+    several = ticket(
+        world.oracle(
+            "requestBatchInference", 3, model, row * 3, ZERO, 0, b"", 0, 0, value=3 * FEE
+        ).events
+    )
+
+    def lost() -> list[bool]:
+        return [bool(diagnose(lens, asked)["verifierLost"]) for asked in (single, several)]
+
+    assert lost() == [False, False]
+    world.chain.erase_code(wide.address)
+    assert lost() == [False, True]
+    with pytest.raises(Reverted, match="VerifierChanged"):
+        world.fulfil(several, outputs=RESULT * 4, proof=b"")
 
 
 def test_diagnose__dead_callback_closed_model_lost_verifier__are_named(

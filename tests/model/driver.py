@@ -513,7 +513,9 @@ class Driver(World):
         if item is None:
             return
         entry = self.model.requests.get(item.request_id)
-        found = self.chain.read(self.lens, "diagnose", item.request_id, item.request.fields)
+        found = self.chain.read(
+            self.lens, "diagnose", item.request_id, item.request.fields, item.input
+        )
         needed = self.model.base_fee or self.model.last_base_fee
         short = needed * item.request.gas_units - item.request.gas_money
         if entry is None:
@@ -522,7 +524,7 @@ class Driver(World):
             reason = 2 if entry.undelivered else 1
         elif entry.status is Status.REFUNDED:
             reason = 3
-        elif entry.request.commitment != item.request.commitment:
+        elif entry.request.commitment != item.request.commitment or item.input != entry.item.input:
             reason = 4
         elif self.model.now > entry.request.deadline:
             reason = 5
@@ -533,6 +535,8 @@ class Driver(World):
             self._same(found[1], max(short, 0))
             self._same(found[3], item.request.deadline - self.model.now)
             self._same(found[6], item.request.model_id in self.model.closed)
+            verifier = self.model.models[item.request.model_id].verifier
+            self._same(found[7], verifier in self.model.changed_verifiers)
 
     # --- doing and comparing
 

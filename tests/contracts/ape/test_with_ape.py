@@ -5,6 +5,11 @@ pytest -p ape.pytest.plugin tests/contracts/ape
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import ape
@@ -12,6 +17,8 @@ import pytest
 from eth_utils import keccak
 
 from oracle import tensor
+from oracle.chain.toolchain import SOLC_CONTRACTS
+from oracle.config import project_root
 from tests.contracts.world import FEE, INPUT, NUMBERS, OUTPUT, RESULT, TAG, VERIFY_GAS, ZERO, packed
 
 
@@ -110,3 +117,24 @@ def test_thief__with_a_copied_proof__is_refused(
         oracle.fulfill(
             request_id, preimage, data, context, accounts[3], outputs, proof, sender=accounts[3]
         )
+
+
+def test_contract_developers_page__its_consumer__compiles_as_printed(tmp_path: Path) -> None:
+    page = (project_root() / "docs" / "contract-developers.md").read_text()
+    (consumer,) = re.findall(r"```solidity\n(.*?)```", page, re.DOTALL)
+    (folder, config) = re.findall(r"^\| Ape \| [^`]*`([^`]+)`.*`(depend[^`]+)` \|$", page, re.M)[0]
+    shutil.copytree(project_root() / "contracts", tmp_path / folder / "contracts")
+    (tmp_path / "contracts").mkdir()
+    (tmp_path / "contracts" / "Gardener.sol").write_text(consumer)
+    (tmp_path / "ape-config.yaml").write_text(
+        f"plugins: [{{name: solidity}}]\n{config}\nsolidity: {{version: {SOLC_CONTRACTS}}}\n"
+    )
+    done = subprocess.run(
+        ["ape", "compile", "--force"],
+        cwd=tmp_path,
+        env=os.environ | {"APE_DATA_FOLDER": str(tmp_path / "ape")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
