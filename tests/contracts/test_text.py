@@ -180,10 +180,13 @@ def test_prompt_caller__knowing_only_ora__chains_two_models(world: World, model:
         input=(OUTPUT.length, INPUT.width, INPUT.scale, -(2**15), 2**15 - 1),
     )
     caller = world.deploy("PromptCaller")
-    world.chain.fund(caller.address, 10**9)
     before = world.oracle.read("estimateFee", model, 1_000_000)
     assert caller.read("estimate", model, 0) == before == FEE
-    first = ticket(caller("ask", model, follow_up, PROMPT.decode(), sender=ALICE, value=FEE).events)
+    both = caller.read("estimate", model, follow_up)
+    with pytest.raises(Reverted, match="Underpaid"):
+        caller("ask", model, follow_up, PROMPT.decode(), sender=ALICE, value=both - 1)
+    asked = caller("ask", model, follow_up, PROMPT.decode(), sender=ALICE, value=both)
+    first = ticket(asked.events)
     receipt = fulfil(world, first)
     assert receipt.event("RequestFulfilled")["callbackSucceeded"]
     assert caller.read("asks", first.request_id)[3] == ANSWER.decode()
