@@ -380,7 +380,7 @@ class Protocol:
         """Wei that a signed request takes for gas money and a fee in ETH."""
         model = self.models[signed.model_id]
         units = self.gas_units(signed.model_id, 1, signed.callback_gas, len(callback_data))
-        price = QUOTE_HEADROOM * max(self.base_fee, self._remembered())
+        price = QUOTE_HEADROOM * (self.base_fee or self._remembered())
         return price * units + (model.fee if model.token == ZERO else 0)
 
     def request_for(
