@@ -180,7 +180,8 @@ def arm(world: World, consumer: Contract, function: str) -> None:
         world.fulfil(failed)
         failing("repair")
         output = tensor.pack(RESULT, OUTPUT.width)
-        arguments = (failed.request_id, failing.address, *[failed.callback_gas] * 2, output, b"")
+        gas, refund_to = failed.callback_gas, failed.refund_to
+        arguments = (failed.request_id, failing.address, gas, refund_to, gas, output, b"")
     elif function == "requestFor":
         account = chain.deploy("SmartAccount")
         hashes = keccak(packed()), keccak(b"")

@@ -106,6 +106,14 @@ def test_top_up__request_that_ended_or_expired__is_refused(world: World) -> None
         top_up(world, expired, GAS_MONEY)
 
 
+def test_top_up__beyond_96_bits__is_refused(world: World) -> None:
+    """A wrap would leave the request with next to nothing, and the money with nobody."""
+    asked = world.request()
+    world.chain.fund(BOB, 2**97)
+    with pytest.raises(Reverted, match="SafeCast"):
+        top_up(world, asked, 2**96)
+
+
 def test_top_up__refund__returns_it_too(world: World) -> None:
     raised = top_up(world, world.request(lifetime=60, refund_to=ALICE), GAS_MONEY)
     world.chain.advance(61)
@@ -162,6 +170,7 @@ def test_retry__with_less_gas_than_promised__is_refused(
         {"callbackData": b"other"},
         {"callbackContract": THIEF},
         {"callbackGas": 1},
+        {"refundTo": THIEF},
         {"requestId": 7},
     ],
     ids=lambda changes: next(iter(changes)),
@@ -194,20 +203,21 @@ def test_retry__reentering_retry__is_refused(world: World) -> None:
     consumer = world.deploy("ReentrantConsumer")
     asked = world.ask(consumer, gas=1_000)
     world.fulfil(asked)
-    again = (asked.request_id, consumer.address, 1_000, 100_000, DELIVERED, b"")
+    again = (asked.request_id, consumer.address, 1_000, asked.refund_to, 100_000, DELIVERED, b"")
     consumer("prepare", world.oracle.calldata("retryCallback", *again))
     retry(world, asked, gasLimit=500_000)
     assert consumer.read("attacked")
     assert not consumer.read("succeeded")
 
 
-def test_retry__nested_request__refunds_the_consumer_not_whoever_retries(world: World) -> None:
+def test_retry__nested_request__refunds_the_outer_requests_refund_address(world: World) -> None:
+    """Not whoever retries, and not the consumer, which may be unable to withdraw."""
     consumer = world.deploy("NestedConsumer")
     context = encode(["uint256", "bytes"], [world.model_id, packed()])
     asked = world.ask(consumer, gas=400_000, data=context)
     assert not world.fulfil(asked).event("RequestFulfilled")["callbackSucceeded"]
     world.chain.fund(consumer.address, FEE + GAS_MONEY)
-    assert ticket(retry(world, asked).events).refund_to == consumer.address
+    assert ticket(retry(world, asked).events).refund_to == asked.refund_to != consumer.address
 
 
 @pytest.mark.parametrize("before", ["fulfill", "retryCallback"])
@@ -220,8 +230,16 @@ def test_request_callback__after_a_callback_in_the_same_transaction__refunds_its
     if before == "fulfill":
         arguments = world.fulfil_arguments(world.ask(consumer))
     else:
-        gas = failed.callback_gas
-        arguments = (failed.request_id, consumer.address, gas, gas, DELIVERED, b"context")
+        gas, refund_to = failed.callback_gas, failed.refund_to
+        arguments = (
+            failed.request_id,
+            consumer.address,
+            gas,
+            refund_to,
+            gas,
+            DELIVERED,
+            b"context",
+        )
     first = world.oracle.calldata(before, *arguments)
     free = world.register(fee=0)
     second = world.oracle.calldata("requestCallback", free, packed(), ZERO, 0, b"")
