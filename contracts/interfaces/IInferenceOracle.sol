@@ -338,8 +338,7 @@ interface IInferenceOracle is IAIOracle {
     /// @notice Send the caller's whole ETH credit to `to`.
     function withdrawTo(address to) external;
 
-    /// @notice Send the caller's whole credit in `token` to `to`. Zero is ETH. Never name the oracle
-    ///         itself: a token that is sent there is nobody's.
+    /// @notice Send the caller's whole credit in `token` to `to`. Zero is ETH.
     function withdrawTo(address token, address to) external;
 
     /// @notice Refuse or accept new requests. Owner only; open requests are not touched.
@@ -348,8 +347,7 @@ interface IInferenceOracle is IAIOracle {
     /// @notice Set the protocol's share of the fee for new requests. Owner only, and capped.
     function setProtocolFee(uint16 protocolBps_) external;
 
-    /// @notice Send the protocol's share, collected in `token`, to `to`. Owner only. As with
-    ///         `withdrawTo`, never to the oracle itself.
+    /// @notice Send the protocol's share, collected in `token`, to `to`. Owner only.
     function withdrawProtocolFees(address token, address to) external;
 
     /// @notice What `account` can withdraw in `token`; zero is ETH. The protocol's share is the

@@ -357,11 +357,9 @@ class Driver(World):
 
     def _withdraw(self, sender: str, token: str, to: str, account: str, function: str) -> None:
         reasons = set()
-        if not self.model.credits[token, account] or to == ZERO:
+        if not self.model.credits[token, account] or to in (ZERO, self.oracle.address):
             reasons.add("NothingToWithdraw")
-        if token == ZERO and (
-            to == self.oracle.address or (to in self.actors and self.actors[to].refuses_money)
-        ):
+        if token == ZERO and to in self.actors and self.actors[to].refuses_money:
             reasons.add("WithdrawalFailed")
         if function == "withdrawProtocolFees" and sender != self.model.owner:
             reasons.add("OwnableUnauthorizedAccount")
@@ -370,8 +368,7 @@ class Driver(World):
         function = f"{function}/{len(call)}"
         logs = self._do(sender, function, call, frozenset(reasons))
         if logs is not None:
-            kept = self.tokens[token][1] if token in self.tokens else 0
-            amount = self.model.withdraw(token, account, to, kept)
+            amount = self.model.withdraw(token, account)
             self._same(_event(logs, "Withdrawn")["amount"], amount)
             self._settle(logs, Expected())
 
@@ -643,15 +640,15 @@ class Driver(World):
     def _default_refund_to(self, logs: list[Log], index: int) -> str:
         """Whose the unspent money is when the request logged at ``index`` names nobody.
 
-        That of the request whose callback was running; its result is logged after the callback.
-        In a retry, the callback contract's. Else that of the account behind the transaction.
+        That of the request whose callback was running: its result is logged after the callback, a
+        retry before. Else that of the account behind the transaction.
         """
         for log in logs[index:]:
             if log.name == "AICallbackResult":
                 return self.model.requests[log.values["requestId"]].request.refund_to
         for log in logs[:index]:
             if log.name == "CallbackRetried":
-                return self.model.requests[log.values["requestId"]].request.callback_contract
+                return self.model.requests[log.values["requestId"]].request.refund_to
         return self._tx_origin
 
     def _nested(self, account: str, refund_to: str) -> Entry:

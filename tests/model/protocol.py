@@ -206,9 +206,8 @@ class Protocol:
         self.repeats: dict[str, int] = defaultdict(int)
         self.used_nonces: set[tuple[str, int]] = set()
         self.credits: dict[tuple[str, str], int] = defaultdict(int)
-        #: Fees and gas money of open requests, and what was given away to the oracle, by token.
+        #: Fees and gas money of open requests, by token.
         self.escrow: dict[str, int] = defaultdict(int)
-        self.lost: dict[str, int] = defaultdict(int)
 
     # --- quotes
 
@@ -609,17 +608,14 @@ class Protocol:
         self.credits[ZERO, request.refund_to] += request.gas_money
         entry.status = Status.REFUNDED
 
-    def withdraw(self, token: str, account: str, to: str, kept_bps: int) -> int:
-        """Take a whole credit out. What a token brings to the oracle itself is nobody's."""
-        amount = self.credits.pop((token, account))
-        if to == self.oracle:
-            self.lost[token] += amount - amount * kept_bps // BPS
-        return amount
+    def withdraw(self, token: str, account: str) -> int:
+        """Take a whole credit out."""
+        return self.credits.pop((token, account))
 
     def holdings(self, token: str) -> int:
         """What the oracle must hold, to the wei."""
         credited = sum(amount for (held, _), amount in self.credits.items() if held == token)
-        return credited + self.escrow[token] + self.lost[token]
+        return credited + self.escrow[token]
 
     # --- parts
 
