@@ -69,3 +69,13 @@ contract HungryVerifier is IVerifier {
         return gasleft() > _gas;
     }
 }
+
+/// @notice Accepts anything, after nearly all of its gas is used.
+contract CostlyVerifier is IVerifier {
+    uint256 private constant LEFT = 1_000;
+
+    function verifyProof(bytes calldata, uint256[] calldata) external view returns (bool) {
+        while (gasleft() > LEFT) {}
+        return true;
+    }
+}

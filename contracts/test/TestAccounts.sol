@@ -70,6 +70,34 @@ contract DoublePayer is IPayer {
     }
 }
 
+/// @notice Makes a prepared call to the oracle in the middle of its own payment.
+contract Interrupter is IPayer {
+    IInferenceOracle private immutable _oracle;
+    bytes private _call;
+    bool public succeeded;
+    bytes4 public answer;
+
+    constructor(IInferenceOracle oracle, IERC20 token) {
+        _oracle = oracle;
+        token.approve(address(oracle), type(uint256).max);
+    }
+
+    function ask(uint256 modelId, bytes calldata input, bytes calldata call)
+        external
+        payable
+        returns (uint256)
+    {
+        _call = call;
+        return _oracle.requestCallback{value: msg.value}(modelId, input, address(0), 0, "");
+    }
+
+    function beforePayment() external {
+        bytes memory reason;
+        (succeeded, reason) = address(_oracle).call(_call);
+        answer = bytes4(reason);
+    }
+}
+
 /// @notice Makes several calls in one transaction.
 contract Sequence {
     error Failed(uint256 index);

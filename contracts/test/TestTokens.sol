@@ -33,6 +33,21 @@ contract HookedToken is TestToken {
     }
 }
 
+/// @notice Calls the sender back before each transfer and keeps nothing.
+contract CallingToken is TestToken {
+    function _update(address from, address to, uint256 value) internal override {
+        if (from.code.length != 0) IPayer(from).beforePayment();
+        super._update(from, to, value);
+    }
+}
+
+/// @notice Takes payments and, when it should pay, answers false instead of reverting.
+contract MiserToken is TestToken {
+    function transfer(address, uint256) public pure override returns (bool) {
+        return false;
+    }
+}
+
 interface IPayer {
     function beforePayment() external;
 }

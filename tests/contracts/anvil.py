@@ -66,11 +66,11 @@ class Devnet:
 
 
 @contextmanager
-def anvil(log: Path) -> Iterator[Devnet]:
+def anvil(log: Path, hardfork: str = "cancun") -> Iterator[Devnet]:
     """Start anvil on a free port."""
     with log.open("w") as output:
         process = subprocess.Popen(
-            [str(toolchain().anvil), "--port", "0", "--hardfork", "cancun"],
+            [str(toolchain().anvil), "--port", "0", "--hardfork", hardfork],
             stdout=subprocess.PIPE,
             stderr=output,
             text=True,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from eth_utils import keccak
@@ -15,7 +16,7 @@ from web3.logs import DISCARD
 
 from oracle.chain.artifacts import contract
 from oracle.config import build_dir
-from tests.contracts.anvil import Deployed, register
+from tests.contracts.anvil import Deployed, anvil, register
 from tests.contracts.world import INPUT, OUTPUT, TAG, VERIFY_GAS, ZERO, packed
 
 GWEI = 10**9
@@ -43,6 +44,37 @@ def test_estimate_fee__base_fee_doubles_before_mining__still_covers(deployed: De
     quote = deployed.quote()
     deployed.devnet.base_fee(20 * GWEI - 1)
     assert deployed.request(quote)["status"] == 1
+
+
+def test_estimate_fee__after_a_spike__follows_the_base_fee_down(deployed: Deployed) -> None:
+    """The remembered base fee is that of the last request, however long ago."""
+    devnet = deployed.devnet
+    devnet.base_fee(500 * GWEI)
+    assert deployed.request(10**18)["status"] == 1
+    assert deployed.oracle.functions.lastBaseFee().call() == 500 * GWEI
+    devnet.base_fee(GWEI)
+    devnet.rpc("anvil_mine")
+    assert GWEI * VERIFY_GAS < deployed.quote() < 5 * GWEI * VERIFY_GAS
+
+
+def test_callback__delegated_account__gets_its_gas_or_nothing(tmp_path: Path) -> None:
+    """To load the code that an account delegates to (EIP-7702) costs the caller gas of its own."""
+    promised = 300_000
+    with anvil(tmp_path / "anvil.log", hardfork="prague") as devnet:
+        meter, harness = devnet.deploy("GasMeter"), devnet.deploy("LibraryHarness")
+        account = devnet.accounts[5]
+        devnet.rpc("anvil_setCode", account, "0xef0100" + meter.address.removeprefix("0x"))
+        delegate = devnet.w3.eth.contract(address=account, abi=meter.abi)
+        call = harness.functions.callNoReturn(account, promised, b"")
+        devnet.send(call, devnet.accounts[0], gas=600_000)
+        entered = delegate.functions.seen().call()
+        outcomes = set()
+        for gas in range(325_000, 340_000, 500):
+            devnet.rpc("anvil_setStorageAt", account, "0x0", "0x" + "00" * 32)
+            receipt = devnet.send(call, devnet.accounts[0], gas=gas)
+            outcomes.add((receipt["status"], delegate.functions.seen().call()))
+    assert promised - 200 < entered < promised
+    assert outcomes == {(0, 0), (1, entered)}
 
 
 def test_request__below_the_present_base_fee__is_underpaid(deployed: Deployed) -> None:

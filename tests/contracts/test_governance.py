@@ -55,6 +55,19 @@ def test_pause__stops_new_requests_and_nothing_else(world: World) -> None:
     world.request()
 
 
+def test_renounce_ownership__while_paused__is_refused(world: World) -> None:
+    """Nobody could ever accept requests again."""
+    world.oracle("setPaused", True, sender=OWNER)
+    with pytest.raises(Reverted, match="RequestsPaused"):
+        world.oracle("renounceOwnership", sender=OWNER)
+    world.oracle("setPaused", False, sender=OWNER)
+    with pytest.raises(Reverted, match="OwnableUnauthorizedAccount"):
+        world.oracle("renounceOwnership", sender=THIEF)
+    world.oracle("renounceOwnership", sender=OWNER)
+    assert world.oracle.read("owner") == ZERO
+    world.fulfil(world.request())
+
+
 def test_protocol_fee__is_capped_at_a_tenth(world: World) -> None:
     with pytest.raises(Reverted, match="ProtocolFeeTooHigh") as caught:
         world.oracle("setProtocolFee", 1_001, sender=OWNER)

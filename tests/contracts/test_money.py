@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.contracts.evm import Reverted
+from oracle import fees, tensor
+from tests.contracts.evm import Receipt, Reverted
 from tests.contracts.world import (
     ALICE,
     BOB,
@@ -20,9 +21,11 @@ from tests.contracts.world import (
     ZERO,
     World,
     make_world,
+    packed,
 )
 
 PUBLISHER_FEE = FEE // 4
+MOST_CALLBACK_DATA = 8_192
 
 
 def all_credits(world: World) -> int:
@@ -62,6 +65,123 @@ def test_fulfill__gas_payment__covers_what_the_transaction_cost(world: World) ->
         paid = receipt.event("RequestFulfilled")["gasPaid"]
         cost = receipt.gas_used * world.chain.gas_price
         assert cost <= paid <= cost * 1.03
+
+
+@pytest.mark.parametrize("to", ["nobody", "consumer"])
+def test_fulfill__gas_payment__covers_long_callback_data(world: World, to: str) -> None:
+    world.fulfil(world.request())
+    data = b"\xff" * MOST_CALLBACK_DATA
+    if to == "nobody":
+        asked = world.request(value=FEE + 10 * GAS_MONEY, callback_data=data)
+    else:
+        consumer = world.deploy("RevertingConsumer")
+        asked = world.ask(consumer, data=data, value=FEE + 10 * GAS_MONEY)
+    receipt = world.fulfil(asked)
+    cost = receipt.gas_used * world.chain.gas_price
+    assert cost <= receipt.event("RequestFulfilled")["gasPaid"] <= cost * 1.05
+
+
+@pytest.mark.parametrize("count", [1, 4])
+@pytest.mark.parametrize("codec", [0, 1])
+def test_fulfilment__gas_payment__covers_the_encoding_of_long_outputs(
+    world: World, codec: int, count: int
+) -> None:
+    """As text, the outputs' encoding costs more than all the rest."""
+    length = 100
+    model = world.register(
+        codec=codec,
+        sizes=(1, 4),
+        verifier=world.chain.deploy("FixedAnswerVerifier", (1).to_bytes(32, "big")).address,
+        output=(length, 4, 14, -(2**31), 2**31 - 1),
+    )
+    outputs = [tensor.to_field(-123_456_789)] * length * count
+
+    def fulfil() -> Receipt:
+        tickets = [
+            world.request(model_id=model, data=b"1,2,3,4" if codec else packed(), value=10**15)
+            for _ in range(count)
+        ]
+        items = [(t.request_id, t.preimage, t.input, t.callback_data) for t in tickets]
+        if count == 1:
+            return world.oracle("fulfill", *items[0], NODE, outputs, b"proof", sender=NODE)
+        return world.oracle("fulfillBatch", items, NODE, outputs, b"proof", sender=NODE)
+
+    fulfil()
+    receipt = fulfil()
+    paid = [e.values["gasPaid"] for e in receipt.events if e.name == "RequestFulfilled"]
+    cost = receipt.gas_used * world.chain.gas_price
+    assert len(paid) == count
+    assert cost <= sum(paid) <= cost * 1.2
+
+
+def test_quote__most_callback_data__covers_the_least_price_of_calldata(world: World) -> None:
+    """Where a transaction pays for its calldata alone if that is more (EIP-7623): with a proof of
+    usual length, and a verifier of usual cost, it is not."""
+    verifier = world.chain.deploy("CostlyVerifier")
+    model = world.register(verifier=verifier.address, verifyGas=344_000)
+    asked = world.request(model_id=model, callback_data=b"\xff" * MOST_CALLBACK_DATA)
+    proof = b"\xff" * 3_000
+    calldata = world.oracle.calldata("fulfill", *world.fulfil_arguments(asked, proof=proof))
+    floor = 21_000 + sum(40 if byte else 10 for byte in calldata)
+    receipt = world.fulfil(asked, proof=proof)
+    assert floor * world.chain.gas_price <= receipt.event("RequestFulfilled")["gasPaid"]
+    assert max(floor, receipt.gas_used) <= asked.gas_units
+
+
+def test_request__more_callback_data__is_refused(world: World) -> None:
+    limit = world.oracle.read("MAX_CALLBACK_DATA")
+    assert limit == MOST_CALLBACK_DATA
+    with pytest.raises(Reverted, match="CallbackDataTooLong") as caught:
+        world.request(callback_data=bytes(limit + 1))
+    assert caught.value.values == (limit + 1, limit)
+    world.request(callback_data=bytes(limit))
+
+
+def test_request__more_gas_than_a_transaction_may_use__is_refused(world: World) -> None:
+    limit = 2**24
+    model = world.register(
+        verifyGas=10_000_000, input=(5_000, 2, 0, -1, 1), output=(500, 2, 0, -1, 1)
+    )
+    rest = limit - 160_000 - 10_000_000 - 5_500 * world.oracle.read("ELEMENT_GAS")
+    asked = {"model_id": model, "data": bytes(10_000), "callback_contract": ALICE}
+    assert world.request(**asked, callback_gas=rest).gas_units == limit
+    with pytest.raises(Reverted, match="TooMuchGas") as caught:
+        world.request(**asked, callback_gas=rest + 1)
+    assert caught.value.values == (limit + 1, limit)
+    world.oracle.read("estimateFee", model, rest)
+    with pytest.raises(Reverted, match="TooMuchGas"):
+        world.oracle.read("estimateFee", model, rest + 1)
+
+
+def test_request__money_beyond_96_bits__is_refused(world: World) -> None:
+    world.chain.fund(ALICE, 2**97)
+    with pytest.raises(Reverted, match="SafeCast"):
+        world.request(value=FEE + 2**96)
+
+
+def test_quote__many_packed_numbers__covers_their_fulfilment(world: World) -> None:
+    """Each of them as dear as can be, with a verifier that uses all its gas, at the gas limit that
+    a node sets."""
+    length = 1_000
+    greatest = tensor.R // 2
+    model = world.register(
+        verifier=world.chain.deploy("CostlyVerifier").address,
+        input=(length, 31, 0, -(2**247) + 1, 2**247 - 1),
+        output=(length, 32, 0, -greatest, greatest),
+    )
+    asked = world.request(model_id=model, data=b"\x55" * 31 * length, value=10**15)
+    arguments = (
+        asked.request_id,
+        asked.preimage,
+        asked.input,
+        asked.callback_data,
+        NODE,
+        [greatest] * length,
+        b"\xff" * 3_000,
+    )
+    limit = fees.gas_limit(asked, world.oracle.calldata("fulfill", *arguments))
+    used = world.oracle("fulfill", *arguments, sender=NODE, gas=limit).gas_used
+    assert used <= asked.gas_units
 
 
 def test_fulfill__gas_price_above_the_escrowed_price__is_paid_at_the_escrowed_price(
@@ -176,10 +296,11 @@ def test_withdraw__pays_the_whole_credit_once(world: World) -> None:
         world.oracle("withdrawTo", fresh, sender=NODE)
 
 
-def test_withdraw__to_zero__is_refused(world: World) -> None:
+def test_withdraw__to_nobody_or_the_oracle_itself__is_refused(world: World) -> None:
     world.fulfil(world.request())
-    with pytest.raises(Reverted, match="NothingToWithdraw"):
-        world.oracle("withdrawTo", ZERO, sender=NODE)
+    for recipient in (ZERO, world.oracle.address):
+        with pytest.raises(Reverted, match="NothingToWithdraw"):
+            world.oracle("withdrawTo", recipient, sender=NODE)
 
 
 def test_withdraw__recipient_that_refuses__changes_nothing(world: World) -> None:

@@ -102,6 +102,45 @@ def test_register__range_at_the_edge_of_its_width__is_accepted(world: World) -> 
     world.register(input=shape(minimum=-(2**15), maximum=2**15 - 1))
 
 
+@pytest.mark.parametrize("codec", [0, 1])
+@pytest.mark.parametrize(
+    ("minimum", "maximum"), [(-(2**31), 2**31 - 1), (-(2**31) - 1, 0), (0, 2**31)]
+)
+def test_input_range__at_and_beyond_32_bits__holds_at_both_edges(
+    world: World, codec: int, minimum: int, maximum: int
+) -> None:
+    """Either bound alone can need a slot of its own."""
+    bounds = shape(width=8, scale=0, minimum=minimum, maximum=maximum)
+    model = world.register(codec=codec, input=bounds)
+    assert world.registry.read("getModel", model)[4] == bounds
+
+    def ask(element: int) -> None:
+        numbers = (0, 0, 0, element)
+        text = ",".join(map(str, numbers)).encode()
+        world.request(model_id=model, data=text if codec else tensor.pack(numbers, 8))
+
+    ask(minimum)
+    ask(maximum)
+    for outside in (minimum - 1, maximum + 1):
+        with pytest.raises(Reverted, match="TextRange" if codec else "InputRange"):
+            ask(outside)
+
+
+@pytest.mark.parametrize(
+    ("minimum", "maximum"), [(-(2**127), 2**127 - 1), (-(2**127) - 1, 0), (0, 2**127)]
+)
+def test_output_range__at_and_beyond_128_bits__holds_at_both_edges(
+    world: World, minimum: int, maximum: int
+) -> None:
+    bounds = (3, 32, 0, minimum, maximum)
+    model = world.register(output=bounds)
+    assert world.registry.read("getModel", model)[5] == bounds
+    for outside in (minimum - 1, maximum + 1):
+        with pytest.raises(Reverted, match="InvalidOutput"):
+            world.fulfil(world.request(model_id=model), outputs=(0, 0, outside))
+    world.fulfil(world.request(model_id=model), outputs=(minimum, 0, maximum))
+
+
 @pytest.mark.parametrize("tag", [(4, 24), (1, 248), (31, 8)])
 def test_register__tag_at_the_edge_of_its_bounds__is_accepted(
     world: World, tag: tuple[int, int]

@@ -106,6 +106,14 @@ def test_top_up__request_that_ended_or_expired__is_refused(world: World) -> None
         top_up(world, expired, GAS_MONEY)
 
 
+def test_top_up__beyond_96_bits__is_refused(world: World) -> None:
+    """A wrap would leave the request with next to nothing, and the money with nobody."""
+    asked = world.request()
+    world.chain.fund(BOB, 2**97)
+    with pytest.raises(Reverted, match="SafeCast"):
+        top_up(world, asked, 2**96)
+
+
 def test_top_up__refund__returns_it_too(world: World) -> None:
     raised = top_up(world, world.request(lifetime=60, refund_to=ALICE), GAS_MONEY)
     world.chain.advance(61)
@@ -162,6 +170,7 @@ def test_retry__with_less_gas_than_promised__is_refused(
         {"callbackData": b"other"},
         {"callbackContract": THIEF},
         {"callbackGas": 1},
+        {"refundTo": THIEF},
         {"requestId": 7},
     ],
     ids=lambda changes: next(iter(changes)),

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oracle import tensor
+from oracle import fees, tensor
 from oracle.errors import TensorEncoding
 from oracle.types import Codec, TensorSpec
 from tests.contracts.evm import Chain, Contract, Reverted
@@ -23,6 +23,7 @@ from tests.contracts.world import (
     NODE,
     OUTPUT,
     RESULT,
+    THIEF,
     Ticket,
     World,
     ticket,
@@ -172,6 +173,38 @@ def test_text_model__gas_units__cover_the_longest_numbers(world: World, model: i
     assert used <= asked.gas_units - 500_000
 
 
+@pytest.mark.parametrize(
+    "number",
+    [b"0.12345678,", b"-0.123456789012345678,".ljust(32), b"%031d," % 7, b"1".ljust(32)],
+    ids=["short", "fraction", "zeros", "spaces"],
+)
+def test_text_model__quote__covers_a_hundred_numbers_however_written(
+    world: World, number: bytes
+) -> None:
+    """With a hundred long outputs and a verifier that uses all its gas, at the gas limit that a
+    node sets."""
+    length = 100
+    model = world.register(
+        codec=1,
+        verifier=world.chain.deploy("CostlyVerifier").address,
+        input=(length, 32, 14, -(2**200), 2**200),
+        output=(length, 32, 0, -WIDEST, WIDEST),
+    )
+    asked = world.request(model_id=model, data=number * length, value=10**15)
+    arguments = (
+        asked.request_id,
+        asked.preimage,
+        asked.input,
+        asked.callback_data,
+        NODE,
+        [WIDEST] * length,
+        b"\xff" * 3_000,
+    )
+    limit = fees.gas_limit(asked, world.oracle.calldata("fulfill", *arguments))
+    used = world.oracle("fulfill", *arguments, sender=NODE, gas=limit).gas_used
+    assert used <= asked.gas_units
+
+
 def test_prompt_caller__knowing_only_ora__chains_two_models(world: World, model: int) -> None:
     """Written to ORA's interface: a text of numbers, answers by request, and a second request from
     inside the callback."""
@@ -196,6 +229,32 @@ def test_prompt_caller__knowing_only_ora__chains_two_models(world: World, model:
     integers = tensor.parse(ANSWER, TensorSpec(3, 2, INPUT.scale, -(2**15), 2**15 - 1))
     assert fulfil(world, nested, integers).event("RequestFulfilled")["callbackSucceeded"]
     assert caller.read("asks", nested.request_id)[3] == ANSWER.decode()
+
+
+def test_prompt_caller__two_senders__each_pay_their_own_follow_up(world: World, model: int) -> None:
+    """A thief's follow-up must not be paid with what another sent: the surplus would come back to
+    the thief."""
+    row = (OUTPUT.length, INPUT.width, INPUT.scale, -(2**15), 2**15 - 1)
+    dear = world.register(codec=1, input=row, fee=10**9)
+    free = world.register(codec=1, input=row, fee=0)
+    caller = world.deploy("PromptCaller")
+
+    def ask(sender: str, follow_up: int, value: int) -> Ticket:
+        return ticket(
+            caller("ask", model, follow_up, PROMPT.decode(), sender=sender, value=value).events
+        )
+
+    with pytest.raises(Reverted, match="Underpaid"):
+        ask(THIEF, free, FEE - 1)
+    victim = ask(ALICE, dear, caller.read("estimate", model, dear))
+    left = world.chain.balance(caller.address)
+    assert left == 10**9
+    stolen = ticket(fulfil(world, ask(THIEF, free, FEE)).events)
+    assert (stolen.fee, stolen.gas_money) == (0, 0)
+    assert world.chain.balance(caller.address) == left
+    nested = ticket(fulfil(world, victim).events)
+    assert (nested.model_id, nested.fee) == (dear, left)
+    assert world.chain.balance(caller.address) == 0
 
 
 def test_prompt_caller__callback_from_a_stranger__is_refused(world: World) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from eth_utils import keccak
 
+from oracle import tensor
 from tests.contracts.evm import Contract, Reverted
 from tests.contracts.world import (
     ALICE,
@@ -13,8 +15,10 @@ from tests.contracts.world import (
     FEE,
     GAS_MONEY,
     NODE,
+    OUTPUT,
     OWNER,
     RECEIVER,
+    RESULT,
     ZERO,
     World,
     packed,
@@ -115,6 +119,79 @@ def test_token_fee__payment_inside_a_payment__is_refused(world: World) -> None:
     model = world.register(token=token.address)
     with pytest.raises(Reverted, match="NestedTokenPayment"):
         payer("ask", model, packed(), value=GAS_MONEY)
+
+
+def test_token_fee__two_payments_in_one_transaction__are_both_taken(
+    world: World, token: Contract
+) -> None:
+    """One after the other, unlike one inside the other."""
+    sequence = world.chain.deploy("Sequence")
+    token("mint", sequence.address, 2 * FEE)
+    allow = token.calldata("approve", world.oracle.address, 2 * FEE)
+    sequence("perform", token.address, [allow])
+    model = world.register(token=token.address)
+    ask = world.oracle.calldata("requestCallback", model, packed(), ZERO, 0, b"")
+    sequence("perform", world.oracle.address, [ask, ask])
+    assert held(token, world.oracle.address) == 2 * FEE
+
+
+@pytest.mark.parametrize("function", ["fulfill", "fulfillBatch", "retryCallback"])
+def test_token_fee__delivery_inside_a_payment__is_refused(world: World, function: str) -> None:
+    """A callback run there could not pay for a request in tokens: whoever delivers could make any
+    such callback fail."""
+    token = world.chain.deploy("CallingToken")
+    payer = world.deploy("Interrupter", token.address)
+    token("mint", payer.address, FUNDS)
+    consumer = world.deploy("RepairableConsumer")
+    asked = world.ask(consumer)
+    if function == "fulfill":
+        arguments = world.fulfil_arguments(asked)
+    elif function == "fulfillBatch":
+        arguments = world.batch_arguments([asked], size=1)
+    else:
+        world.fulfil(asked)
+        gas, output = asked.callback_gas, tensor.pack(RESULT, OUTPUT.width)
+        arguments = (asked.request_id, consumer.address, gas, asked.refund_to, gas, output, b"")
+    consumer("repair")
+    model = world.register(token=token.address)
+    payer("ask", model, packed(), world.oracle.calldata(function, *arguments), value=GAS_MONEY)
+    assert held(token, world.oracle.address) == FEE
+    assert not payer.read("succeeded")
+    assert payer.read("answer") == keccak(text="NestedTokenPayment()")[:4]
+    world.oracle(function, *arguments)
+    assert consumer.read("calls") == 1
+
+
+def test_token_fee__of_many_rows_beyond_96_bits__is_refused(world: World, token: Contract) -> None:
+    """Cut to 96 bits, two rows would cost two units."""
+    model = world.register(token=token.address, fee=2**95 + 1, sizes=(1, 2))
+    with pytest.raises(Reverted, match="SafeCast"):
+        world.oracle(
+            "requestBatchInference", 2, model, packed() * 2, ZERO, 0, b"", 0, 0, sender=ALICE
+        )
+
+
+@pytest.mark.parametrize("token_name", ["TestToken", "NoReturnToken"])
+def test_withdraw_token__to_nobody_or_the_oracle_itself__is_refused(
+    world: World, token_name: str
+) -> None:
+    token = token_of(world, token_name)
+    world.oracle("depositToken", token.address, BOB, 1_000, sender=ALICE)
+    world.oracle("depositToken", token.address, world.oracle.address, 1_000, sender=ALICE)
+    for recipient in (ZERO, world.oracle.address):
+        with pytest.raises(Reverted, match="NothingToWithdraw"):
+            world.oracle("withdrawTo", token.address, recipient, sender=BOB)
+        with pytest.raises(Reverted, match="NothingToWithdraw"):
+            world.oracle("withdrawProtocolFees", token.address, recipient, sender=OWNER)
+    assert world.credit(BOB, token.address) == 1_000
+
+
+def test_withdraw_token__token_that_answers_false__keeps_the_credit(world: World) -> None:
+    token = token_of(world, "MiserToken")
+    world.oracle("depositToken", token.address, BOB, 1_000, sender=ALICE)
+    with pytest.raises(Reverted, match="SafeERC20FailedOperation"):
+        world.oracle("withdrawTo", token.address, BOB, sender=BOB)
+    assert world.credit(BOB, token.address) == 1_000
 
 
 def test_token_fee__batch__is_for_all_rows(world: World, token: Contract) -> None:
