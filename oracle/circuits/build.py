@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +23,10 @@ from oracle import __version__
 from oracle.chain.toolchain import SOLC_VERIFIERS, toolchain
 from oracle.circuits import bundle as files
 from oracle.circuits import onnx, tuner, verifier
+from oracle.circuits import reveal as policies
 from oracle.circuits.bundle import Bundle, Measures
+from oracle.circuits.cost import Objective
+from oracle.circuits.reveal import Reveal
 from oracle.circuits.srs import Srs, SrsSource, sha256_file
 from oracle.config import build_dir
 from oracle.errors import BundleInvalid, CircuitError, SrsMismatch, TensorLength, UsageError
@@ -57,6 +60,8 @@ _GAS_MARGIN = 1.1
 #: The registry counts a batch's rows in 16 bits and keeps so many sizes of a model.
 _MAX_SIZE = 2**16 - 1
 _MAX_SIZES = 16
+_FULL = Reveal()
+_NONE: Mapping[str, int] = {}
 
 
 def build(
@@ -69,6 +74,10 @@ def build(
     srs: SrsSource,
     batches: Collection[int] = (1,),
     codec: Codec = Codec.PACKED,
+    optimize: Objective = Objective.GAS,
+    reveal: Reveal = _FULL,
+    dims: Mapping[str, int] = _NONE,
+    outputs: Sequence[str] = (),
     progress: Progress = lambda _: None,
     limits: Limits = LIMITS,
 ) -> Bundle:
@@ -86,6 +95,10 @@ def build(
         srs: where the SRS comes from.
         batches: rows that one proof may cover, a circuit each; one row is always among them.
         codec: how requests and results carry the tensors; the circuits do not depend on it.
+        optimize: what the search makes small.
+        reveal: how much of the answer is published.
+        dims: sizes of named free dimensions other than the batch.
+        outputs: names of the model's outputs to prove; by default the model decides.
         progress: called with a few words before each step.
         limits: of each step.
 
@@ -105,7 +118,7 @@ def build(
     sandbox = Sandbox(limits, toolchain().ezkl_home)
     layout = TagLayout()
     progress("checking the model")
-    model = onnx.load(onnx_path, sandbox)
+    model = policies.apply(onnx.load(onnx_path, sandbox), reveal)
     rows = _check_samples(samples, model.input_length)
     _make_folder(out.parent)
     with tempfile.TemporaryDirectory(
@@ -170,6 +183,10 @@ def build_cached(
     srs: SrsSource,
     batches: Collection[int] = (1,),
     codec: Codec = Codec.PACKED,
+    optimize: Objective = Objective.GAS,
+    reveal: Reveal = _FULL,
+    dims: Mapping[str, int] = _NONE,
+    outputs: Sequence[str] = (),
     progress: Progress = lambda _: None,
     limits: Limits = LIMITS,
 ) -> Bundle:
@@ -184,6 +201,10 @@ def build_cached(
                 max_error,
                 _check_sizes(batches),
                 codec,
+                optimize,
+                repr(reveal),
+                sorted(dims.items()),
+                list(outputs),
                 srs.unsafe,
                 versions(),
                 _code_hash(),
@@ -210,6 +231,10 @@ def build_cached(
             srs=srs,
             batches=batches,
             codec=codec,
+            optimize=optimize,
+            reveal=reveal,
+            dims=dims,
+            outputs=outputs,
             progress=progress,
             limits=limits,
         )
