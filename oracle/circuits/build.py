@@ -118,7 +118,8 @@ def build(
     sandbox = Sandbox(limits, toolchain().ezkl_home)
     layout = TagLayout()
     progress("checking the model")
-    model = policies.apply(onnx.load(onnx_path, sandbox), reveal)
+    scored = onnx.load(onnx_path, sandbox)
+    model = policies.apply(scored, reveal)
     rows = _check_samples(samples, model.input_length)
     _make_folder(out.parent)
     with tempfile.TemporaryDirectory(
@@ -130,7 +131,9 @@ def build(
         tagged = work / files.MODEL
         tagged.write_bytes(onnx.add_tag(model, layout))
         progress("searching for the cheapest circuit")
-        subject = tuner.Subject(model, tagged.resolve(), layout, sandbox)
+        subject = tuner.Subject(
+            model, tagged.resolve(), layout, sandbox, reveal, scored.output_name
+        )
         tuned = tuner.tune(subject, rows, max_error)
         _check_codec(codec, tuned)
         settings = {1: tuned.settings}

@@ -29,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from oracle.circuits.onnx import Model
+from oracle.circuits.reveal import Reveal
 from oracle.errors import (
     CircuitError,
     CircuitInaccurate,
@@ -75,6 +76,9 @@ class Subject:
     tagged: Path
     layout: TagLayout
     sandbox: Sandbox
+    #: What is published, and the tensor that holds the scores it is made from.
+    reveal: Reveal
+    scores: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,8 @@ class Tuned:
     run_args: Json
     input: TensorSpec
     output: TensorSpec
-    #: Greatest difference from the float model over samples that the search did not see.
+    #: Greatest difference from the float model over samples that the search did not see; for a
+    #: reveal policy see `Reveal.error`.
     max_abs_error: float
     #: The inputs that were tried, float [n, inputs]: samples, and probes beyond their range.
     tried: Floats
@@ -118,7 +123,7 @@ def tune(subject: Subject, samples: Floats, max_error: float) -> Tuned:
     Args:
         subject: what to tune.
         samples: real inputs, float [n, inputs], n >= 2. Odd rows only measure the result.
-        max_error: bound on the absolute difference from the float model, per output.
+        max_error: bound on the absolute difference from the float model, per score.
 
     Raises:
         ModelUnsupported: ezkl cannot express the model.
@@ -148,7 +153,7 @@ def tune(subject: Subject, samples: Floats, max_error: float) -> Tuned:
             too_small.add(shape)
             continue
         settings, run_args, outputs = trial
-        errors = np.abs(outputs[: len(rows)] - expected).max(axis=1)
+        errors = subject.reveal.error(expected, outputs[: len(rows)])
         error = float(errors[: len(seen)].max())
         best_error = min(best_error, error)
         # Written so that a NaN is refused too.
@@ -163,7 +168,7 @@ def tune(subject: Subject, samples: Floats, max_error: float) -> Tuned:
                 f"allowed {max_error:g}",
                 remedy="Give more samples or allow a larger error",
             )
-        tensors = _tensors(shape, settings, promised, expected.shape[1])
+        tensors = _tensors(shape, settings, promised, outputs.shape[1])
         return Tuned(settings, run_args, *tensors, max_abs_error=measured, tried=tried)
     raise CircuitInaccurate(
         f"no circuit met the error bound {max_error:g}"
@@ -217,7 +222,10 @@ def logrows_of(settings: Json) -> int:
 def reference(
     model: Path, input_name: str, output_name: str, rows: Floats, sandbox: Sandbox
 ) -> Floats:
-    """Float outputs [n, outputs] of onnxruntime for ``rows`` [n, inputs]; the tag is zero."""
+    """Floats [n, outputs] of onnxruntime for ``rows`` [n, inputs]; the tag is zero.
+
+    ``output_name`` may be any float tensor of the graph.
+    """
     params = {
         "model": str(model.resolve()),
         "input": input_name,
@@ -405,9 +413,10 @@ def _flat(rows: list[list[int] | None]) -> list[int | None]:
 
 
 def _expected(subject: Subject, rows: Floats) -> Floats:
-    model = subject.model
+    """The float model's scores [n, scores], before any reveal policy."""
+    name = subject.model.input_name
     try:
-        return reference(subject.tagged, model.input_name, model.output_name, rows, subject.sandbox)
+        return reference(subject.tagged, name, subject.scores, rows, subject.sandbox)
     except ProverError as error:
         raise ModelUnsupported(
             f"onnxruntime cannot run the model: {error.message}",
