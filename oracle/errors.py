@@ -127,6 +127,13 @@ class SrsMismatch(CircuitError):
     code = "SRS_MISMATCH"
 
 
+class SrsUnavailable(CircuitError):
+    """The SRS file could not be downloaded."""
+
+    code = "SRS_UNAVAILABLE"
+    transient = True
+
+
 class SrsUnsafe(CircuitError):
     """The bundle's proofs can be forged by whoever made its SRS."""
 
@@ -137,6 +144,12 @@ class BundleInvalid(CircuitError):
     """The bundle's files do not match its manifest."""
 
     code = "BUNDLE_INVALID"
+
+
+class AuditFailed(CircuitError):
+    """The bundle is not what its sources make, or not what the chain has."""
+
+    code = "AUDIT_FAILED"
 
 
 class SolidityRejected(CircuitError):
