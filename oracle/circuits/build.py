@@ -22,7 +22,7 @@ import numpy.typing as npt
 from oracle import __version__
 from oracle.chain.toolchain import SOLC_VERIFIERS, toolchain
 from oracle.circuits import bundle as files
-from oracle.circuits import onnx, tuner, verifier
+from oracle.circuits import keys, onnx, tuner, verifier
 from oracle.circuits import reveal as policies
 from oracle.circuits.bundle import Bundle, Measures
 from oracle.circuits.cost import Objective
@@ -351,7 +351,7 @@ def _make(plan: _Plan, size: int, settings: dict[str, Any], started: float) -> _
     logrows = tuner.logrows_of(settings)
     plan.progress(f"making keys for {rows}, a circuit of 2**{logrows}")
     srs = plan.srs.get(logrows, plan.sandbox)
-    circuit = _set_up(folder, srs, plan.sandbox)
+    circuit = keys.make(folder, srs, plan.sandbox)
     plan.progress(f"writing the verifier contract for {rows}")
     contract = _verifier(folder, circuit, srs, plan.sandbox)
     plan.progress(f"proving {rows}")
@@ -381,30 +381,6 @@ def _make(plan: _Plan, size: int, settings: dict[str, Any], started: float) -> _
             srs_unsafe=srs.unsafe,
         ),
     )
-
-
-def _set_up(work: Path, srs: Srs, sandbox: Sandbox) -> CircuitFiles:
-    circuit = CircuitFiles(
-        compiled=work / files.COMPILED,
-        settings=work / files.SETTINGS,
-        proving_key=work / files.PROVING_KEY,
-        verifying_key=work / files.VERIFYING_KEY,
-        srs=srs.path,
-        srs_hash=srs.sha256,
-    )
-    sandbox.run(
-        "setup",
-        {
-            "model": str((work / files.MODEL).resolve()),
-            "settings": str(circuit.settings.resolve()),
-            "compiled": str(circuit.compiled.resolve()),
-            "verifying_key": str(circuit.verifying_key.resolve()),
-            "proving_key": str(circuit.proving_key.resolve()),
-            "srs": str(srs.path.resolve()),
-            "srs_hash": srs.sha256.hex(),
-        },
-    )
-    return circuit
 
 
 def _verifier(work: Path, circuit: CircuitFiles, srs: Srs, sandbox: Sandbox) -> verifier.Verifier:

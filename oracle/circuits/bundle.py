@@ -160,7 +160,7 @@ class Bundle:
             BundleInvalid: a file is missing, changed, or the manifest is not readable.
             SrsMismatch: the SRS file is not in the folder.
         """
-        manifest = _read_manifest(path)
+        manifest = read_manifest(path)
         try:
             return cls._from(path, manifest, srs_folder or build_dir() / "srs")
         except (KeyError, TypeError, ValueError) as error:
@@ -176,7 +176,7 @@ class Bundle:
         _check_files(path, spec, manifest["files"])
         if manifest["bundle_id"] != spec_id(spec):
             raise BundleInvalid(f"{path / MANIFEST}: bundle_id is not the specification's hash")
-        for file, expected in _named_by(spec):
+        for file, expected in named_by(spec):
             if manifest["files"][file] != expected.hex():
                 raise BundleInvalid(f"{path / file} is not the file that the specification names")
         srs_hashes = (spec.srs_hash, *(batch.srs_hash for batch in spec.batches))
@@ -290,7 +290,7 @@ def _in(size: int, file: str) -> str:
     return (Path(folder_of(size)) / file).as_posix()
 
 
-def _named_by(spec: ModelSpec) -> Iterator[tuple[str, bytes]]:
+def named_by(spec: ModelSpec) -> Iterator[tuple[str, bytes]]:
     """The files whose hash the specification holds."""
     yield from ((MODEL, spec.onnx_hash), (SETTINGS, spec.settings_hash))
     yield VERIFYING_KEY, spec.vk_hash
@@ -320,7 +320,12 @@ def _sized(
     )
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of the bundle in ``path``, unchecked but for its format.
+
+    Raises:
+        BundleInvalid: there is none, or none of this format.
+    """
     try:
         manifest = json.loads((path / MANIFEST).read_text())
     except OSError as error:
