@@ -47,24 +47,25 @@ def bars(names: Sequence[str], panels: Sequence[Bar]) -> str:
 def _panel(panel: Bar, left: int, colour: str, height: int) -> list[str]:
     known = [value for value in panel.values if value is not None]
     greatest = max([*known, 1.0])
-    parts = [_text(panel.title, left, 18, 'font-weight="bold"')]
+    one = left + _length(1.0, greatest, logarithmic=panel.logarithmic)
+    ends = f'x1="{one:.1f}" y1="{_HEAD - 6}" x2="{one:.1f}" y2="{height - 8}"'
+    shapes = []
+    texts = [
+        _text(panel.title, left, 18, 'font-weight="bold"'),
+        _text("1", one, _HEAD - 10, 'text-anchor="middle" fill="gray"'),
+    ]
     for row, value in enumerate(panel.values):
         if value is None:
-            parts.append(_text("none", left, _middle(row), 'fill="gray"'))
+            texts.append(_text("none", left, _middle(row), 'fill="gray"'))
             continue
         length = _length(value, greatest, logarithmic=panel.logarithmic)
         size = f'width="{length:.1f}" height="{_ROW - 6}"'
-        parts += [
-            f'<rect x="{left}" y="{_HEAD + _ROW * row + 3}" {size} fill="{colour}"/>',
-            _text(f"{value:.3g}{panel.unit}", left + length + 4, _middle(row)),
-        ]
-    one = left + _length(1.0, greatest, logarithmic=panel.logarithmic)
-    ends = f'x1="{one:.1f}" y1="{_HEAD - 6}" x2="{one:.1f}" y2="{height - 8}"'
-    return [
-        *parts,
-        f'<line {ends} stroke="black" stroke-dasharray="3 3"/>',
-        _text("1", one, _HEAD - 10, 'text-anchor="middle" fill="gray"'),
-    ]
+        shapes.append(f'<rect x="{left}" y="{_HEAD + _ROW * row + 3}" {size} fill="{colour}"/>')
+        # A white edge keeps the number legible across the line.
+        edge = 'paint-order="stroke" stroke="white" stroke-width="3"'
+        texts.append(_text(f"{value:.3g}{panel.unit}", left + length + 4, _middle(row), edge))
+    line = f'<line {ends} stroke="black" stroke-dasharray="3 3"/>'
+    return [*shapes, line, *texts]
 
 
 def _text(text: str, x: float, y: float, style: str = "") -> str:
