@@ -86,15 +86,107 @@ def _error(code: str, message: str) -> JsonObject:
 # --- verbs ------------------------------------------------------------------------------------
 
 
-def _check_model(params: JsonObject) -> JsonObject:
-    """``{valid, reason}`` by ONNX's own checker, shape inference included."""
-    import onnx
+def _prepare_model(params: JsonObject) -> JsonObject:
+    """Check, inline functions, convert the opset, fix dimensions, infer shapes.
 
+    ``{valid, reason}``: not valid by ONNX's own checker and why; valid but not prepared and why; or
+    no reason, and the file ``prepared`` is written. Free first dimensions become 1, named ones
+    what ``dims`` says; other free dimensions stay.
+    """
+    import onnx
+    from onnx import inliner, shape_inference, version_converter
+
+    data = Path(params["model"]).read_bytes()
     try:
-        onnx.checker.check_model(Path(params["model"]).read_bytes(), full_check=True)
+        onnx.checker.check_model(data, full_check=True)
+        proto = onnx.load_model_from_string(data)
     except Exception as error:  # noqa: BLE001 - hostile bytes raise many types
         return {"valid": False, "reason": str(error)}
+    try:
+        if proto.functions:
+            proto = inliner.inline_local_functions(proto)
+        # Initializers that are no inputs, which the converter makes, came with version 4.
+        proto.ir_version = max(proto.ir_version, 8)
+        weights = {tensor.name for tensor in proto.graph.initializer}
+        inputs = [value for value in proto.graph.input if value.name not in weights]
+        del proto.graph.input[:]
+        proto.graph.input.extend(inputs)
+        opset = next((o.version for o in proto.opset_import if o.domain in {"", "ai.onnx"}), None)
+        least, most = params["opsets"]
+        if opset is not None and not least <= opset <= most:
+            proto = version_converter.convert_version(proto, min(max(opset, least), most))
+        _fix_dimensions(proto.graph, params["dims"])
+        proto = shape_inference.infer_shapes(proto, data_prop=True)
+    except Exception as error:  # noqa: BLE001 - native code that hostile bytes reach
+        return {"valid": True, "reason": str(error) or type(error).__name__}
+    Path(params["prepared"]).write_bytes(proto.SerializeToString(deterministic=True))
     return {"valid": True, "reason": ""}
+
+
+def _fix_dimensions(graph: Any, dims: Mapping[str, int]) -> None:
+    for value in (*graph.input, *graph.output):
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+            if dim.WhichOneof("value") == "dim_value":
+                continue
+            if dim.dim_param in dims:
+                dim.dim_value = dims[dim.dim_param]
+            elif value in graph.output:
+                # Left to shape inference.
+                dim.Clear()
+            elif axis == 0:
+                dim.dim_value = 1
+    # Shapes of inner tensors are hints, and name the dimensions that are now fixed.
+    del graph.value_info[:]
+
+
+def _infer_shapes(params: JsonObject) -> JsonObject:
+    """Add the shapes of inner tensors to the file ``model``."""
+    import onnx
+
+    proto = onnx.load_model_from_string(Path(params["model"]).read_bytes())
+    proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    Path(params["model"]).write_bytes(proto.SerializeToString(deterministic=True))
+    return {}
+
+
+def _run_original(params: JsonObject) -> JsonObject:
+    """``{outputs}``: the answers of a model as it was given, one flat row for each of ``rows``.
+
+    Rows are cut into ``inputs`` (name, shape, numpy type). Text becomes its position in
+    ``labels``. onnxruntime runs the model; ONNX's own reference does what it has no kernel for.
+    """
+    import numpy as np
+    import onnxruntime
+    from onnx.reference import ReferenceEvaluator
+
+    try:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        runner: Any = onnxruntime.InferenceSession(params["model"], options)
+    except Exception:  # noqa: BLE001 - it has no base class for its errors
+        runner = ReferenceEvaluator(params["model"])
+    outputs = []
+    for row in params["rows"]:
+        feeds, start = {}, 0
+        for name, shape, dtype in params["inputs"]:
+            end = start + int(np.prod(shape))
+            feeds[name] = np.asarray(row[start:end]).reshape(shape).astype(dtype)
+            start = end
+        found = runner.run(params["outputs"], feeds)
+        outputs.append([number for value in found for number in _numbers(value, params["labels"])])
+    return {"outputs": outputs}
+
+
+def _numbers(value: Any, labels: Sequence[str]) -> list[float]:
+    """A tensor or a row's dictionary of scores, flat."""
+    import numpy as np
+
+    if isinstance(value, list):
+        return [float(score) for row in value for score in row.values()]
+    flat = np.asarray(value).ravel()
+    if flat.dtype.kind in "OUS":
+        return [float(labels.index(str(text))) for text in flat]
+    return [float(number) for number in flat]
 
 
 def _reference(params: JsonObject) -> JsonObject:
@@ -263,7 +355,9 @@ def _verify(proof: Path, params: JsonObject) -> None:
 
 
 _VERBS: Mapping[str, Callable[[JsonObject], JsonObject]] = {
-    "check_model": _check_model,
+    "prepare_model": _prepare_model,
+    "infer_shapes": _infer_shapes,
+    "run_original": _run_original,
     "reference": _reference,
     "settings": _settings,
     "trial": _trial,
