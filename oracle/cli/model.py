@@ -2,66 +2,153 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import warnings
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from oracle.circuits import bundle as files
 from oracle.circuits.build import build as build_bundle
 from oracle.circuits.bundle import Bundle
+from oracle.circuits.cost import Objective
+from oracle.circuits.reveal import Reveal
 from oracle.circuits.srs import SrsSource
+from oracle.cli.audit import audit
 from oracle.cli.demo import ConsoleReport
 from oracle.config import build_dir
-from oracle.errors import UsageError
+from oracle.errors import BundleInvalid, UsageError
+from oracle.types import Codec
 
-app = typer.Typer(help="Build circuits from ONNX models.", no_args_is_help=True)
+app = typer.Typer(
+    help="Build circuits from ONNX models, look at them, check them.", no_args_is_help=True
+)
+app.command("audit")(audit)
 
 
 @app.command()
 def build(
-    model: Path = typer.Argument(help="The ONNX file."),
-    samples: Path = typer.Option(help="Typical inputs, a row each: .npy, or .csv without header."),
-    out: Path = typer.Option(help="Folder to create for the bundle."),
-    max_error: float = typer.Option(
-        0.1, help="Greatest accepted absolute difference from the float model."
-    ),
-    name: str | None = typer.Option(None, help="The model's name; by default the file's."),
-    srs: Path | None = typer.Option(
-        None, help="Folder with the Perpetual Powers of Tau files (kzgK.srs)."
-    ),
-    unsafe_devnet_srs: bool = typer.Option(
-        False, help="Make an SRS here. Whoever makes it can forge proofs: devnets only."
-    ),
+    model: Annotated[Path, typer.Argument(help="The ONNX file.")],
+    samples: Annotated[
+        Path, typer.Option(help="Typical inputs, a row each: .npy, or .csv without header.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to create for the bundle.")],
+    max_error: Annotated[
+        float, typer.Option(help="Greatest accepted absolute difference from the float model.")
+    ] = 0.1,
+    name: Annotated[
+        str | None, typer.Option(help="The model's name; by default the file's.")
+    ] = None,
+    optimize: Annotated[
+        Objective, typer.Option(help="What to make small: verification gas, proving time, both.")
+    ] = Objective.GAS,
+    batch: Annotated[
+        str, typer.Option(help="Rows that one proof may cover: a circuit for each, as 1,8,32.")
+    ] = "1",
+    reveal: Annotated[
+        str,
+        typer.Option(help="What is published: full, top1, topk:K, threshold:T or round:D."),
+    ] = "full",
+    dim: Annotated[
+        list[str] | None,
+        typer.Option(help="Size of a free dimension, as NAME=VALUE; may be repeated."),
+    ] = None,
+    output: Annotated[
+        list[str] | None,
+        typer.Option(help="Which of the model's outputs to prove; may be repeated."),
+    ] = None,
+    codec: Annotated[
+        str, typer.Option(help="How requests carry numbers: packed, or text as ORA's prompts.")
+    ] = "packed",
+    srs: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the Perpetual Powers of Tau files (kzgK.srs)."),
+    ] = None,
+    srs_url: Annotated[
+        str | None,
+        typer.Option(help="Where missing ones are downloaded from: the address before /kzgK.srs."),
+    ] = None,
+    unsafe_devnet_srs: Annotated[
+        bool,
+        typer.Option(
+            "--unsafe-devnet-srs",
+            help="Make an SRS here. Whoever makes it can forge proofs: devnets only.",
+        ),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Search the cheapest circuit that is accurate enough, make its keys and its verifier.
+    """Search the best circuit that is accurate enough, make its keys and its verifier.
 
     Example: oracle model build iris.onnx --samples iris.csv --out iris-bundle --unsafe-devnet-srs
     """
-    if unsafe_devnet_srs == (srs is not None):
+    if unsafe_devnet_srs == (srs is not None or srs_url is not None):
         raise UsageError(
             "choose where the SRS comes from",
-            remedy="Give either --srs FOLDER or, for a devnet, --unsafe-devnet-srs",
+            remedy="Give --srs FOLDER, --srs-url URL or both; for a devnet --unsafe-devnet-srs",
         )
-    source = SrsSource(srs or build_dir() / "srs", unsafe=unsafe_devnet_srs)
+    source = SrsSource(srs or build_dir() / "srs", unsafe=unsafe_devnet_srs, url=srs_url)
     console = Console(stderr=True)
     if unsafe_devnet_srs:
         console.print("[bold yellow]UNSAFE SRS:[/] this bundle's proofs can be forged; devnet only")
-    rows = read_samples(samples)
     with ConsoleReport(console).step(f"Build {out}") as detail:
         bundle = build_bundle(
             model,
-            rows,
+            read_samples(samples),
             name=name or model.stem,
             max_error=max_error,
             out=out,
             srs=source,
+            batches=_sizes(batch),
+            codec=_codec(codec),
+            optimize=optimize,
+            reveal=Reveal.parse(reveal),
+            dims=_dims(dim or []),
+            outputs=tuple(output or ()),
             progress=detail,
         )
-    _show(Console(), bundle)
+    if as_json:
+        typer.echo(json.dumps(_summary(bundle)))
+    else:
+        _show(Console(), bundle)
+
+
+@app.command("list")
+def list_bundles(
+    folder: Annotated[Path, typer.Argument(help="Where to look.")] = Path(),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
+) -> None:
+    """The bundles in a folder, by their manifests; `oracle model audit` checks one."""
+    found = []
+    for manifest in sorted(folder.glob(f"*/{files.MANIFEST}")):
+        try:
+            found.append(_entry(manifest.parent))
+        except (BundleInvalid, LookupError, TypeError, ValueError) as error:
+            found.append({"path": str(manifest.parent), "error": str(error)})
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    table = Table("bundle", "name", "batches", "rows", "gas", "seconds", "SRS")
+    for entry in found:
+        if "error" in entry:
+            table.add_row(escape(entry["path"]), f"[red]{escape(entry['error'])}[/]")
+            continue
+        table.add_row(
+            escape(entry["path"]),
+            escape(entry["name"]),
+            ", ".join(map(str, entry["batches"])),
+            f"2^{entry['logrows']}",
+            f"{entry['verify_gas']:,}",
+            f"{entry['prove_seconds']:.2f}",
+            "[yellow]unsafe[/]" if entry["srs_unsafe"] else "ceremony",
+        )
+    Console().print(table)
 
 
 def read_samples(path: Path) -> npt.NDArray[np.float64]:
@@ -84,15 +171,81 @@ def read_samples(path: Path) -> npt.NDArray[np.float64]:
         ) from None
 
 
+def _sizes(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(size) for size in text.split(","))
+    except ValueError:
+        raise UsageError(
+            f"--batch {text} is not a list of sizes", remedy="Give numbers like 1,8,32"
+        ) from None
+
+
+def _dims(texts: list[str]) -> dict[str, int]:
+    dims = {}
+    for text in texts:
+        name, _, value = text.rpartition("=")
+        if not name or not value.isdecimal() or int(value) < 1:
+            raise UsageError(f"--dim {text} sets no dimension", remedy="Write --dim NAME=VALUE")
+        dims[name] = int(value)
+    return dims
+
+
+def _codec(name: str) -> Codec:
+    try:
+        return Codec[name.upper()]
+    except KeyError:
+        raise UsageError(f"--codec {name} is unknown", remedy="Use packed or text") from None
+
+
+def _entry(path: Path) -> dict[str, Any]:
+    """What a manifest says, unchecked."""
+    manifest = files.read_manifest(path)
+    single = manifest["measures"][0]
+    return {
+        "path": str(path),
+        "name": manifest["name"],
+        "bundle_id": manifest["bundle_id"],
+        "batches": list(files.sizes(files.spec_from(manifest["spec"]))),
+        "logrows": single["logrows"],
+        "verify_gas": single["verify_gas"],
+        "prove_seconds": single["prove_seconds"],
+        "srs_unsafe": single["srs_unsafe"],
+    }
+
+
+def _summary(bundle: Bundle) -> dict[str, Any]:
+    return {
+        "path": str(bundle.path),
+        "name": bundle.name,
+        "bundle_id": bundle.bundle_id,
+        "spec": files.spec_json(bundle.spec),
+        "measures": {
+            str(circuit.size): dataclasses.asdict(circuit.measures) for circuit in bundle.circuits
+        },
+        "versions": bundle.versions,
+    }
+
+
 def _show(console: Console, bundle: Bundle) -> None:
-    measures = bundle.measures
-    table = Table(show_header=False, title=f"\n{bundle.name}", title_justify="left")
-    table.add_row("bundle", bundle.bundle_id)
-    table.add_row("rows", f"2^{measures.logrows}")
-    table.add_row("greatest error", f"{measures.max_abs_error:.6f}")
-    table.add_row("proof", f"{measures.prove_seconds:.2f} s, {measures.proof_bytes:,} bytes")
-    table.add_row("verification", f"{measures.verify_gas:,} gas")
-    table.add_row("verifier", f"{measures.verifier_code_bytes:,} bytes")
-    table.add_row("proving key", f"{measures.proving_key_bytes:,} bytes")
-    table.add_row("SRS", "UNSAFE, devnet only" if measures.srs_unsafe else "Powers of Tau")
+    table = Table(title=escape(f"\n{bundle.name}  {bundle.bundle_id}"), title_justify="left")
+    table.add_column("rows of one proof")
+    for circuit in bundle.circuits:
+        table.add_column(str(circuit.size), justify="right")
+    each = [circuit.measures for circuit in bundle.circuits]
+    sizes = [circuit.size for circuit in bundle.circuits]
+    rows = {
+        "circuit": [f"2^{m.logrows}" for m in each],
+        "greatest error": [f"{m.max_abs_error:.6f}" for m in each],
+        "seconds to prove": [f"{m.prove_seconds:.2f}" for m in each],
+        "memory to prove, MiB": [f"{m.prove_memory_bytes / 2**20:,.0f}" for m in each],
+        "gas to verify": [f"{m.verify_gas:,}" for m in each],
+        "  a row": [f"{m.verify_gas / size:,.0f}" for m, size in zip(each, sizes, strict=True)],
+        "verifier, bytes": [f"{m.verifier_code_bytes:,}" for m in each],
+        "proof, bytes": [f"{m.proof_bytes:,}" for m in each],
+        "proving key, bytes": [f"{m.proving_key_bytes:,}" for m in each],
+    }
+    for title, cells in rows.items():
+        table.add_row(title, *cells)
     console.print(table)
+    unsafe = any(m.srs_unsafe for m in each)
+    console.print(f"SRS: {'[yellow]UNSAFE, devnet only[/]' if unsafe else 'Powers of Tau'}")
