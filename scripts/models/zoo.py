@@ -265,14 +265,19 @@ def _cnn_digits(channels: tuple[int, ...], pool: str) -> Made:
     graph = Graph(1, 8, 8)
     value, maps, before = graph.input, images.reshape(-1, 1, 8, 8), 1
     for count in channels:
-        weights = rng.normal(0, (9 * before) ** -0.5, (count, before, 3, 3))
+        weights = rng.normal(0, (4.5 * before) ** -0.5, (count, before, 3, 3))
         value = graph.add("Relu", graph.add("Conv", value, weights, kernel_shape=[3, 3]))
         maps, before = np.maximum(_convolved(maps, weights), 0), count
     value = graph.add(pool, value, kernel_shape=[2, 2], strides=[2, 2])
     maps = _pooled(maps, np.max if pool == "MaxPool" else np.mean)
     features = maps.reshape(len(maps), -1)
-    top = LogisticRegression(C=1, max_iter=300).fit(features, labels)
-    logits = graph.add("Gemm", graph.add("Flatten", value), top.coef_.T, top.intercept_)
+    scaler = StandardScaler().fit(features)
+    top = LogisticRegression(C=0.1, max_iter=300).fit(scaler.transform(features), labels)
+    # The scaler goes into the weights.
+    weights = (top.coef_ / scaler.scale_).T
+    logits = graph.add(
+        "Gemm", graph.add("Flatten", value), weights, top.intercept_ - scaler.mean_ @ weights
+    )
     return graph.model(logits, 10), _rows(images), 0.2
 
 
@@ -487,8 +492,8 @@ MAKERS: Mapping[str, Callable[[], Made]] = {
     "mlp_digits": _mlp_digits,
     "mlp_diabetes": _mlp_diabetes,
     "autoencoder_digits": _autoencoder_digits,
-    "cnn_digits": partial(_cnn_digits, (4,), "MaxPool"),
-    "cnn_digits_deep": partial(_cnn_digits, (2, 4), "AveragePool"),
+    "cnn_digits": partial(_cnn_digits, (8,), "MaxPool"),
+    "cnn_digits_deep": partial(_cnn_digits, (4, 8), "AveragePool"),
     "gru": partial(_recurrent, "GRU", 3),
     "lstm": partial(_recurrent, "LSTM", 4),
     "attention": _attention_head,
