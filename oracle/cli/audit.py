@@ -18,6 +18,7 @@ from oracle.circuits.audit import audit as audit_bundle
 from oracle.circuits.build import LIMITS
 from oracle.circuits.srs import SrsSource
 from oracle.cli.demo import ConsoleReport
+from oracle.cli.options import Json, SrsFolder, SrsUrl
 from oracle.cli.request import address_of, rpc_of
 from oracle.config import build_dir
 from oracle.errors import AuditFailed, UsageError
@@ -37,13 +38,9 @@ def audit(
     registry: Annotated[
         str | None, typer.Option(help="Address of the registry, instead of the oracle's.")
     ] = None,
-    srs: Annotated[
-        Path | None, typer.Option(help="Folder of the SRS files; by default build/srs.")
-    ] = None,
-    srs_url: Annotated[
-        str | None, typer.Option(help="Where missing ceremony files are downloaded from.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    srs: SrsFolder = None,
+    srs_url: SrsUrl = None,
+    as_json: Json = False,
 ) -> None:
     """Make keys and verifier again from model, settings and SRS; compare with bundle and chain.
 

@@ -23,6 +23,19 @@ from oracle.circuits.reveal import Reveal
 from oracle.circuits.srs import SrsSource
 from oracle.cli.audit import audit
 from oracle.cli.demo import ConsoleReport
+from oracle.cli.inspect import inspect
+from oracle.cli.options import (
+    Batch,
+    Dim,
+    Json,
+    Model,
+    Output,
+    RevealPolicy,
+    SrsFolder,
+    SrsUrl,
+    dims_of,
+    sizes_of,
+)
 from oracle.config import build_dir
 from oracle.errors import BundleInvalid, UsageError
 from oracle.types import Codec
@@ -30,12 +43,13 @@ from oracle.types import Codec
 app = typer.Typer(
     help="Build circuits from ONNX models, look at them, check them.", no_args_is_help=True
 )
+app.command("inspect")(inspect)
 app.command("audit")(audit)
 
 
 @app.command()
 def build(
-    model: Annotated[Path, typer.Argument(help="The ONNX file.")],
+    model: Model,
     samples: Annotated[
         Path, typer.Option(help="Typical inputs, a row each: .npy, or .csv without header.")
     ],
@@ -49,32 +63,15 @@ def build(
     optimize: Annotated[
         Objective, typer.Option(help="What to make small: verification gas, proving time, both.")
     ] = Objective.GAS,
-    batch: Annotated[
-        str, typer.Option(help="Rows that one proof may cover: a circuit for each, as 1,8,32.")
-    ] = "1",
-    reveal: Annotated[
-        str,
-        typer.Option(help="What is published: full, top1, topk:K, threshold:T or round:D."),
-    ] = "full",
-    dim: Annotated[
-        list[str] | None,
-        typer.Option(help="Size of a free dimension, as NAME=VALUE; may be repeated."),
-    ] = None,
-    output: Annotated[
-        list[str] | None,
-        typer.Option(help="Which of the model's outputs to prove; may be repeated."),
-    ] = None,
+    batch: Batch = "1",
+    reveal: RevealPolicy = "full",
+    dim: Dim = None,
+    output: Output = None,
     codec: Annotated[
         str, typer.Option(help="How requests carry numbers: packed, or text as ORA's prompts.")
     ] = "packed",
-    srs: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the Perpetual Powers of Tau files (kzgK.srs)."),
-    ] = None,
-    srs_url: Annotated[
-        str | None,
-        typer.Option(help="Where missing ones are downloaded from: the address before /kzgK.srs."),
-    ] = None,
+    srs: SrsFolder = None,
+    srs_url: SrsUrl = None,
     unsafe_devnet_srs: Annotated[
         bool,
         typer.Option(
@@ -82,7 +79,7 @@ def build(
             help="Make an SRS here. Whoever makes it can forge proofs: devnets only.",
         ),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Search the best circuit that is accurate enough, make its keys and its verifier.
 
@@ -105,11 +102,11 @@ def build(
             max_error=max_error,
             out=out,
             srs=source,
-            batches=_sizes(batch),
+            batches=sizes_of(batch),
             codec=_codec(codec),
             optimize=optimize,
             reveal=Reveal.parse(reveal),
-            dims=_dims(dim or []),
+            dims=dims_of(dim),
             outputs=tuple(output or ()),
             progress=detail,
         )
@@ -122,7 +119,7 @@ def build(
 @app.command("list")
 def list_bundles(
     folder: Annotated[Path, typer.Argument(help="Where to look.")] = Path(),
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
+    as_json: Json = False,
 ) -> None:
     """The bundles in a folder, by their manifests; `oracle model audit` checks one."""
     found = []
@@ -169,25 +166,6 @@ def read_samples(path: Path) -> npt.NDArray[np.float64]:
             f"cannot read samples from {path} ({error})",
             remedy="Give numbers, a row for each input, as .npy or as .csv without a header",
         ) from None
-
-
-def _sizes(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(size) for size in text.split(","))
-    except ValueError:
-        raise UsageError(
-            f"--batch {text} is not a list of sizes", remedy="Give numbers like 1,8,32"
-        ) from None
-
-
-def _dims(texts: list[str]) -> dict[str, int]:
-    dims = {}
-    for text in texts:
-        name, _, value = text.rpartition("=")
-        if not name or not value.isdecimal() or int(value) < 1:
-            raise UsageError(f"--dim {text} sets no dimension", remedy="Write --dim NAME=VALUE")
-        dims[name] = int(value)
-    return dims
 
 
 def _codec(name: str) -> Codec:
