@@ -121,6 +121,12 @@ class VerifierTooLarge(CircuitError):
     code = "VERIFIER_TOO_LARGE"
 
 
+class CircuitTooLarge(CircuitError):
+    """The circuit needs more than this machine has."""
+
+    code = "CIRCUIT_TOO_LARGE"
+
+
 class SrsMismatch(CircuitError):
     """The SRS file is not the one that is expected."""
 
