@@ -39,7 +39,7 @@ def pack(
 
     Args:
         graph: its inputs and outputs are those described.
-        inputs: in the order in which they lie in a row.
+        inputs: in the order in which they lie in a row. Their shapes stay known as inner tensors'.
         outputs: likewise.
         batched: the first dimension of every input and output is the batch; the new nodes leave it
             open.
@@ -90,6 +90,7 @@ class _Packer:
                 to = helper.np_dtype_to_tensor_dtype(np.dtype(tensor.dtype))
                 nodes.append(helper.make_node("Cast", [shaped], [tensor.name], to=to))
         body = list(self._graph.node)
+        self._graph.value_info.extend(self._graph.input)
         del self._graph.node[:], self._graph.input[:]
         self._graph.node.extend([*nodes, *body])
         self._graph.input.append(_value(flat, sum(tensor.length for tensor in inputs)))
@@ -114,6 +115,7 @@ class _Packer:
             parts.append(last)
         if len(outputs) > 1:
             self._node("Concat", parts, result, axis=1)
+        self._graph.value_info.extend(self._graph.output)
         del self._graph.output[:]
         self._graph.output.append(_value(result, sum(tensor.length for tensor in outputs)))
 

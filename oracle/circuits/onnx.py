@@ -433,27 +433,23 @@ def _compare(
     rows = samples[:_COMPARED].tolist()
     rewritten = original.with_name("rewritten.onnx")
     rewritten.write_bytes(model.data)
-    flat = [(model.input_name, model.input_shape, "float32")]
-    own = [(tensor.name, tensor.shape, tensor.dtype) for tensor in model.inputs]
+    own = {
+        "model": str(original),
+        "inputs": [(tensor.name, tensor.shape, tensor.dtype) for tensor in model.inputs],
+        "outputs": list(names),
+        "labels": list(model.labels),
+        "rows": rows,
+    }
+    flat = {
+        "model": str(rewritten),
+        "input": model.input_name,
+        "output": model.output_name,
+        "rows": rows,
+    }
     try:
         expected, found = (
-            np.asarray(
-                sandbox.run(
-                    "run_original",
-                    {
-                        "model": str(path),
-                        "inputs": inputs,
-                        "outputs": list(outputs),
-                        "rows": rows,
-                        "labels": list(model.labels),
-                    },
-                )["outputs"],
-                dtype=np.float64,
-            )
-            for path, inputs, outputs in (
-                (original, own, names),
-                (rewritten, flat, [model.output_name]),
-            )
+            np.asarray(sandbox.run(verb, params)["outputs"], dtype=np.float64)
+            for verb, params in (("run_original", own), ("reference", flat))
         )
     except ProverError as error:
         raise ModelUnsupported(

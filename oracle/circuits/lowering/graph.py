@@ -95,6 +95,7 @@ class Graph:
             for name in node.output:
                 self._producers[name] = node
         self._taken = set(self._values) | set(self._constants) | set(self._producers)
+        self._taken |= {node.name for node in proto.node}
         self._made: set[str] = set()
         self._arrays: dict[tuple[str, tuple[int, ...], bytes], str] = {}
 
@@ -113,6 +114,15 @@ class Graph:
                 f"has an input '{name}' of unknown shape", "Export with fixed dimensions"
             )
         return found
+
+    def output_shape(self, node: Node) -> tuple[int, ...] | None:
+        """Shape of the node's first output for one row, if it is known."""
+        return known_shape(self._values.get(node.proto.output[0]))
+
+    def numpy_type(self, name: str) -> np.dtype[Any]:
+        """As `element_type`, for numpy; float32 if unknown."""
+        kind = self.element_type(name)
+        return np.dtype(helper.tensor_dtype_to_np_dtype(kind) if kind else np.float32)
 
     def element_type(self, name: str) -> int:
         """Element type of a tensor, 0 if unknown."""

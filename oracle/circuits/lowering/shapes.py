@@ -19,11 +19,13 @@ def _tile(graph: Graph, node: Node) -> list[str]:
 
 
 def _expand(graph: Graph, node: Node) -> list[str] | None:
-    """Broadcasting against zeros."""
+    """Broadcasting against zeros. A shape given as a tensor is the one that was inferred."""
     target = graph.constant(node.input(1))
-    if target is None:
+    shape = graph.output_shape(node) if target is None else tuple(target.tolist())
+    if shape is None:
         return None
-    return [graph.add("Add", node.input(0), np.zeros(target.tolist(), dtype=np.float32))]
+    zeros = np.zeros(shape, dtype=graph.numpy_type(node.input(0)))
+    return [graph.add("Add", node.input(0), zeros)]
 
 
 def _pad(graph: Graph, node: Node) -> list[str] | None:
