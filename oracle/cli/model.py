@@ -36,6 +36,7 @@ from oracle.cli.options import (
     dims_of,
     sizes_of,
 )
+from oracle.cli.register import register
 from oracle.config import build_dir
 from oracle.errors import BundleInvalid, UsageError
 from oracle.types import Codec
@@ -45,6 +46,7 @@ app = typer.Typer(
 )
 app.command("inspect")(inspect)
 app.command("audit")(audit)
+app.command("register")(register)
 
 
 @app.command()

@@ -8,13 +8,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from eth_account import Account
 from typer.testing import CliRunner, Result
 
 from oracle.circuits.bundle import Bundle
 from oracle.circuits.srs import SrsSource
 from oracle.cli.model import app
-from oracle.devnet import CHAIN_ID, Anvil, Deployed, deploy
-from oracle.errors import AuditFailed, OracleError, UsageError
+from oracle.devnet import CHAIN_ID, Anvil, Deployed, deploy, fund_new_key
+from oracle.errors import (
+    AccountUnfunded,
+    AuditFailed,
+    OracleError,
+    SrsUnsafe,
+    TransactionReverted,
+    UsageError,
+    WrongChain,
+)
 from tests.circuits.makers import linear, saved
 
 
@@ -85,7 +94,7 @@ def test_list__shows_bundles_and_what_is_broken(summary: dict, folder: Path) -> 
         ((), "choose where the SRS comes from"),
         (("--unsafe-devnet-srs", "--srs", "."), "choose where the SRS comes from"),
         (("--unsafe-devnet-srs", "--batch", "1,x"), "--batch 1,x is not a list of sizes"),
-        (("--unsafe-devnet-srs", "--batch", "0"), "0 is not a batch size"),
+        (("--unsafe-devnet-srs", "--batch", "0"), "--batch 0 is not a list of sizes"),
         (("--unsafe-devnet-srs", "--reveal", "most"), "'most' is no reveal policy"),
         (("--unsafe-devnet-srs", "--reveal", "topk:3"), "needs 3 scores, the model has 2"),
         (("--unsafe-devnet-srs", "--codec", "json"), "--codec json is unknown"),
@@ -167,3 +176,98 @@ def test_audit__chain_named_badly__one_line(
     result = audited(Path(summary["path"]), anvil, *filled)
     assert isinstance(result.exception, OracleError), result.output
     assert message in result.exception.message
+
+
+def registered(bundle: Path, anvil: Anvil, deployed: Deployed, *options: object) -> Result:
+    return oracle_model(
+        *("register", bundle, "--rpc", anvil.url, "--chain-id", CHAIN_ID),
+        *("--oracle", deployed.oracle.address, *options, "--json"),
+    )
+
+
+@pytest.fixture
+def key(chain: tuple[Anvil, Deployed], tmp_path: Path) -> Path:
+    """A publisher with ten ether."""
+    fund_new_key(chain[0].w3, tmp_path / "publisher.key", 10**19)
+    return tmp_path / "publisher.key"
+
+
+def test_register__bundle__a_model_with_every_verifier_that_an_audit_passes(
+    summary: dict, chain: tuple[Anvil, Deployed], key: Path
+) -> None:
+    anvil, deployed = chain
+    bundle = Path(summary["path"])
+    result = registered(
+        bundle, anvil, deployed, "--key-file", key, "--fee", 7, "--receiver-bps", 100
+    )
+    assert result.exit_code == 0, result.exception
+    found = json.loads(result.stdout)
+    model = deployed.registry.functions.getModel(found["model_id"]).call()
+    assert [verifier[2] for verifier in model[-1]] == found["verifiers"]
+    assert len(found["verifiers"]) == 2
+    assert model[7] == 7
+    audit = audited(
+        *(bundle, anvil, "--model-id", found["model_id"], "--oracle", deployed.oracle.address)
+    )
+    assert audit.exit_code == 0, audit.exception
+
+
+def test_register__keystore__decrypted_with_its_password(
+    summary: dict, chain: tuple[Anvil, Deployed], key: Path, tmp_path: Path
+) -> None:
+    anvil, deployed = chain
+    keystore, password = tmp_path / "keystore.json", tmp_path / "password"
+    for path in (keystore, password):
+        path.touch(mode=0o600)
+    password.write_text("secret\n")
+    secret = key.read_text().strip()
+    keystore.write_text(json.dumps(Account.encrypt(secret, "secret", iterations=1)))
+    result = registered(
+        *(Path(summary["path"]), anvil, deployed, "--keystore", keystore),
+        *("--password-file", password),
+    )
+    assert result.exit_code == 0, result.exception
+    publisher = deployed.registry.functions.publisherOf(json.loads(result.stdout)["model_id"])
+    assert publisher.call() == Account.from_key(secret).address
+    assert "secret" not in result.output
+
+
+def test_register__home_made_srs_on_another_chain__refused_and_nothing_sent(
+    summary: dict, chain: tuple[Anvil, Deployed], key: Path
+) -> None:
+    anvil, deployed = chain
+    before = anvil.w3.eth.block_number
+    for chain_id, error in ((1, SrsUnsafe), (1337, WrongChain)):
+        result = registered(
+            *(Path(summary["path"]), anvil, deployed),
+            *("--key-file", key, "--chain-id", chain_id),
+        )
+        assert isinstance(result.exception, error), result.output
+    assert anvil.w3.eth.block_number == before
+
+
+def test_register__account_without_money__nothing_sent(
+    summary: dict, chain: tuple[Anvil, Deployed], tmp_path: Path
+) -> None:
+    anvil, deployed = chain
+    fund_new_key(anvil.w3, tmp_path / "poor.key", 10)
+    result = registered(Path(summary["path"]), anvil, deployed, "--key-file", tmp_path / "poor.key")
+    assert isinstance(result.exception, AccountUnfunded), result.output
+
+
+def test_register__registry_refuses__its_reason_is_shown(
+    summary: dict, chain: tuple[Anvil, Deployed], key: Path
+) -> None:
+    anvil, deployed = chain
+    result = registered(
+        *(Path(summary["path"]), anvil, deployed, "--key-file", key),
+        *("--receiver", "0x" + "00" * 20, "--receiver-bps", 100),
+    )
+    assert isinstance(result.exception, TransactionReverted), result.output
+    assert "InvalidModel" in result.exception.line()
+
+
+def test_register__no_account__usage_error(summary: dict, chain: tuple[Anvil, Deployed]) -> None:
+    result = registered(Path(summary["path"]), *chain)
+    assert isinstance(result.exception, UsageError)
+    assert "--keystore" in result.exception.line()
