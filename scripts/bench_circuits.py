@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 
 from oracle.chain.toolchain import toolchain
-from oracle.circuits import onnx, tuner, verifier
+from oracle.circuits import keys, onnx, trial, verifier
 from oracle.circuits.build import LIMITS, build
 from oracle.circuits.bundle import COMPILED, MODEL, PROVING_KEY, SETTINGS, SOLIDITY, VERIFYING_KEY
 from oracle.circuits.cost import Objective
@@ -124,10 +124,12 @@ def measure(subject: zoo.ZooModel, objective: Objective, sandbox: Sandbox) -> Js
 def _compared(subject: zoo.ZooModel, objective: Objective, work: Path, sandbox: Sandbox) -> Json:
     path = work / MODEL
     path.write_bytes(subject.onnx)
+    model = onnx.load(path, sandbox)
     bound = subject.max_error
     for attempt in range(ATTEMPTS):
-        ours = tuned(path, subject, bound, objective, work / f"bundle{attempt}", sandbox)
-        theirs = baseline(path, subject.samples, ours.scale, sandbox)
+        out = work / f"bundle{attempt}"
+        ours = tuned(path, model, replace(subject, max_error=bound), objective, out, sandbox)
+        theirs = baseline(model, subject.samples, ours.scale, sandbox)
         if ours.error <= theirs.error + theirs.unit:
             break
         bound = theirs.error
@@ -155,8 +157,8 @@ def _compared(subject: zoo.ZooModel, objective: Objective, work: Path, sandbox: 
 
 def tuned(
     path: Path,
+    model: onnx.Model,
     subject: zoo.ZooModel,
-    bound: float,
     objective: Objective,
     out: Path,
     sandbox: Sandbox,
@@ -166,13 +168,13 @@ def tuned(
         path,
         subject.samples,
         name=subject.name,
-        max_error=bound,
+        max_error=subject.max_error,
         out=out,
         srs=_srs_source(),
         optimize=objective,
     )
     settings = json.loads(bundle.circuit.settings.read_text())
-    error, refused = accuracy(bundle.model, settings, subject.samples, sandbox)
+    error, refused = accuracy(bundle.model, model, settings, subject.samples, sandbox)
     measures = bundle.measures
     return Side(
         out,
@@ -192,14 +194,14 @@ def tuned(
 # --- ezkl's side ----------------------------------------------------------------------------------
 
 
-def baseline(path: Path, samples: Floats, scale: int, sandbox: Sandbox) -> Side:
+def baseline(model: onnx.Model, samples: Floats, scale: int, sandbox: Sandbox) -> Side:
     """The default of ezkl, calibrated at ``scale``; from the cache if it is there.
 
     Raises:
         CircuitError: its calibration fails.
         OracleError: another step fails.
     """
-    tagged = onnx.add_tag(onnx.load(path, sandbox), TagLayout())
+    tagged = onnx.add_tag(model, TagLayout())
     told = f"{version('ezkl')} {scale}".encode()
     key = hashlib.sha256(tagged + samples.tobytes() + told).hexdigest()[:16]
     folder = build_dir() / "bench" / "cache" / key
@@ -207,30 +209,20 @@ def baseline(path: Path, samples: Floats, scale: int, sandbox: Sandbox) -> Side:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         (folder / MODEL).write_bytes(tagged)
-        figures = _baseline(folder, samples, scale, sandbox)
+        figures = _baseline(folder, model, samples, scale, sandbox)
         write(folder / BASELINE, figures)
     figures = json.loads((folder / BASELINE).read_text())
     return Side(folder, _circuit(folder, _srs(figures["logrows"], sandbox)), figures)
 
 
-def _baseline(folder: Path, samples: Floats, scale: int, sandbox: Sandbox) -> Json:
+def _baseline(
+    folder: Path, model: onnx.Model, samples: Floats, scale: int, sandbox: Sandbox
+) -> Json:
     started = time.monotonic()
     _calibrate(folder, samples, scale, sandbox.limits.timeout)
     settings = json.loads((folder / SETTINGS).read_text())
     srs = _srs(settings["run_args"]["logrows"], sandbox)
-    circuit = _circuit(folder, srs)
-    sandbox.run(
-        "setup",
-        {
-            "model": str(folder / MODEL),
-            "settings": str(circuit.settings),
-            "compiled": str(circuit.compiled),
-            "verifying_key": str(circuit.verifying_key),
-            "proving_key": str(circuit.proving_key),
-            "srs": str(srs.path.resolve()),
-            "srs_hash": srs.sha256.hex(),
-        },
-    )
+    circuit = keys.make(folder, srs, sandbox)
     proof = _prove(circuit, samples[0], settings["model_input_scales"][0])
     built = time.monotonic() - started
     verifier.generate(
@@ -247,7 +239,7 @@ def _baseline(folder: Path, samples: Floats, scale: int, sandbox: Sandbox) -> Js
     except VerifierTooLarge:
         # It fits no chain, so it has no gas.
         gas, code_bytes = None, None
-    error, refused = accuracy(folder / MODEL, settings, samples, sandbox)
+    error, refused = accuracy(folder / MODEL, model, settings, samples, sandbox)
     return _shape(settings) | {
         "max_abs_error": error,
         "rows_refused": refused,
@@ -284,38 +276,22 @@ def _calibrate(folder: Path, samples: Floats, scale: int, timeout: float) -> Non
 # --- both sides -----------------------------------------------------------------------------------
 
 
-def accuracy(model: Path, settings: Json, samples: Floats, sandbox: Sandbox) -> tuple[float, int]:
+def accuracy(
+    path: Path, model: onnx.Model, settings: Json, samples: Floats, sandbox: Sandbox
+) -> tuple[float, int]:
     """Greatest absolute difference from onnxruntime over ``samples``, and rows that do not fit."""
-    proto_input, proto_output = _ends(model)
     rows = samples.astype(np.float64)
-    expected = tuner.reference(model, proto_input, proto_output, rows, sandbox)
-    scale = settings["model_input_scales"][0]
-    found = sandbox.run(
-        "trial",
-        {
-            "model": str(model.resolve()),
-            "settings": settings,
-            "rows": [[quantize(value, scale) for value in row] for row in rows.tolist()],
-            "tag": list(TAG),
-        },
-    )["outputs"]
-    output_scale = settings["model_output_scales"][0]
+    expected = trial.reference(path, model.input_name, model.output_name, rows, sandbox)
+    graph = trial.Graph(path.resolve(), TagLayout(), sandbox)
+    scale = settings["model_output_scales"][0]
     errors = [
-        np.abs([dequantize(value, output_scale) for value in row] - wanted).max()
-        for row, wanted in zip(found, expected, strict=True)
+        np.abs([dequantize(value, scale) for value in row] - wanted).max()
+        for row, wanted in zip(trial.run(graph, settings, rows).integers, expected, strict=True)
         if row is not None
     ]
     if not errors:
         raise CircuitError("the circuit takes none of the rows")
-    return float(max(errors)), len(found) - len(errors)
-
-
-def _ends(model: Path) -> tuple[str, str]:
-    """Names of the first input and the first output."""
-    import onnx as onnx_package
-
-    graph = onnx_package.load(model).graph
-    return graph.input[0].name, graph.output[0].name
+    return float(max(errors)), len(rows) - len(errors)
 
 
 def _prove(circuit: CircuitFiles, row: Floats, scale: int) -> Proof:
