@@ -255,7 +255,7 @@ def write_manifest(
         "spec": spec_json(spec),
         "input_name": input_name,
         "output_name": output_name,
-        "origin": _plain(dataclasses.asdict(origin)),
+        "origin": origin_json(origin),
         "files": {file: sha256_file(path / file).hex() for file in files_of(spec)},
         "measures": [dataclasses.asdict(each) for each in measures],
         "versions": versions,
@@ -283,6 +283,11 @@ def files_of(spec: ModelSpec) -> tuple[str, ...]:
 def spec_json(spec: ModelSpec) -> dict[str, Any]:
     """A specification as JSON values, bytes in hex."""
     return {key: _plain(value) for key, value in dataclasses.asdict(spec).items()}
+
+
+def origin_json(origin: Origin) -> dict[str, Any]:
+    """An origin as JSON values, bytes in hex."""
+    return {key: _plain(value) for key, value in dataclasses.asdict(origin).items()}
 
 
 def spec_from(values: dict[str, Any]) -> ModelSpec:

@@ -13,7 +13,7 @@ from oracle.circuits import reveal as policies
 from oracle.circuits.cost import Estimate, Objective
 from oracle.circuits.reveal import Reveal
 from oracle.circuits.trial import Graph
-from oracle.circuits.verifier import MAX_CODE_BYTES
+from oracle.circuits.verifier import MAX_CODE_BYTES, too_large
 from oracle.errors import ModelMalformed, ModelUnsupported, ProverError
 from oracle.prover.child import Sandbox
 from oracle.types import TagLayout
@@ -103,6 +103,7 @@ def inspect(
     sandbox: Sandbox,
     *,
     batches: Collection[int] = (1,),
+    speed: float = 1.0,
     reveal: Reveal = _FULL,
     dims: Mapping[str, int] = _NO_DIMS,
     outputs: Sequence[str] = (),
@@ -113,6 +114,7 @@ def inspect(
         path: the file; not trusted.
         sandbox: runs native code on it; its memory limit is what a proof may use.
         batches: sizes to estimate.
+        speed: seconds here for a second on the reference machine (`oracle.circuits.speed`).
         reveal: as for a build, like the others.
         dims: sizes of named free dimensions.
         outputs: names of the outputs to prove.
@@ -131,20 +133,20 @@ def inspect(
     provable, refusal = None, ""
     try:
         model = policies.apply(onnx.load(path, sandbox, dims=dims, outputs=outputs), reveal)
-        provable = _provable(model, sorted({*batches}), sandbox)
+        provable = _provable(model, sorted({*batches}), speed, sandbox)
     except ModelUnsupported as error:
         refusal = error.line()
     return Inspection(len(data), hashlib.sha256(data).digest(), given, provable, refusal)
 
 
-def _provable(model: onnx.Model, sizes: Sequence[int], sandbox: Sandbox) -> Provable:
+def _provable(model: onnx.Model, sizes: Sequence[int], speed: float, sandbox: Sandbox) -> Provable:
     layout = TagLayout()
     estimates = []
     with tempfile.TemporaryDirectory(prefix="oracle-inspect-") as folder:
         for size in sizes:
             file = Path(folder) / f"{size}.onnx"
             file.write_bytes(onnx.add_tag(model, layout, size))
-            estimates += _estimates(Graph(file, layout, sandbox), size)
+            estimates += _estimates(Graph(file, layout, sandbox), size, speed)
         graph = _describe(file, sandbox)
     (output,) = graph.outputs
     return Provable(
@@ -157,11 +159,11 @@ def _provable(model: onnx.Model, sizes: Sequence[int], sandbox: Sandbox) -> Prov
     )
 
 
-def _estimates(graph: Graph, size: int) -> list[Estimated]:
+def _estimates(graph: Graph, size: int, speed: float) -> list[Estimated]:
     """The best layout for each objective; of those that can be used, if there are any."""
     survey = shapes.survey(graph)
     known = [
-        (shape, cost.estimate(survey.structure(shape), shape.logrows))
+        (shape, cost.estimate(survey.structure(shape), shape.logrows, speed))
         for shape in shapes.shapes(survey, graph.layout.bits, _BOUND)
     ]
     if not known:
@@ -193,10 +195,7 @@ def _problem(estimate: Estimate, memory_bytes: int) -> str:
             "use a smaller model or batch, or a larger machine"
         )
     if estimate.verifier_bytes > MAX_CODE_BYTES:
-        return (
-            f"its verifier has {estimate.verifier_bytes:,} bytes, {MAX_CODE_BYTES:,} are allowed: "
-            "use fewer kinds of activation, or a smaller model or batch"
-        )
+        return too_large(estimate.verifier_bytes, "would have").line()
     return ""
 
 

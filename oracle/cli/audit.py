@@ -113,8 +113,8 @@ def _values(found: Audit) -> dict[str, object]:
 
 def _show(console: Console, found: Audit) -> None:
     # The bundle chose these texts: they are no markup.
-    title = escape(f"\n{found.name}  {found.bundle_id}")
-    table = Table("", "compared", "value", title=title, title_justify="left")
+    console.print(escape(f"\n{found.name}  {found.bundle_id}"), highlight=False, soft_wrap=True)
+    table = Table("", "compared", "value")
     for check in found.checks:
         if check.ok:
             table.add_row("[green]=[/]", check.subject, escape(_short(check.found)))

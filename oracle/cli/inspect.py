@@ -17,7 +17,9 @@ from oracle.circuits.build import LIMITS
 from oracle.circuits.inspect import Estimated, Inspection, Tensor
 from oracle.circuits.inspect import inspect as inspect_model
 from oracle.circuits.reveal import Reveal
+from oracle.circuits.speed import speed
 from oracle.cli.options import Batch, Dim, Json, Model, Output, RevealPolicy, dims_of, sizes_of
+from oracle.config import build_dir
 from oracle.prover.child import Sandbox
 
 
@@ -35,10 +37,12 @@ def inspect(
 
     Example: oracle model inspect iris.onnx --batch 1,32
     """
+    sandbox = Sandbox(LIMITS, toolchain().ezkl_home)
     with Console(stderr=True).status(f"Inspecting {escape(str(model))}"):
         found = inspect_model(
             model,
-            Sandbox(LIMITS, toolchain().ezkl_home),
+            sandbox,
+            speed=speed(build_dir() / "speed", sandbox),
             batches=sizes_of(batch),
             reveal=Reveal.parse(reveal),
             dims=dims_of(dim),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +15,7 @@ import numpy.typing as npt
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from oracle.circuits import bundle as files
@@ -22,7 +25,6 @@ from oracle.circuits.cost import Objective
 from oracle.circuits.reveal import Reveal
 from oracle.circuits.srs import SrsSource
 from oracle.cli.audit import audit
-from oracle.cli.demo import ConsoleReport
 from oracle.cli.inspect import inspect
 from oracle.cli.options import (
     Batch,
@@ -96,10 +98,11 @@ def build(
     console = Console(stderr=True)
     if unsafe_devnet_srs:
         console.print("[bold yellow]UNSAFE SRS:[/] this bundle's proofs can be forged; devnet only")
-    with ConsoleReport(console).step(f"Build {out}") as detail:
+    rows = read_samples(samples)
+    with _bar(console, f"Build {out}") as (detail, advance):
         bundle = build_bundle(
             model,
-            read_samples(samples),
+            rows,
             name=name or model.stem,
             max_error=max_error,
             out=out,
@@ -111,10 +114,12 @@ def build(
             dims=dims_of(dim),
             outputs=tuple(output or ()),
             progress=detail,
+            advance=advance,
         )
     if as_json:
         typer.echo(json.dumps(_summary(bundle)))
     else:
+        _show_candidates(Console(), bundle)
         _show(Console(), bundle)
 
 
@@ -170,6 +175,25 @@ def read_samples(path: Path) -> npt.NDArray[np.float64]:
         ) from None
 
 
+@contextmanager
+def _bar(
+    console: Console, title: str
+) -> Iterator[tuple[Callable[[str], None], Callable[[float], None]]]:
+    """A progress bar; what to call with the current step, and with the share that is done."""
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(title, total=1.0)
+        yield (
+            lambda step: bar.update(task, description=f"{title}: {step}"),
+            lambda share: bar.update(task, completed=share),
+        )
+
+
 def _codec(name: str) -> Codec:
     try:
         return Codec[name.upper()]
@@ -202,20 +226,57 @@ def _summary(bundle: Bundle) -> dict[str, Any]:
         "measures": {
             str(circuit.size): dataclasses.asdict(circuit.measures) for circuit in bundle.circuits
         },
+        "origin": files.origin_json(bundle.origin),
+        "candidates": _candidates(bundle),
         "versions": bundle.versions,
     }
 
 
+def _candidates(bundle: Bundle) -> list[dict[str, Any]]:
+    return list(json.loads((bundle.path / files.CANDIDATES).read_text())["candidates"])
+
+
+def _show_candidates(console: Console, bundle: Bundle) -> None:
+    """What was built, and of the others those that are best in something."""
+    listed = _candidates(bundle)
+    costs = [(each["estimate"]["gas"], each["estimate"]["prove_seconds"]) for each in listed]
+    kept = []
+    for index, (each, (gas, seconds)) in enumerate(zip(listed, costs, strict=True)):
+        beaten = any(g <= gas and s <= seconds and (g, s) != (gas, seconds) for g, s in costs)
+        if each["measured"] or not (beaten or (gas, seconds) in costs[:index]):
+            kept.append(each)
+    table = Table(title=f"\nCandidates, {len(listed)} in all", title_justify="left")
+    for column in ("circuit", "scale"):
+        table.add_column(column)
+    for column in ("gas", "measured", "seconds", "measured"):
+        table.add_column(column, justify="right")
+    table.add_column("outcome")
+    for each in kept:
+        shape, estimate, measured = each["shape"], each["estimate"], each["measured"]
+        table.add_row(
+            f"2^{shape['logrows']}*{shape['columns']}",
+            "" if each["scale"] is None else str(each["scale"]),
+            f"{estimate['gas']:,}",
+            f"{measured['gas']:,}" if measured else "",
+            f"{estimate['prove_seconds']:.2f}",
+            f"{measured['prove_seconds']:.2f}" if measured else "",
+            each["outcome"],
+            style="bold green" if each["outcome"] == "chosen" else "",
+        )
+    console.print(table)
+
+
 def _show(console: Console, bundle: Bundle) -> None:
-    table = Table(title=escape(f"\n{bundle.name}  {bundle.bundle_id}"), title_justify="left")
+    console.print(escape(f"\n{bundle.name}  {bundle.bundle_id}"), highlight=False, soft_wrap=True)
+    table = Table()
     table.add_column("rows of one proof")
     for circuit in bundle.circuits:
         table.add_column(str(circuit.size), justify="right")
     each = [circuit.measures for circuit in bundle.circuits]
     sizes = [circuit.size for circuit in bundle.circuits]
     rows = {
-        "circuit": [f"2^{m.logrows}" for m in each],
-        "greatest error": [f"{m.max_abs_error:.6f}" for m in each],
+        "circuit, rows and columns": [f"2^{m.logrows}*{m.columns}" for m in each],
+        "greatest error on held-back samples": [f"{m.max_abs_error:.6f}" for m in each],
         "seconds to prove": [f"{m.prove_seconds:.2f}" for m in each],
         "memory to prove, MiB": [f"{m.prove_memory_bytes / 2**20:,.0f}" for m in each],
         "gas to verify": [f"{m.verify_gas:,}" for m in each],
@@ -229,3 +290,7 @@ def _show(console: Console, bundle: Bundle) -> None:
     console.print(table)
     unsafe = any(m.srs_unsafe for m in each)
     console.print(f"SRS: {'[yellow]UNSAFE, devnet only[/]' if unsafe else 'Powers of Tau'}")
+    agreement = bundle.measures.label_agreement
+    if agreement is not None:
+        console.print(f"label agreement with the float model: {agreement:.1%} of held-back samples")
+    console.print(f"reveals: {bundle.origin.reveal}; plot: {bundle.path / files.PLOT}")
