@@ -39,6 +39,8 @@ MAX_LOGROWS = 20
 _FREIVALDS_ROWS = 1 << 13
 #: How far above the least height the search goes for room.
 _SPARE_LOGROWS = 3
+#: Rows of several columns over their share of the rows of one: at most about this much, as measured.
+_EMPTY_ROWS = 1.07
 #: Legs that are asked for; the others lie on the line through them.
 _ASKED_LEGS = (2, 4)
 #: Scale of the survey: rows do not depend on it.
@@ -199,20 +201,25 @@ def _ask(graph: Graph, kinds: Sequence[Kind]) -> Survey:
 
 
 def _heights(found: Survey, kind: Kind, columns: int, spread: int, bound: int) -> Iterator[Shape]:
-    # Columns divide the rows, less some that stay empty; ezkl's own settings decide in the end.
-    rows = {legs: found.rows_of(kind, legs) // columns for legs in LEGS}
-    least = max(_logrows(min(rows.values())), least_logrows(found.settings[kind] | {"num_rows": 0}))
-    for logrows in range(least, min(least + _SPARE_LOGROWS, MAX_LOGROWS) + 1):
-        room = (1 << logrows) - BLINDING_ROWS
-        fitting = [
-            Shape(logrows, columns, kind[0], legs, min(spread * room, _root(legs)), kind[1])
-            for legs in LEGS
-            if _logrows(rows[legs]) <= logrows
-        ]
-        if fitting:
+    seen = set()
+    # Columns divide the rows and leave some empty; ezkl's own settings decide in the end.
+    for slack in (1.0, _EMPTY_ROWS) if columns > 1 else (1.0,):
+        rows = {legs: math.ceil(found.rows_of(kind, legs) * slack / columns) for legs in LEGS}
+        least = max(
+            _logrows(min(rows.values())), least_logrows(found.settings[kind] | {"num_rows": 0})
+        )
+        for logrows in range(least, min(least + _SPARE_LOGROWS, MAX_LOGROWS) + 1):
+            room = (1 << logrows) - BLINDING_ROWS
+            fitting = [
+                Shape(logrows, columns, kind[0], legs, min(spread * room, _root(legs)), kind[1])
+                for legs in LEGS
+                if _logrows(rows[legs]) <= logrows
+            ]
             widest = max(fitting, key=lambda shape: (shape.bound, -shape.legs))
             # A table of more columns has to be of use.
-            if widest.bound >= bound and widest.base > (spread - 1) * room:
+            useful = widest.base > (spread - 1) * room
+            if useful and widest.bound >= bound and widest not in seen:
+                seen.add(widest)
                 yield widest
 
 
