@@ -19,8 +19,13 @@ class TensorInfo:
     name: str
     #: For one row; a batch dimension is 1.
     shape: tuple[int, ...]
-    #: As numpy names it: float32, int64, bool.
+    #: As numpy names it: float32, float64, int64, bool.
     dtype: str
+
+    @property
+    def is_float(self) -> bool:
+        """Any floating-point type; in the graph it is float32."""
+        return "float" in self.dtype
 
     @property
     def length(self) -> int:
@@ -52,7 +57,7 @@ def pack(
 
 
 def _is_flat(tensors: Sequence[TensorInfo]) -> bool:
-    return len(tensors) == 1 and tensors[0].dtype == "float32" and (
+    return len(tensors) == 1 and tensors[0].is_float and (
         len(tensors[0].shape) == 2 and tensors[0].shape[0] == 1
     )  # fmt: skip
 
@@ -77,7 +82,7 @@ class _Packer:
         for part, tensor in zip(parts, inputs, strict=True):
             shape = (-1, *tensor.shape[1:]) if self._batched else tensor.shape
             shaped = tensor.name
-            if tensor.dtype != "float32":
+            if not tensor.is_float:
                 shaped = self._fresh(f"{tensor.name}_float")
             nodes.append(helper.make_node("Reshape", [part, self._array(shape)], [shaped]))
             if tensor.dtype == "bool":
@@ -86,7 +91,7 @@ class _Packer:
                     numpy_helper.from_array(np.array([0.5], dtype=np.float32), self._fresh("half"))
                 )
                 nodes.append(helper.make_node("Greater", [shaped, half], [tensor.name]))
-            elif tensor.dtype != "float32":
+            elif not tensor.is_float:
                 to = helper.np_dtype_to_tensor_dtype(np.dtype(tensor.dtype))
                 nodes.append(helper.make_node("Cast", [shaped], [tensor.name], to=to))
         body = list(self._graph.node)
@@ -101,7 +106,7 @@ class _Packer:
         parts = []
         for tensor in outputs:
             name = tensor.name
-            if tensor.dtype != "float32":
+            if not tensor.is_float:
                 name = self._fresh(f"{tensor.name}_float")
                 self._node("Cast", [tensor.name], name, to=TensorProto.FLOAT)
             last = result if len(outputs) == 1 else self._fresh(f"{tensor.name}_flat")

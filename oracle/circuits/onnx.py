@@ -47,6 +47,8 @@ _LABELS = ("classlabels_strings", "classlabels_ints", "classlabels_int64s")
 _NUMERIC = frozenset(
     {
         TensorProto.FLOAT,
+        TensorProto.DOUBLE,
+        TensorProto.FLOAT16,
         TensorProto.INT64,
         TensorProto.INT32,
         TensorProto.INT16,
@@ -125,8 +127,8 @@ def load(
         given, prepared = _prepare(original, dims, sandbox)
         names = [value.name for value in _chosen(given.graph, outputs)]
         batched = _takes_batches(given.graph, names, dims)
-        to_float32(prepared.graph)
         infos = [_info(value) for value in prepared.graph.input]
+        to_float32(prepared.graph)
         prepared = _rewrite(prepared, names, Path(folder) / "lowered.onnx", sandbox)
         results = [_info(value) for value in prepared.graph.output]
         pack(prepared.graph, infos, results, batched=batched)
@@ -459,7 +461,8 @@ def _compare(
     if expected.shape != found.shape:
         raise ModelUnsupported("rewriting the model changed the shape of its outputs")
     # Neither a NaN nor an infinity is a number that could be proved; the tuner says so.
-    misses = np.nan_to_num(np.abs(found - expected) / (1 + np.abs(expected)))
+    with np.errstate(invalid="ignore"):
+        misses = np.nan_to_num(np.abs(found - expected) / (1 + np.abs(expected)), posinf=np.inf)
     if misses.size and misses.max() > _TOLERANCE:
         worst = int(misses.max(axis=1).argmax())
         raise ModelUnsupported(

@@ -146,7 +146,7 @@ def _prepare_model(params: JsonObject) -> JsonObject:
     what ``dims`` says; other free dimensions stay.
     """
     import onnx
-    from onnx import inliner, shape_inference
+    from onnx import shape_inference
 
     data = Path(params["model"]).read_bytes()
     try:
@@ -155,8 +155,7 @@ def _prepare_model(params: JsonObject) -> JsonObject:
     except Exception as error:  # noqa: BLE001 - hostile bytes raise many types
         return {"valid": False, "reason": str(error)}
     try:
-        if proto.functions:
-            proto = inliner.inline_local_functions(proto)
+        proto = _inlined(proto, params["opsets"][1])
         # Initializers that are no inputs, which the converter makes, came with version 4.
         proto.ir_version = max(proto.ir_version, 8)
         weights = {tensor.name for tensor in proto.graph.initializer}
@@ -170,6 +169,47 @@ def _prepare_model(params: JsonObject) -> JsonObject:
         return {"valid": True, "reason": str(error) or type(error).__name__}
     Path(params["prepared"]).write_bytes(proto.SerializeToString(deterministic=True))
     return {"valid": True, "reason": ""}
+
+
+def _inlined(proto: Any, most: int) -> Any:
+    """The model without functions of its own or core operators made of others after ``most``."""
+    import onnx
+    from onnx import inliner
+
+    if proto.functions:
+        proto = inliner.inline_local_functions(proto)
+    composed = [
+        node
+        for node in proto.graph.node
+        if node.domain in {"", "ai.onnx"} and not _is_known(node.op_type, most)
+    ]
+    if not composed:
+        return proto
+    # The inliner leaves out default attributes and asks for the type of every input.
+    for node in composed:
+        given = {attribute.name for attribute in node.attribute}
+        for name, attribute in onnx.defs.get_schema(node.op_type).attributes.items():
+            if name not in given and attribute.default_value.name:
+                node.attribute.append(attribute.default_value)
+    for tensor in proto.graph.initializer:
+        proto.graph.value_info.append(
+            onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        )
+    proto = onnx.shape_inference.infer_shapes(proto)
+    return inliner.inline_selected_functions(
+        proto, sorted({("", node.op_type) for node in composed}), inline_schema_functions=True
+    )
+
+
+def _is_known(operator: str, opset: int) -> bool:
+    """Whether the opset has the operator with the meaning that it kept since."""
+    import onnx
+
+    try:
+        schema = onnx.defs.get_schema(operator, opset, "")
+    except onnx.defs.SchemaError:
+        return False
+    return not schema.deprecated
 
 
 def _at_opset(proto: Any, least: int, most: int) -> Any:

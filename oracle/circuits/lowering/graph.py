@@ -193,6 +193,8 @@ class Graph:
         for old, new in zip(node.proto.output, results, strict=False):
             if not old:
                 continue
+            if new in self._constants:
+                self._constants[old] = self._constants[new]
             if new in self._made:
                 # Nobody else knows the new name yet: the result takes the old one.
                 self._made.remove(new)

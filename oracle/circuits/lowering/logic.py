@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from oracle.circuits.lowering import scores
 from oracle.circuits.lowering.graph import Graph, Node, Rules, int64s
@@ -49,4 +49,17 @@ def _is_nan(graph: Graph, node: Node) -> list[str]:
     return [graph.add("Less", node.input(0), node.input(0))]
 
 
-RULES: Rules = {("", "Equal"): _equal, ("", "Gather"): _gather, ("", "IsNaN"): _is_nan}
+def _cast_like(graph: Graph, node: Node) -> list[str]:
+    """A cast to a type that is known; of a constant, the constant."""
+    value, dtype = graph.constant(node.input(0)), graph.numpy_type(node.input(1))
+    if value is not None:
+        return [graph.array(value.astype(dtype))]
+    return [graph.add("Cast", node.input(0), to=helper.np_dtype_to_tensor_dtype(dtype))]
+
+
+RULES: Rules = {
+    ("", "CastLike"): _cast_like,
+    ("", "Equal"): _equal,
+    ("", "Gather"): _gather,
+    ("", "IsNaN"): _is_nan,
+}
