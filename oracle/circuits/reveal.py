@@ -7,6 +7,8 @@
     round:2          each score in hundredths, rounded to an integer, halves up
 
 Of equal scores the one with the least index is the greater. Indices and bits come out as integers.
+Where only the order counts, a softmax or sigmoid at the end is left out of the circuit: it would be
+dear, and rounded it makes equal what is not.
 
 Only comparisons, selections and roundings are added, which the circuit compiler writes with the
 range checks that an activation needs anyway. Its own ArgMax takes five more columns, 107k gas, and
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
@@ -36,6 +38,9 @@ Floats = npt.NDArray[np.float64]
 OUTPUT = "revealed"
 #: A float32 score has no more decimals than this that mean anything.
 _MAX_DECIMALS = 6
+#: Operators that keep the order of each row, and those that do so as a function of each number.
+_SOFTMAXES = frozenset({"Softmax", "LogSoftmax"})
+_RISING = frozenset({"Identity", "Sigmoid", "Tanh", "Exp", "Log", "Atan"})
 _FORMS = "full, top1, topk:K, threshold:T or round:D"
 
 
@@ -148,13 +153,38 @@ def apply(model: Model, reveal: Reveal) -> Model:
         units = end.add("Mul", scores, end.number(10**reveal.parameter))
         end.add("Floor", end.add("Add", units, end.number(0.5)))
     else:
-        end.add("Cast", _greatest(end, scores, count, length), to=TensorProto.FLOAT)
+        ranked = _before_rising(proto.graph, scores)
+        end.add("Cast", _greatest(end, ranked, count, length), to=TensorProto.FLOAT)
     name = end.close()
     del proto.graph.output[:]
     proto.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, length]))
     return dataclasses.replace(
         model, data=proto.SerializeToString(deterministic=True), output_name=name
     )
+
+
+def _before_rising(graph: onnx.GraphProto, scores: str) -> str:
+    """The tensor whose order ``scores`` [batch, n] have: a final softmax need not be computed.
+
+    It stays in the graph, where tools can compute the scores; the circuit compiler leaves out what
+    leads to no output.
+    """
+    makers = {name: node for node in graph.node for name in node.output}
+    while (node := makers.get(scores)) is not None and _keeps_order(node, makers):
+        scores = node.input[0]
+    return scores
+
+
+def _keeps_order(node: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto]) -> bool:
+    """Whether a node's output has, within each row, the order of its first input."""
+    if node.op_type in _SOFTMAXES:
+        return all(each.i in (-1, 1) for each in node.attribute if each.name == "axis")
+    if node.op_type == "Div":
+        # By the sum of a row's absolute values, as scikit-learn normalises probabilities.
+        total = makers.get(node.input[1])
+        sized = makers.get(total.input[0]) if total and total.op_type == "ReduceSum" else None
+        return sized is not None and sized.op_type == "Abs" and sized.input[0] == node.input[0]
+    return node.op_type in _RISING
 
 
 class _End:

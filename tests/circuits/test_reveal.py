@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,23 @@ def test_parse__a_policy__reads_back_as_written(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "all", "top1:2", "full:", "topk", "topk:0", "topk:-1", "topk:x", "topk:1.5", "threshold", "threshold:", "threshold:nan", "threshold:1e9", "round:-1", "round:2.5"],
+    [
+        "",
+        "all",
+        "top1:2",
+        "full:",
+        "topk",
+        "topk:0",
+        "topk:-1",
+        "topk:x",
+        "topk:1.5",
+        "threshold",
+        "threshold:",
+        "threshold:nan",
+        "threshold:1e9",
+        "round:-1",
+        "round:2.5",
+    ],
 )
 def test_parse__no_policy__names_the_forms(text: str) -> None:
     with pytest.raises(UsageError, match="no reveal policy") as caught:
@@ -114,6 +131,51 @@ def test_apply__one_score__threshold_and_round_only() -> None:
 def test_apply__more_ranks_than_scores__refused() -> None:
     with pytest.raises(UsageError, match="topk:4 needs 4 scores, the model has 3"):
         apply(scores_model(3), Reveal.parse("topk:4"))
+
+
+@pytest.mark.parametrize("last", ["Softmax", "LogSoftmax", "Sigmoid"])
+def test_apply__order_of_scores_that_a_last_node_keeps__taken_before_it(last: str) -> None:
+    model = scores_model(4)
+    proto = onnx.load_model_from_string(model.data)
+    proto.graph.node[0].op_type = last
+    if last != "Sigmoid":
+        proto.graph.node[0].attribute.append(helper.make_attribute("axis", -1))
+    model = dataclasses.replace(model, data=proto.SerializeToString())
+    rows = np.random.default_rng(0).normal(size=(32, 4))
+    ranked = apply(model, Reveal.parse("topk:2"))
+    assert run(ranked, rows).tolist() == defined("topk:2", rows).tolist()
+    # 100 and 101 have the same sigmoid in float32.
+    assert run(ranked, np.array([[100.0, 101, 0, 1]])).tolist() == [[1, 0]]
+    nodes = {node.name: node for node in onnx.load_model_from_string(ranked.data).graph.node}
+    assert not any(model.output_name in node.input for node in nodes.values())
+    bits = apply(model, Reveal.parse("threshold:0.5"))
+    nodes = {node.name: node for node in onnx.load_model_from_string(bits.data).graph.node}
+    assert any(model.output_name in node.input for node in nodes.values())
+
+
+def test_apply__rows_normalised_by_their_sum__order_taken_before() -> None:
+    model = scores_model(3)
+    proto = onnx.load_model_from_string(model.data)
+    proto.graph.node[0].op_type = "Div"
+    proto.graph.node[0].input.append("sum")
+    proto.graph.node.insert(0, helper.make_node("Abs", ["input"], ["size"]))
+    proto.graph.node.insert(1, helper.make_node("ReduceSum", ["size"], ["sum"], axes=[1]))
+    rows = np.abs(np.random.default_rng(0).normal(size=(32, 3)))
+    model = dataclasses.replace(model, data=proto.SerializeToString())
+    ranked = apply(model, Reveal.parse("top1"))
+    assert run(ranked, rows).tolist() == defined("top1", rows).tolist()
+    graph = onnx.load_model_from_string(ranked.data).graph
+    assert [node.op_type for node in graph.node if "input" in node.input][-1] == "Gather"
+
+
+def test_apply__softmax_over_the_batch__not_taken_for_one_over_the_row() -> None:
+    model = scores_model(3)
+    proto = onnx.load_model_from_string(model.data)
+    proto.graph.node[0].op_type = "Softmax"
+    proto.graph.node[0].attribute.append(helper.make_attribute("axis", 0))
+    model = dataclasses.replace(model, data=proto.SerializeToString())
+    graph = onnx.load_model_from_string(apply(model, Reveal.parse("top1")).data).graph
+    assert any(node.input[0] == model.output_name for node in graph.node)
 
 
 NUMBERS = st.integers(-16, 16).map(lambda value: value / 8)
