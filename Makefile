@@ -65,7 +65,7 @@ bench-gas: setup  ## Gas of the protocol's transactions on anvil, to build/bench
 	@python scripts/bench_gas.py
 
 bench-circuits: setup  ## Our circuits against ezkl's calibrated default, to build/bench/circuits.json
-	@python -m scripts.bench_circuits $(ARGS)
+	@python -W ignore::FutureWarning -m scripts.bench_circuits $(ARGS)
 
 bench-onnx: setup  ## How many of the onnx package's model tests can be proved, to build/bench/onnx.json
 	@python -m scripts.bench_onnx $(ARGS)

@@ -88,7 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Our circuits against ezkl's calibrated default")
     parser.add_argument("--only", action="append", choices=list(zoo.MAKERS), help="these models")
     parser.add_argument(
-        "--objective", type=Objective, choices=list(Objective), default=Objective.BALANCED
+        "--objective", type=Objective, choices=list(Objective), default=Objective.GAS
     )
     parser.add_argument("--resume", action="store_true", help="keep the models that are done")
     options = parser.parse_args()
