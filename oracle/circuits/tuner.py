@@ -32,6 +32,7 @@ import numpy.typing as npt
 from oracle.circuits import cost, trial
 from oracle.circuits.cost import BLINDING_ROWS, Estimate, Objective
 from oracle.circuits.onnx import Model
+from oracle.circuits.probes import Range, probes, promised
 from oracle.circuits.reveal import Kind, Reveal
 from oracle.circuits.shapes import (
     MAX_LOGROWS,
@@ -67,11 +68,6 @@ _TIME_ERROR = 1.2
 _GAS_ERROR = 1.03
 #: Estimates of verifier code are this good.
 _CODE_ERROR = 1.1
-#: The promised input range exceeds the samples' range by this share of it, on both sides.
-_RANGE_MARGIN = 0.25
-#: Probes reach this many times as far from the centre as the promised range.
-_PROBE_REACH = 2.0
-_RANDOM_PROBES = 16
 #: The search asks for this share of the error bound, so that unseen samples meet the bound too.
 _HEADROOM = 0.5
 #: Samples that the search looks at; more cost time and change little.
@@ -245,9 +241,10 @@ class _Search:
         self._seen = len(seen)
         self._rows = samples[self._indices]
         self._expected = _expected(subject, self._rows)
-        self._promised = _promised_range(samples)
-        probes = _probes(self._promised, subject.model.input_length)
-        self._tried = np.vstack([self._rows, probes])
+        self._promised = promised(samples)
+        model = subject.model
+        beyond = probes(subject.graph, model.input_name, self._promised, model.input_length)
+        self._tried = np.vstack([self._rows, beyond])
         #: By multiplier, what `_settle` found.
         self._settled: dict[int, _Settled | None] = {}
         #: By multiplier: a bound that was too tight.
@@ -583,11 +580,11 @@ def _expected(subject: Subject, rows: Floats) -> Floats:
 
 
 def _tensors(
-    shape: Shape, settings: Json, promised: tuple[float, float], outputs: int
+    shape: Shape, settings: Json, within: Range, outputs: int
 ) -> tuple[TensorSpec, TensorSpec]:
     inputs = math.prod(settings["model_instance_shapes"][0])
     scale = settings["model_input_scales"][0]
-    minimum, maximum = (quantize(value, scale) for value in promised)
+    minimum, maximum = quantize(within.low, scale), quantize(within.high, scale)
     # The circuit range-checks its outputs against base**legs: what it proves, this range holds.
     bound = shape.bound - 1
     output_scale = settings["model_output_scales"][0]
@@ -600,23 +597,6 @@ def _tensors(
 def _width(minimum: int, maximum: int) -> int:
     """Bytes of the two's complement that holds both."""
     return max((~minimum).bit_length() if minimum < 0 else 0, maximum.bit_length()) // 8 + 1
-
-
-def _promised_range(samples: Floats) -> tuple[float, float]:
-    low, high = float(samples.min()), float(samples.max())
-    margin = _RANGE_MARGIN * (high - low)
-    return low - margin, high + margin
-
-
-def _probes(promised: tuple[float, float], length: int) -> Floats:
-    """Inputs beyond the promised range, float [n, length]: uniform, alternating, random signs."""
-    low, high = promised
-    centre, reach = (low + high) / 2, _PROBE_REACH * (high - low) / 2
-    alternating = np.where(np.arange(length) % 2 == 0, 1.0, -1.0)
-    # Seeded: the same model and samples must give the same circuit.
-    random = np.random.default_rng(0).choice([-1.0, 1.0], size=(_RANDOM_PROBES, length))
-    signs = np.vstack([np.ones(length), -np.ones(length), alternating, -alternating, random])
-    return np.asarray(centre + reach * signs, dtype=np.float64)
 
 
 def _thin(indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -97,7 +97,8 @@ def _describe_model(params: JsonObject) -> JsonObject:
 
     proto = onnx.load_model_from_string(Path(params["model"]).read_bytes())
     nodes = [*proto.graph.node, *(node for each in proto.functions for node in each.node)]
-    tensors = [*proto.graph.initializer, *(a.t for node in nodes for a in node.attribute)]
+    attributes = [each for node in nodes for each in node.attribute]
+    tensors = [*proto.graph.initializer, *(each.t for each in attributes)]
     weights = {tensor.name for tensor in proto.graph.initializer}
     counts: dict[str, int] = {}
     for node in nodes:
@@ -106,7 +107,9 @@ def _describe_model(params: JsonObject) -> JsonObject:
         counts[name] = counts.get(name, 0) + 1
     return {
         "operators": counts,
-        "parameters": sum(math.prod(tensor.dims) for tensor in tensors if tensor.data_type),
+        "parameters": sum(math.prod(tensor.dims) for tensor in tensors if tensor.data_type)
+        # Classical models keep their numbers in attributes.
+        + sum(len(each.floats) for each in attributes),
         "inputs": [_described(v) for v in proto.graph.input if v.name not in weights],
         "outputs": [_described(value) for value in proto.graph.output],
         "opsets": {_printable(o.domain or "ai.onnx"): o.version for o in proto.opset_import},
@@ -322,6 +325,63 @@ def _reference(params: JsonObject) -> JsonObject:
     return {"outputs": outputs}
 
 
+def _extremes(params: JsonObject) -> JsonObject:
+    """``{rows}``: at most ``count`` inputs of elements ``low`` and ``high`` that drive the graph.
+
+    The effect of each element alone says which corner drives a number furthest up or down: exactly
+    where the number is linear in the input, as in a first layer, and a good guess elsewhere. Of the
+    corners so found, each tensor keeps the two where its values are greatest and least.
+    """
+    import numpy as np
+    import onnx
+    import onnxruntime
+
+    proto = onnx.shape_inference.infer_shapes(onnx.load(params["model"]))
+    floats = {
+        value.name
+        for value in proto.graph.value_info
+        if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    }
+    known = {value.name for value in proto.graph.output}
+    names = [*known, *(n for node in proto.graph.node for n in node.output if n in floats - known)]
+    for name in names[len(known) :]:
+        info = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+        proto.graph.output.append(info)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options)
+    shapes = {value.name: value.shape for value in session.get_inputs()}
+    feeds = {name: np.zeros(shape, dtype=np.float32) for name, shape in shapes.items()}
+
+    def values(row: Any) -> list[Any]:
+        feeds[params["input"]] = row.reshape(shapes[params["input"]]).astype(np.float32)
+        return [np.nan_to_num(each).ravel() for each in session.run(names, feeds)]
+
+    length = int(np.prod(shapes[params["input"]]))
+    low, high = params["low"], params["high"]
+    centre = np.full(length, (low + high) / 2)
+    at_centre = values(centre)
+    # A few numbers of each tensor, spread evenly.
+    picked = [np.unique(np.linspace(0, each.size - 1, 8).astype(int)) for each in at_centre]
+    effects = [np.zeros((index.size, length)) for index in picked]
+    for element in range(length):
+        row = centre.copy()
+        row[element] = high
+        for effect, index, now, before in zip(effects, picked, values(row), at_centre, strict=True):
+            effect[:, element] = now[index] - before[index]
+    signs = np.unique(np.sign(np.vstack(effects)) >= 0, axis=0)
+    corners = np.where(np.vstack([signs, ~signs]), high, low)
+    found = [values(corner) for corner in corners]
+    best = []
+    for tensor in range(len(names)):
+        best.append(int(np.argmax([each[tensor].max() for each in found])))
+        best.append(int(np.argmin([each[tensor].min() for each in found])))
+    kept = list(dict.fromkeys(best))
+    # Of many, those of tensors all over the graph.
+    step = -(-len(kept) // params["count"])
+    return {"rows": corners[kept[::step]].tolist()}
+
+
 def _settings(params: JsonObject) -> JsonObject:
     """``{candidates}``: for each of ``run_args`` the settings, or None and the reason."""
     import ezkl
@@ -470,6 +530,7 @@ _VERBS: Mapping[str, Callable[[JsonObject], JsonObject]] = {
     "infer_shapes": _infer_shapes,
     "run_original": _run_original,
     "reference": _reference,
+    "extremes": _extremes,
     "settings": _settings,
     "trial": _trial,
     "srs": _srs,
