@@ -41,15 +41,19 @@ class Outcome:
     integers: list[list[int] | None]
     #: Least and greatest value that was looked up.
     lookups: tuple[int, int]
+    #: Fractional bits of the outputs.
+    scale: int
 
     @property
     def complete(self) -> bool:
         """Whether the circuit takes every row."""
         return None not in self.integers
 
-    def floats(self, scale: int) -> Floats:
+    def floats(self) -> Floats:
         """Real outputs [n, outputs]. Precondition: `complete`."""
-        rows = [[dequantize(v, scale) for v in row] for row in self.integers if row is not None]
+        rows = [
+            [dequantize(v, self.scale) for v in row] for row in self.integers if row is not None
+        ]
         return np.asarray(rows, dtype=np.float64)
 
 
@@ -76,15 +80,22 @@ def normalised(found: Json) -> Json:
 
 def run(graph: Graph, pinned: Json, rows: Floats) -> Outcome:
     """The circuit of the settings ``pinned`` on ``rows``, float [n, inputs], and a full tag."""
-    scale = pinned["model_input_scales"][0]
-    params = {
+    return _run(graph, {"settings": pinned}, pinned["model_input_scales"][0], rows)
+
+
+def sketch(graph: Graph, run_args: Json, rows: Floats) -> Outcome:
+    """The circuit that ezkl makes of ``run_args`` on ``rows``, float [n, inputs], and a full tag."""
+    return _run(graph, {"run_args": run_args}, run_args["input_scale"], rows)
+
+
+def _run(graph: Graph, circuit: Json, scale: int, rows: Floats) -> Outcome:
+    params = circuit | {
         "model": str(graph.path),
-        "settings": pinned,
         "rows": [[quantize(value, scale) for value in row] for row in rows.tolist()],
         "tag": [(1 << graph.layout.bits) - 1] * graph.layout.limbs,
     }
     found = graph.sandbox.run("trial", params)
-    return Outcome(found["outputs"], tuple(found["lookups"]))
+    return Outcome(found["outputs"], tuple(found["lookups"]), found["output_scale"])
 
 
 def reference(

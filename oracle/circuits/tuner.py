@@ -44,7 +44,7 @@ from oracle.circuits.shapes import (
     shapes,
     survey,
 )
-from oracle.circuits.trial import Floats, Graph
+from oracle.circuits.trial import Floats, Graph, Outcome
 from oracle.circuits.verifier import MAX_CODE_BYTES, too_large
 from oracle.errors import (
     CircuitError,
@@ -52,6 +52,8 @@ from oracle.errors import (
     CircuitTooLarge,
     ModelUnsupported,
     ProverError,
+    ProverMemory,
+    ProverTimeout,
 )
 from oracle.tensor import quantize
 from oracle.types import TensorSpec
@@ -319,7 +321,8 @@ class _Search:
         settings = trial.settings(self._subject.graph, [run_args])[0]["settings"]
         if settings is None or least_logrows(settings) > shape.logrows:
             return dataclasses.replace(candidate, outcome="its rows are more")
-        compared = self._compare(settings, self._tried)
+        found = trial.run(self._subject.graph, settings, self._tried)
+        compared = self._compare(found, len(self._tried))
         if compared is None:
             tight = self._tight.get(shape.multiplier, 0)
             self._tight[shape.multiplier] = max(shape.bound, tight)
@@ -362,16 +365,21 @@ class _Search:
         return None
 
     def _at(self, multiplier: int, scale: int, rows: Floats) -> _Comparison | None:
-        settings = trial.settings(self._subject.graph, [roomy(multiplier).run_args(scale)])[0]
-        return settings["settings"] and self._compare(settings["settings"], rows)
+        try:
+            found = trial.sketch(self._subject.graph, roomy(multiplier).run_args(scale), rows)
+        except (ProverMemory, ProverTimeout):
+            raise
+        except ProverError:
+            # ezkl refuses some scales of some graphs, and a panic is a refusal too.
+            return None
+        return self._compare(found, len(rows))
 
-    def _compare(self, settings: Json, rows: Floats) -> _Comparison | None:
-        """Outputs for ``rows``, the first of `_tried`; None if one does not fit the circuit."""
-        found = trial.run(self._subject.graph, settings, rows)
+    def _compare(self, found: Outcome, tried: int) -> _Comparison | None:
+        """Outputs for the first rows of `_tried`; None if one does not fit the circuit."""
         if not found.complete:
             return None
-        count = min(len(rows), len(self._rows))
-        outputs = found.floats(settings["model_output_scales"][0])[:count]
+        count = min(tried, len(self._rows))
+        outputs = found.floats()[:count]
         errors = self._subject.reveal.error(self._expected[:count], outputs)
         compared = _Comparison(outputs, errors, found.lookups)
         if self._closest is None or compared.seen(self._seen) < self._closest.seen(self._seen):

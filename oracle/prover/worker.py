@@ -399,15 +399,19 @@ def _settings(params: JsonObject) -> JsonObject:
 
 
 def _trial(params: JsonObject) -> JsonObject:
-    """Compile ``settings`` and run the circuit's arithmetic on ``rows`` of integers, unproved.
+    """Run a circuit's arithmetic on ``rows`` of integers, unproved.
 
-    ``{outputs, lookups}``: integer outputs, None for a row that the circuit cannot take, and the
-    least and greatest value that was looked up.
+    The circuit is that of ``settings``, or what ezkl makes of ``run_args``. ``{outputs, lookups,
+    output_scale}``: integer outputs, None for a row that the circuit cannot take, and the least and
+    greatest value that was looked up.
     """
     import ezkl
 
     settings, compiled, witness = Path("settings.json"), Path("circuit"), Path("witness.json")
-    settings.write_text(json.dumps(params["settings"]))
+    if "run_args" in params:
+        ezkl.gen_settings(params["model"], str(settings), _run_args(params["run_args"]))
+    else:
+        settings.write_text(json.dumps(params["settings"]))
     ezkl.compile_circuit(params["model"], str(compiled), str(settings))
     outputs: list[list[int] | None] = []
     lookups = [0, 0]
@@ -422,7 +426,8 @@ def _trial(params: JsonObject) -> JsonObject:
         outputs.append([from_field(e) for e in _elements(found["outputs"])])
         lookups[0] = min(lookups[0], found["min_lookup_inputs"])
         lookups[1] = max(lookups[1], found["max_lookup_inputs"])
-    return {"outputs": outputs, "lookups": lookups}
+    scale = json.loads(settings.read_text())["model_output_scales"][0]
+    return {"outputs": outputs, "lookups": lookups, "output_scale": scale}
 
 
 def _srs(params: JsonObject) -> JsonObject:
