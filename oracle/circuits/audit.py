@@ -24,7 +24,9 @@ from oracle.chain.registration import circuits_of
 from oracle.chain.toolchain import toolchain
 from oracle.circuits import bundle as files
 from oracle.circuits import keys, verifier
-from oracle.circuits.onnx import TAG
+from oracle.circuits.bundle import Origin
+from oracle.circuits.onnx import TAG, add_tag, load
+from oracle.circuits.reveal import Reveal, apply
 from oracle.circuits.srs import Srs, SrsSource, ceremony_pins, find, is_pinned, sha256_file
 from oracle.circuits.verifier import Verifier
 from oracle.errors import BundleInvalid, CircuitError, ProverError, SrsMismatch
@@ -88,6 +90,7 @@ def audit(
     srs: SrsSource,
     limits: Limits,
     *,
+    source: Path | None = None,
     on_chain: OnChain | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Audit:
@@ -97,11 +100,13 @@ def audit(
         path: the bundle's folder; nothing in it is trusted.
         srs: where the SRS files are.
         limits: of each step of the rebuilding.
+        source: the publisher's ONNX file, if the proved model is to be made again from it.
         on_chain: the chain's record, if it is to be compared too.
         progress: called with a few words before each step.
 
     Raises:
         BundleInvalid: there is no manifest, or it says too little to compare.
+        ModelError: ``source`` is no model that could have been proved so.
         SrsMismatch: the SRS file that the bundle names is not there.
     """
     manifest = files.read_manifest(path)
@@ -109,11 +114,15 @@ def audit(
         spec = files.spec_from(manifest["spec"])
         name, claimed = str(manifest["name"]), str(manifest["bundle_id"])
         listed = {str(file): str(hash_) for file, hash_ in manifest["files"].items()}
+        origin = files.origin_from(manifest["origin"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BundleInvalid(f"{path / files.MANIFEST} lacks or garbles {error}") from None
     progress("hashing the files")
     checks = [Check("bundle id", files.spec_id(spec), claimed), *_files(path, spec, listed)]
     sandbox = Sandbox(limits, toolchain().ezkl_home)
+    if source is not None:
+        progress("making the proved model again")
+        checks += _from_source(path, spec, origin, source, sandbox)
     code_hashes = []
     for circuit in circuits_of(spec):
         folder = path / files.folder_of(circuit.size)
@@ -139,6 +148,21 @@ def _files(path: Path, spec: ModelSpec, listed: dict[str, str]) -> Iterator[Chec
         yield Check(file, named.get(file, in_manifest), found)
         if file in named:
             yield Check(f"{file} in the manifest", named[file], in_manifest)
+
+
+def _from_source(
+    path: Path, spec: ModelSpec, origin: Origin, source: Path, sandbox: Sandbox
+) -> Iterator[Check]:
+    """The publisher's file, and the proved model made of it as the manifest says."""
+    yield Check("the publisher's file", origin.file_hash.hex(), _hash(source))
+    outputs = [tensor.name for tensor in origin.outputs]
+    model = load(source, sandbox, dims=origin.dims, outputs=outputs)
+    tagged = add_tag(apply(model, Reveal.parse(origin.reveal)), spec.tag)
+    yield Check(
+        f"{files.MODEL} made again from it",
+        hashlib.sha256(tagged).hexdigest(),
+        _hash(path / files.MODEL),
+    )
 
 
 def _settings(folder: Path, spec: ModelSpec, size: int) -> Iterator[Check]:

@@ -191,7 +191,7 @@ def build(
             spec=spec,
             input_name=model.input_name,
             output_name=model.output_name,
-            origin=_origin(onnx_path, scored, optimize, reveal, max_error),
+            origin=_origin(onnx_path, scored, dims, optimize, reveal, max_error),
             measures=[
                 dataclasses.replace(circuits[0].measures, build_seconds=time.monotonic() - started),
                 *(circuit.measures for circuit in circuits[1:]),
@@ -394,13 +394,19 @@ def _rank(made: Made, objective: Objective) -> float:
 
 
 def _origin(
-    path: Path, model: onnx.Model, objective: Objective, reveal: Reveal, max_error: float
+    path: Path,
+    model: onnx.Model,
+    dims: Mapping[str, int],
+    objective: Objective,
+    reveal: Reveal,
+    max_error: float,
 ) -> Origin:
     return Origin(
         file_hash=sha256_file(path),
         inputs=tuple(NamedTensor(t.name, t.shape, t.dtype) for t in model.inputs),
         outputs=tuple(NamedTensor(t.name, t.shape, t.dtype) for t in model.outputs),
         labels=model.labels,
+        dims=dict(sorted(dims.items())),
         objective=str(objective),
         reveal=str(reveal),
         max_error=max_error,

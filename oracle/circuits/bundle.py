@@ -93,6 +93,8 @@ class Origin:
     outputs: tuple[NamedTensor, ...]
     #: Names of a classifier's classes, by index; empty if the file names none.
     labels: tuple[str, ...]
+    #: Sizes that were given to named free dimensions.
+    dims: dict[str, int]
     objective: str
     #: How much of the outputs is published.
     reveal: str
@@ -231,7 +233,7 @@ class Bundle:
             circuits=circuits,
             input_name=manifest["input_name"],
             output_name=manifest["output_name"],
-            origin=_origin_from(manifest["origin"]),
+            origin=origin_from(manifest["origin"]),
             versions=manifest["versions"],
         )
 
@@ -332,7 +334,9 @@ def _plain(value: object) -> object:
     return value
 
 
-def _origin_from(values: dict[str, Any]) -> Origin:
+def origin_from(values: dict[str, Any]) -> Origin:
+    """The inverse of `origin_json`."""
+
     def tensors(listed: list[dict[str, Any]]) -> tuple[NamedTensor, ...]:
         return tuple(NamedTensor(t["name"], tuple(t["shape"]), t["dtype"]) for t in listed)
 
@@ -341,6 +345,7 @@ def _origin_from(values: dict[str, Any]) -> Origin:
         inputs=tensors(values["inputs"]),
         outputs=tensors(values["outputs"]),
         labels=tuple(values["labels"]),
+        dims={str(name): int(size) for name, size in values["dims"].items()},
         objective=values["objective"],
         reveal=values["reveal"],
         max_error=values["max_error"],

@@ -29,6 +29,9 @@ _SHOWN = 24
 
 def audit(
     bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
+    model: Annotated[
+        Path | None, typer.Option(help="The publisher's ONNX file, to be compared with, too.")
+    ] = None,
     model_id: Annotated[
         int | None, typer.Option(help="Compare with this model of a registry, too.", min=1)
     ] = None,
@@ -56,9 +59,11 @@ def audit(
         raise UsageError(
             "there is no model to compare with on the chain", remedy="Give its --model-id"
         )
-    source = SrsSource(srs or build_dir() / "srs", url=srs_url)
+    strings = SrsSource(srs or build_dir() / "srs", url=srs_url)
     with ConsoleReport(Console(stderr=True)).step(f"Audit {bundle}") as detail:
-        found = audit_bundle(bundle, source, LIMITS, on_chain=on_chain, progress=detail)
+        found = audit_bundle(
+            bundle, strings, LIMITS, source=model, on_chain=on_chain, progress=detail
+        )
     if as_json:
         typer.echo(json.dumps(_values(found)))
     else:

@@ -237,6 +237,20 @@ def test_audit__batch_of_another_model__named(copied: Path, devnet_srs: SrsSourc
     assert not any("one row" in subject for subject in found)
 
 
+def test_audit__publishers_file__makes_the_proved_model_and_another_file_does_not(
+    bundle: Bundle, devnet_srs: SrsSource, tmp_path: Path
+) -> None:
+    def from_file(path: Path) -> set[str]:
+        srs = SrsSource(devnet_srs.folder)
+        return differing(audit(bundle.path, srs, LIMITS, source=path))
+
+    assert from_file(saved(linear(), tmp_path)) == set()
+    assert from_file(saved(linear("Identity"), tmp_path)) == {
+        "the publisher's file",
+        "model.onnx made again from it",
+    }
+
+
 def test_audit__no_bundle__says_so(tmp_path: Path, devnet_srs: SrsSource) -> None:
     with pytest.raises(BundleInvalid, match="No such file"):
         audited(tmp_path, devnet_srs)

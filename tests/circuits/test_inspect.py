@@ -55,6 +55,7 @@ def test_inspect__operators_of_other_domains__named_and_what_became_of_them(
     scaler = single_node("Scaler", domain="ai.onnx.ml", offset=[1.0] * 4, scale=[2.0] * 4)
     found = inspect(saved(scaler, tmp_path), SANDBOX)
     assert found.given.operators == {"ai.onnx.ml.Scaler": 1}
+    assert found.given.parameters == 8
     assert found.rewritten == ("ai.onnx.ml.Scaler",)
     assert found.provable is not None
     assert not any("ai.onnx.ml" in name for name in found.provable.graph.operators)
