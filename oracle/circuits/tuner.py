@@ -74,6 +74,8 @@ _CODE_ERROR = 1.1
 _HEADROOM = 0.5
 #: Samples that the search looks at; more cost time and change little.
 _TUNING_SAMPLES = 32
+#: A finer scale that leaves more than this share of the error does not help.
+_GAIN = 0.95
 #: Samples of those for a first look at a scale.
 _FIRST_SAMPLES = 8
 
@@ -343,6 +345,7 @@ class _Search:
         Accuracy depends on scale and multiplier alone, and grows with the scale.
         """
         least, most, found = SCALES.start, SCALES.stop - 1, None
+        coarser = math.inf
         while least <= most:
             scale = (least + most) // 2
             self._progress(f"measuring scale {scale}, multiplier {multiplier}")
@@ -353,7 +356,11 @@ class _Search:
             elif self._accurate(compared):
                 found, most = scale, scale - 1
             else:
-                least = scale + 1
+                error = compared.seen(_FIRST_SAMPLES)
+                if error > coarser * _GAIN:
+                    # It is not rounding that makes the outputs differ.
+                    break
+                least, coarser = scale + 1, error
         # The first look had fewer samples.
         while found is not None and found in SCALES:
             compared = self._at(multiplier, found, self._tried)
@@ -404,7 +411,7 @@ class _Search:
                 remedy="Give more samples or allow a larger error",
             )
         agreement = _label_agreement(
-            self._subject.reveal,
+            self._subject,
             self._expected[self._seen :],
             compared.outputs[self._seen :],
             errors,
@@ -518,14 +525,17 @@ def _affordable(candidates: Sequence[Candidate], goal: Goal) -> list[Candidate]:
 
 
 def _label_agreement(
-    reveal: Reveal, expected: Floats, outputs: Floats, errors: Floats
+    subject: Subject, expected: Floats, outputs: Floats, errors: Floats
 ) -> float | None:
-    """Share of rows with the float model's label."""
-    if reveal.kind is not Kind.FULL:
+    """Share of rows with the float model's label; None if the outputs are neither label nor scores."""
+    if subject.reveal.kind is not Kind.FULL:
         return float(np.mean(errors == 0))
-    if expected.shape[1] == 1:
+    if expected.shape[1] > 1:
+        return float(np.mean(expected.argmax(axis=1) == outputs.argmax(axis=1)))
+    (only,) = subject.model.outputs or (None,)
+    if only is None or "int" not in only.dtype:
         return None
-    return float(np.mean(expected.argmax(axis=1) == outputs.argmax(axis=1)))
+    return float(np.mean(np.rint(outputs) == expected))
 
 
 def _shown(values: Floats) -> str:
