@@ -530,12 +530,13 @@ def _label_agreement(
     """Share of rows with the float model's label; None if the outputs are neither label nor scores."""
     if subject.reveal.kind is not Kind.FULL:
         return float(np.mean(errors == 0))
+    if len(subject.model.outputs) != 1:
+        return None
     if expected.shape[1] > 1:
         return float(np.mean(expected.argmax(axis=1) == outputs.argmax(axis=1)))
-    (only,) = subject.model.outputs or (None,)
-    if only is None or "int" not in only.dtype:
-        return None
-    return float(np.mean(np.rint(outputs) == expected))
+    if "int" in subject.model.outputs[0].dtype:
+        return float(np.mean(np.rint(outputs) == expected))
+    return None
 
 
 def _shown(values: Floats) -> str:
