@@ -69,7 +69,7 @@ FINALISTS = 3
 _TIME_ERROR = 1.2
 _GAS_ERROR = 1.03
 #: Estimates of verifier code are this good.
-_CODE_ERROR = 1.1
+_CODE_ERROR = 1.05
 #: The search asks for this share of the error bound, so that unseen samples meet the bound too.
 _HEADROOM = 0.5
 #: Samples that the search looks at; more cost time and change little.
@@ -521,7 +521,9 @@ def _affordable(candidates: Sequence[Candidate], goal: Goal) -> list[Candidate]:
     deployable = [c for c in quick if c.estimate.verifier_bytes <= MAX_CODE_BYTES * _CODE_ERROR]
     if not deployable:
         raise too_large(min(c.estimate.verifier_bytes for c in quick), "would have")
-    return deployable
+    # Only where nothing surely fits is it worth a build to find out.
+    sure = [c for c in deployable if c.estimate.verifier_bytes * _CODE_ERROR <= MAX_CODE_BYTES]
+    return sure or deployable
 
 
 def _label_agreement(
