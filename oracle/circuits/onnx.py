@@ -130,6 +130,8 @@ def load(
         infos = [_info(value) for value in prepared.graph.input]
         to_float32(prepared.graph)
         prepared = _rewrite(prepared, names, Path(folder) / "lowered.onnx", sandbox)
+        if batched:
+            _close_batch(prepared.graph.output)
         results = [_info(value) for value in prepared.graph.output]
         pack(prepared.graph, infos, results, batched=batched)
         lowering.lower_core(prepared)
@@ -345,6 +347,14 @@ def _is_batch_free(value: onnx.ValueInfoProto, dims: Mapping[str, int]) -> bool:
     if not shape or shape[0].WhichOneof("value") == "dim_value":
         return False
     return shape[0].dim_param not in dims
+
+
+def _close_batch(outputs: Sequence[onnx.ValueInfoProto]) -> None:
+    """One row, where shape inference lost the batch."""
+    for value in outputs:
+        for dim in value.type.tensor_type.shape.dim[:1]:
+            if dim.WhichOneof("value") != "dim_value":
+                dim.dim_value = 1
 
 
 def _info(value: onnx.ValueInfoProto) -> TensorInfo:

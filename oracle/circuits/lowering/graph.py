@@ -89,9 +89,9 @@ class Graph:
         }
         self._constants = {tensor.name: tensor for tensor in proto.initializer}
         self._producers: dict[str, onnx.NodeProto] = {}
-        for node in proto.node:
+        for index, node in enumerate(proto.node):
             if node.op_type == "Constant" and node.domain in CORE:
-                self._constants[node.output[0]] = _constant_tensor(node)
+                self._constants[node.output[0]] = _constant_tensor(Node(node, index))
             for name in node.output:
                 self._producers[name] = node
         self._taken = set(self._values) | set(self._constants) | set(self._producers)
@@ -185,8 +185,11 @@ class Graph:
         return self._arrays[key]
 
     def keep(self, node: Node) -> None:
-        """Take a node over as it is."""
-        self._nodes.append(node.proto)
+        """Take a node over as it is; the loader knows few forms of constants but initializers."""
+        if node.key == ("", "Constant"):
+            self._proto.initializer.append(self._constants[node.proto.output[0]])
+        else:
+            self._nodes.append(node.proto)
 
     def replace(self, node: Node, results: Sequence[str]) -> None:
         """Let ``results`` stand for the node's outputs."""
@@ -266,21 +269,23 @@ def prune(proto: onnx.GraphProto) -> None:
     proto.initializer.extend(tensors)
 
 
-def _constant_tensor(node: onnx.NodeProto) -> TensorProto:
-    """What a Constant node holds."""
-    (attribute,) = node.attribute
-    value = helper.get_attribute_value(attribute)
-    if isinstance(value, TensorProto):
-        return value
-    if attribute.name.startswith("value_string"):
-        return helper.make_tensor(
-            node.output[0],
-            TensorProto.STRING,
-            [len(value)] if isinstance(value, list) else [],
-            value,
-        )
-    dtype = np.float32 if attribute.name.startswith("value_float") else np.int64
-    return numpy_helper.from_array(np.asarray(value, dtype=dtype), node.output[0])
+def _constant_tensor(node: Node) -> TensorProto:
+    """What a Constant node holds, as an initializer of its output's name."""
+    name = node.proto.output[0]
+    for attribute in node.proto.attribute:
+        value = helper.get_attribute_value(attribute)
+        if attribute.name == "value" and isinstance(value, TensorProto):
+            tensor = TensorProto()
+            tensor.CopyFrom(value)
+            tensor.name = name
+            return tensor
+        if attribute.name in {"value_string", "value_strings"}:
+            texts = value if isinstance(value, list) else [value]
+            return helper.make_tensor(name, TensorProto.STRING, [len(texts)], texts)
+        if attribute.name in {"value_float", "value_floats", "value_int", "value_ints"}:
+            dtype = np.float32 if "float" in attribute.name else np.int64
+            return numpy_helper.from_array(np.asarray(value, dtype=dtype), name)
+    raise node.refuse("holds no dense tensor", "Export the model again")
 
 
 #: Writes a node with core operators: names of what stands for its outputs, or None to keep it.

@@ -29,6 +29,8 @@ def _normalizer(graph: Graph, node: Node) -> list[str]:
     kind = node.attribute("norm", "MAX")
     if kind == "MAX":
         norm = graph.reduce("ReduceMax", x, [1])
+    elif kind not in ("L1", "L2"):
+        raise node.refuse(f"has no norm {kind}", "Use L1, L2 or MAX")
     else:
         size = graph.add("Abs", x) if kind == "L1" else graph.add("Mul", x, x)
         norm = graph.reduce("ReduceSum", size, [1])
