@@ -75,8 +75,9 @@ def _weights(graph: Graph, node: Node) -> Array:
 
 
 def _conv(graph: Graph, node: Node) -> list[str] | None:
-    """Dilation by zeros between the kernel's entries."""
-    if set(node.attribute("dilations", (1,))) == {1}:
+    """Dilation by zeros between the kernel's entries; strides and pads in full, without defaults."""
+    plain = set(node.attribute("dilations", (1,))) == {1}
+    if plain and node.attribute("strides", None) is not None:
         return None
     weights = _weights(graph, node)
     window = _window(graph, node, list(weights.shape[2:]))
