@@ -60,6 +60,27 @@ _NUMERIC = frozenset(
     }
 )
 _CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})
+#: Core operators that the circuit compiler's loader takes and the compiler then fails on without a
+#: name, or computes wrongly. It names those that the loader does not know.
+_UNPROVABLE = frozenset(
+    {
+        "Bernoulli",
+        "DequantizeLinear",
+        "DynamicQuantizeLinear",
+        "GlobalLpPool",
+        "GroupNormalization",
+        "LRN",
+        "Mod",
+        "Multinomial",
+        "NonZero",
+        "QuantizeLinear",
+        "RandomNormal",
+        "RandomNormalLike",
+        "RandomUniform",
+        "RandomUniformLike",
+        "RMSNormalization",
+    }
+)
 #: How far a rewritten graph's outputs may be from the original's, relative to 1 + their size:
 #: float32 operations in another order.
 _TOLERANCE = 1e-3
@@ -217,6 +238,8 @@ def _prepare(
         raise _malformed(verdict["reason"])
     given = _parse(original)
     _reject_unsupported(given.graph)
+    if not given.functions:
+        _reject_foreign(given.graph)
     for function in given.functions:
         _reject_control_flow(function.node)
     if verdict["reason"]:
@@ -295,6 +318,8 @@ def _reject_foreign(graph: onnx.GraphProto) -> None:
     for index, proto in enumerate(graph.node):
         if proto.domain not in (*CORE, ML):
             raise Node(proto, index).refuse("is not a standard ONNX operator")
+        if proto.domain in CORE and proto.op_type in _UNPROVABLE:
+            raise Node(proto, index).refuse("cannot be proved")
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:

@@ -337,8 +337,17 @@ def test_shapes_from_the_input__as_exporters_write_them__several_rows(tmp_path: 
             ),
             r"operator MaxPool \(node 'the_node'\) gives the positions",
         ),
+        (
+            graph_of(
+                [helper.make_node("Resize", ["x", "", "s"], ["y"], "the_node", mode="linear")],
+                [("x", FLOAT, ["n", 1, 2, 2])],
+                [("y", FLOAT, ["n", 1, 4, 4])],
+                s=np.array([1, 1, 2, 2], dtype=np.float32),
+            ),
+            r"operator Resize \(node 'the_node'\) in mode linear",
+        ),
     ],
-    ids=["exponent", "positions"],
+    ids=["exponent", "positions", "interpolation"],
 )
 def test_load__no_form_for_these_parameters__named_with_its_node(
     tmp_path: Path, model: onnx.ModelProto, words: str

@@ -106,8 +106,10 @@ def test_load__too_large__refused_unread(
         (single_node("FusedGelu", domain="com.microsoft"), "com.microsoft.FusedGelu"),
         (single_node("Normalizer", domain="ai.onnx.ml", norm="L3"), "ai.onnx.ml.Normalizer"),
         (branching(), "If"),
+        (single_node("LRN", shape=("batch", 4, 2, 2), size=3), "LRN"),
+        (single_node("RandomNormalLike"), "RandomNormalLike"),
     ],
-    ids=["foreign", "parameter", "branch"],
+    ids=["foreign", "parameter", "branch", "core", "random"],
 )
 def test_load__unprovable_operator__named_with_its_node(
     tmp_path: Path, model: onnx_format.ModelProto, operator: str

@@ -12,6 +12,7 @@ import onnx
 
 from oracle.circuits.lowering import (
     activations,
+    greatest,
     linear,
     logic,
     preprocessing,
@@ -23,7 +24,13 @@ from oracle.circuits.lowering import (
 from oracle.circuits.lowering.graph import ML, Graph, Node, Rule, Rules, core_opset, prune
 
 _ML_RULES: Rules = {**preprocessing.RULES, **linear.RULES, **trees.RULES, **svm.RULES}
-_CORE_RULES: Rules = {**activations.RULES, **logic.RULES, **shapes.RULES, **spatial.RULES}
+_CORE_RULES: Rules = {
+    **activations.RULES,
+    **greatest.RULES,
+    **logic.RULES,
+    **shapes.RULES,
+    **spatial.RULES,
+}
 
 
 def lower_ml(proto: onnx.ModelProto) -> None:

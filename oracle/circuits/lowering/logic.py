@@ -44,8 +44,8 @@ def _gather(graph: Graph, node: Node) -> list[str] | None:
     return [graph.add("Reshape", chosen, int64s(shape))]
 
 
-def _is_nan(graph: Graph, node: Node) -> list[str]:
-    """Fixed point has no NaN."""
+def _never(graph: Graph, node: Node) -> list[str]:
+    """Fixed point has neither NaN nor infinity."""
     return [graph.add("Less", node.input(0), node.input(0))]
 
 
@@ -61,5 +61,6 @@ RULES: Rules = {
     ("", "CastLike"): _cast_like,
     ("", "Equal"): _equal,
     ("", "Gather"): _gather,
-    ("", "IsNaN"): _is_nan,
+    ("", "IsInf"): _never,
+    ("", "IsNaN"): _never,
 }

@@ -241,6 +241,26 @@ def _normalized(graph: Graph, node: Node, axes: list[int], count: int, column: A
     return result
 
 
+def _resize(graph: Graph, node: Node) -> None:
+    """The circuit compiler repeats positions a whole number of times, whatever the mode says."""
+    mode = node.attribute("mode", "nearest")
+    coordinates = node.attribute("coordinate_transformation_mode", "half_pixel")
+    rounding = node.attribute("nearest_mode", "round_prefer_floor")
+    # For whole factors these are the same positions.
+    repeats = (coordinates, rounding) in {
+        ("asymmetric", "floor"),
+        ("half_pixel", "round_prefer_floor"),
+        ("half_pixel", "round_prefer_ceil"),
+    }
+    scales = graph.constant(node.input(2))
+    whole = scales is None or bool((scales == np.floor(scales)).all())
+    if mode != "nearest" or not repeats or not whole:
+        raise node.refuse(
+            f"in mode {mode} ({coordinates}, {rounding}) cannot be proved",
+            "Repeat positions a whole number of times (mode nearest), or use ConvTranspose",
+        )
+
+
 RULES: Rules = {
     ("", "AveragePool"): _average_pool,
     ("", "Conv"): _conv,
@@ -248,4 +268,5 @@ RULES: Rules = {
     ("", "InstanceNormalization"): _instance_normalization,
     ("", "LayerNormalization"): _layer_normalization,
     ("", "MaxPool"): _max_pool,
+    ("", "Resize"): _resize,
 }
