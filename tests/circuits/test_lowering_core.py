@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
+from oracle.circuits import onnx as door
 from oracle.circuits.srs import SrsSource
-from oracle.errors import ModelUnsupported
+from oracle.errors import ModelMalformed, ModelUnsupported
 from tests.circuits.lowered import (
     FLOAT,
     INT64,
+    SANDBOX,
     Floats,
     assert_same,
     circuit_error,
@@ -26,6 +28,7 @@ from tests.circuits.lowered import (
     proved,
     rewritten,
 )
+from tests.circuits.makers import saved
 
 SLOW = settings(
     max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -208,8 +211,11 @@ def test_max_pool__any_window(
         dilations=[dilation, 1],
         ceil_mode=int(ceil),
     )
-    if size + sum(pads) >= (kernel - 1) * dilation + 1:
-        assert_same(model, tmp_path, rows_of(2, size, size) - 3)
+    room = size + sum(pads) - (kernel - 1) * dilation - 1
+    assume(room >= 0)
+    # ONNX's shape inference counts a window that begins in the padding, onnxruntime does not.
+    assume(not ceil or -(-room // stride) * stride < size + min(pads))
+    assert_same(model, tmp_path, rows_of(2, size, size) - 3)
 
 
 def test_max_pool__negative_values_beside_padding__zeros_take_no_part(tmp_path: Path) -> None:
@@ -354,3 +360,26 @@ def test_load__no_form_for_these_parameters__named_with_its_node(
 ) -> None:
     with pytest.raises(ModelUnsupported, match=words):
         loaded(model, tmp_path, np.ones((1, 4)))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        spatial("MaxPool", (1, 4, 4), kernel_shape=[2**40, 1], pads=[2**40, 0, 2**40, 0]),
+        spatial("Conv", (1, 4, 4), np.ones((1, 1, 2, 2)), dilations=[2**40, 1]),
+        padded("constant", [0, 0, 0, 0, 0, 2**50], 1.0),
+        graph_of(
+            [helper.make_node("Expand", ["x", "shape"], ["y"], "the_node")],
+            [("x", FLOAT, ["n", 1])],
+            [("y", FLOAT, ["n", None])],
+            shape=np.array([1, 2**40]),
+        ),
+    ],
+    ids=["window", "dilation", "padding", "expansion"],
+)
+def test_load__few_bytes_that_unfold_to_much__refused_before_any_memory_is_taken(
+    tmp_path: Path, model: onnx.ModelProto
+) -> None:
+    with pytest.raises((ModelUnsupported, ModelMalformed)) as caught:
+        door.load(saved(model, tmp_path), SANDBOX)
+    assert "\n" not in caught.value.line()

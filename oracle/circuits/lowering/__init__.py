@@ -57,7 +57,13 @@ def _apply(model: onnx.ModelProto, rules: Mapping[tuple[str, str], Rule]) -> Non
     for index, node_proto in enumerate(proto.node):
         node = Node(node_proto, index)
         rule = rules.get(node.key)
-        results = rule(graph, node) if rule else None
+        try:
+            results = rule(graph, node) if rule else None
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            # Hostile or broken: lengths, positions or types that do not belong together.
+            raise node.refuse(
+                "has attributes that do not fit together", "Export the model again"
+            ) from None
         if results is not None:
             graph.replace(node, results)
         elif node.key[0] == ML and rules is _ML_RULES:

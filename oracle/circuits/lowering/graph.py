@@ -17,6 +17,8 @@ Array = npt.NDArray[Any]
 
 #: Domain of scikit-learn's and the boosted trees' operators.
 ML = "ai.onnx.ml"
+#: A circuit of 2**26 rows, the most that a ceremony's SRS serves, holds no more numbers.
+MAX_ELEMENTS = 1 << 26
 #: From this opset on, every reduction takes its axes as a tensor; ReduceSum did before.
 _AXES_ARE_INPUTS = 18
 #: One domain under its two names.
@@ -56,6 +58,15 @@ class Node:
                     return value.decode(errors="replace")
                 return value
         return default
+
+    def require_room(self, count: float) -> None:
+        """Refuse what would unfold to more than so many numbers.
+
+        Raises:
+            ModelUnsupported: attributes of a few bytes ask for more memory than a circuit holds.
+        """
+        if not 0 <= count <= MAX_ELEMENTS:
+            raise self.refuse(f"unfolds to {count:.3g} numbers", "Use a smaller model")
 
     def floats(self, name: str) -> Array:
         """An attribute's numbers, float64; empty if it is left out."""

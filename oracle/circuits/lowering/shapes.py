@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from oracle.circuits.lowering.graph import Graph, Node, Rules, int64s
@@ -12,6 +14,7 @@ def _tile(graph: Graph, node: Node) -> list[str]:
     if repeats is None:
         raise node.refuse("repeats as often as the input says", "Export with fixed shapes")
     result = node.input(0)
+    node.require_room(math.prod((*graph.shape(node), *repeats.tolist())))
     for axis, count in enumerate(repeats.tolist()):
         if count != 1:
             result = graph.add("Concat", *[result] * count, axis=axis)
@@ -24,6 +27,7 @@ def _expand(graph: Graph, node: Node) -> list[str] | None:
     shape = graph.output_shape(node) if target is None else tuple(target.tolist())
     if shape is None:
         return None
+    node.require_room(math.prod(shape))
     zeros = np.zeros(shape, dtype=graph.numpy_type(node.input(0)))
     return [graph.add("Add", node.input(0), zeros)]
 
@@ -36,6 +40,7 @@ def _pad(graph: Graph, node: Node) -> list[str] | None:
         raise node.refuse("pads by sizes or along axes given as tensors", "Export fixed padding")
     shape = graph.shape(node)
     before, after = pads[: len(shape)].tolist(), pads[len(shape) :].tolist()
+    node.require_room(math.prod(shape) + int(np.abs(pads).max(initial=0)) * len(pads))
     x = node.input(0)
     if mode == "constant":
         value = graph.constant(node.input(2)) if node.input(2) else np.float32(0)

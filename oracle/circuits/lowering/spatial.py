@@ -62,6 +62,8 @@ def _window(graph: Graph, node: Node, kernel: list[int]) -> _Window:
             before[axis], after[axis] = (less, more) if auto == "SAME_UPPER" else (more, less)
     elif auto == "VALID":
         before, after = [0] * rank, [0] * rank
+    node.require_room(math.prod(max(abs(n), 1) for n in (*kernel, *dilations, *strides)))
+    node.require_room(sum(map(abs, pads)))
     if min(strides + dilations + kernel, default=1) < 1:
         raise node.refuse("has a stride, dilation or kernel below 1", "Export the model again")
     return _Window(sizes, kernel, strides, dilations, before, after)

@@ -81,6 +81,7 @@ def _read(node: Node, prefix: str, targets: int) -> _Ensemble:
             pair = (position[tree, true], position[tree, false])
             children.update(pair)
             nodes.append(_Branch(_Test(mode, feature, value), pair))
+        node.require_room(len(nodes) * targets)
         weights = np.zeros((len(nodes), targets), dtype=np.float64)
         leaves = zip(
             *(node.attribute(f"{prefix}_{name}", ()) for name in ("treeids", "nodeids", "ids")),
