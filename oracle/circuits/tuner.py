@@ -163,7 +163,8 @@ def tune(
 
     Args:
         subject: what to tune.
-        samples: real inputs, float [n, inputs], n >= 2. Odd rows only measure the result.
+        samples: real inputs, float [n, inputs], n >= 2. Odd rows are held back: they measure the
+            result, and steer the search by nothing but a veto.
         goal: what is wanted.
         progress: called with a few words before each step.
 
@@ -253,6 +254,8 @@ class _Search:
         self._settled: dict[int, _Settled | None] = {}
         #: By multiplier: a bound that was too tight.
         self._tight: dict[int, int] = {}
+        #: One that was accurate on the rows seen, and not on those held back.
+        self._vetoed: _Comparison | None = None
         #: The most accurate that was seen.
         self._closest: _Comparison | None = None
 
@@ -342,7 +345,8 @@ class _Search:
     def _settle(self, multiplier: int) -> _Settled | None:
         """The least scale that is accurate, and what its lookups are asked; None if there is none.
 
-        Accuracy depends on scale and multiplier alone, and grows with the scale.
+        Accuracy depends on scale and multiplier alone, and grows with the scale. The held-back rows
+        have no say in it but a veto.
         """
         least, most, found = SCALES.start, SCALES.stop - 1, None
         coarser = math.inf
@@ -367,7 +371,9 @@ class _Search:
             if compared is None:
                 return None
             if self._accurate(compared):
-                return _Settled(found, compared.lookups)
+                if compared.held_back(self._seen) <= self._goal.max_error:
+                    return _Settled(found, compared.lookups)
+                self._vetoed = compared
             found += 1
         return None
 
@@ -398,18 +404,8 @@ class _Search:
         return compared.seen(self._seen) <= self._goal.max_error * _HEADROOM
 
     def _accuracy(self, compared: _Comparison) -> Accuracy:
-        """What the held-back rows say. They never steer the choice.
-
-        Raises:
-            CircuitInaccurate: they disagree with the rest, so the samples are too few.
-        """
+        """What the held-back rows say."""
         errors = compared.errors[self._seen :]
-        if not float(errors.max()) <= self._goal.max_error:
-            raise CircuitInaccurate(
-                f"{self._worst(compared, self._seen)}, allowed {self._goal.max_error:g}, "
-                "on a sample that was held back",
-                remedy="Give more samples or allow a larger error",
-            )
         agreement = _label_agreement(
             self._subject,
             self._expected[self._seen :],
@@ -436,6 +432,12 @@ class _Search:
                 "no circuit takes every input in the promised range",
                 remedy="Scale inputs and activations to a smaller range, or give samples of a "
                 "smaller range",
+            )
+        if self._vetoed is not None:
+            return CircuitInaccurate(
+                f"{self._worst(self._vetoed, self._seen)}, allowed {self._goal.max_error:g}, "
+                "on a sample that was held back",
+                remedy="Give more samples or allow a larger error",
             )
         return CircuitInaccurate(
             f"no circuit met the error bound {self._goal.max_error:g}; in the best, "
@@ -466,6 +468,10 @@ class _Comparison:
     def seen(self, count: int) -> float:
         """The greatest error of the first ``count`` rows."""
         return float(self.errors[:count].max())
+
+    def held_back(self, seen: int) -> float:
+        """The greatest error of the rows after those ``seen``."""
+        return float(self.errors[seen:].max())
 
 
 # --- candidates -----------------------------------------------------------------------------------

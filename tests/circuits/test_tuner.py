@@ -97,7 +97,7 @@ def test_tune__lookups__tables_hold_what_the_samples_and_probes_ask(tmp_path: Pa
 
 
 def test_tune__held_back_sample_disagrees__named_with_both_values(tmp_path: Path) -> None:
-    weights = np.array([[1000.0]], dtype=np.float32)
+    weights = np.array([[100_000.0]], dtype=np.float32)
     graph = helper.make_graph(
         [
             helper.make_node("MatMul", ["input", "weights"], ["product"]),
@@ -114,7 +114,7 @@ def test_tune__held_back_sample_disagrees__named_with_both_values(tmp_path: Path
     samples[0::2] = 1.0
     samples[5] = 0.3
     with pytest.raises(
-        CircuitInaccurate, match=r"sample 5 is off by .*: expected \[300\]"
+        CircuitInaccurate, match=r"sample 5 is off by .*: expected \[30000\]"
     ) as caught:
         tuner.tune(subject(model, tmp_path), samples, GOAL)
     assert "held back" in str(caught.value)
