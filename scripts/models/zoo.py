@@ -15,10 +15,11 @@ from typing import Any
 import lightgbm
 import numpy as np
 import numpy.typing as npt
+import onnx
 import onnxmltools
 import skl2onnx
 import xgboost
-from onnx import TensorProto
+from onnx import TensorProto, helper
 from onnxmltools.convert.common.data_types import FloatTensorType as MlFloatTensorType
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
@@ -359,7 +360,15 @@ def _exported(model: Any, samples: Floats, max_error: float) -> Made:
         options={"zipmap": False} if classifier else None,
         target_opset=_TARGET_OPSET,
     )
-    return bytes(proto.SerializeToString(deterministic=True)), _rows(samples), max_error
+    return _bytes(proto), _rows(samples), max_error
+
+
+def _bytes(proto: onnx.ModelProto) -> bytes:
+    """The file; exporters list the opsets in any order, some of them twice."""
+    opsets = {opset.domain: opset.version for opset in proto.opset_import}
+    del proto.opset_import[:]
+    proto.opset_import.extend(helper.make_opsetid(name, opsets[name]) for name in sorted(opsets))
+    return bytes(proto.SerializeToString(deterministic=True))
 
 
 def _linear_regression() -> Made:
@@ -441,7 +450,7 @@ def _xgboost() -> Made:
         initial_types=[("input", MlFloatTensorType([None, inputs.shape[1]]))],
         target_opset=_BOOSTED_OPSET,
     )
-    return bytes(proto.SerializeToString(deterministic=True)), _rows(inputs), 0.05
+    return _bytes(proto), _rows(inputs), 0.05
 
 
 def _lightgbm() -> Made:
@@ -462,7 +471,7 @@ def _lightgbm() -> Made:
         target_opset=_BOOSTED_OPSET,
         zipmap=False,
     )
-    return bytes(proto.SerializeToString(deterministic=True)), _rows(inputs), 0.05
+    return _bytes(proto), _rows(inputs), 0.05
 
 
 #: How each model is made.

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from oracle.circuits import onnx, tuner
+from oracle.circuits import onnx, trial
 from oracle.circuits.build import LIMITS, build
 from oracle.circuits.srs import SrsSource
 from oracle.config import project_root
@@ -65,7 +65,7 @@ def test_model__loaded__onnxruntime_answers_every_sample(
     assert model.samples.shape[1] == loaded.input_length
     path.write_bytes(loaded.data)
     rows = model.samples.astype(np.float64)
-    outputs = tuner.reference(path, loaded.input_name, loaded.output_name, rows, sandbox)
+    outputs = trial.reference(path, loaded.input_name, loaded.output_name, rows, sandbox)
     assert len(outputs) == len(rows)
     assert np.isfinite(outputs).all()
     # A bound that exceeds what the model says would prove nothing.
