@@ -150,18 +150,16 @@ def _conv_transpose(graph: Graph, node: Node) -> list[str]:
     return [_convolve(graph, node, x, turned, [1] * rank, before, after)]
 
 
-def _max_pool(graph: Graph, node: Node) -> list[str] | None:
+def _max_pool(graph: Graph, node: Node) -> list[str]:
     """One dimension after the other, with positions outside replaced by one inside the window.
 
-    The circuit compiler would let the zeros of a padding take part.
+    The circuit compiler would let the zeros of a padding take part, and sort each window.
     """
     ceil = bool(node.attribute("ceil_mode", 0))
     window = _window(graph, node, list(node.attribute("kernel_shape", ())))
     if len(node.proto.output) > 1 and node.proto.output[1]:
         raise node.refuse("gives the positions of its maxima")
-    if window.plain and window.outputs(ceil=ceil) == window.outputs(ceil=False):
-        return None
-    x, shape = node.input(0), list(graph.shape(node))
+    x = node.input(0)
     for axis, outputs in enumerate(window.outputs(ceil=ceil)):
         size, kernel = window.sizes[axis], window.kernel[axis]
         positions: list[int] = []
@@ -172,11 +170,14 @@ def _max_pool(graph: Graph, node: Node) -> list[str] | None:
             if not inside:
                 raise node.refuse("has a window that lies in the padding", "Use less padding")
             positions += inside + inside[:1] * (kernel - len(inside))
-        picked = graph.add("Gather", x, int64s(positions), axis=axis + 2)
-        shape[axis + 2] = outputs
-        split = [0, *shape[1 : axis + 3], kernel, *shape[axis + 3 :]]
-        x = graph.reduce("ReduceMax", graph.add("Reshape", picked, int64s(split)), [axis + 3])
-        x = graph.add("Reshape", x, int64s([0, *shape[1:]]))
+        # Of every window the first position, of every window the second, and so on.
+        first, *others = (
+            graph.add("Gather", x, int64s(positions[i::kernel]), axis=axis + 2)
+            for i in range(kernel)
+        )
+        x = first
+        for other in others:
+            x = graph.add("Add", x, graph.add("Relu", graph.add("Sub", other, x)))
     return [x]
 
 
