@@ -67,9 +67,9 @@ MAX_SPREAD = 4
 FINALISTS = 3
 #: Estimates of seconds are this good, those of gas better: a rival within it may be the best.
 _TIME_ERROR = 1.2
-_GAS_ERROR = 1.03
+_GAS_ERROR = 1.05
 #: Estimates of verifier code are this good.
-_CODE_ERROR = 1.05
+_CODE_ERROR = 1.12
 #: The search asks for this share of the error bound, so that unseen samples meet the bound too.
 _HEADROOM = 0.5
 #: Samples that the search looks at; more cost time and change little.
