@@ -13,10 +13,10 @@ export SOLCX_BINARY_PATH := $(TOOLS)
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup prerequisites demo test test-long coverage bench-gas check format ape abi lock clean
+.PHONY: help setup prerequisites demo test test-long coverage bench-gas bench-circuits bench-onnx check format ape abi lock clean
 
 help:  ## Show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: $(READY)  ## Install the locked dependencies (does nothing when nothing changed)
 
@@ -63,6 +63,12 @@ format: setup  ## Format the Python sources
 
 bench-gas: setup  ## Gas of the protocol's transactions on anvil, to build/bench/gas.json
 	@python scripts/bench_gas.py
+
+bench-circuits: setup  ## Our circuits against ezkl's calibrated default, to build/bench/circuits.json
+	@python -W ignore::FutureWarning -m scripts.bench_circuits $(ARGS)
+
+bench-onnx: setup  ## How many of the onnx package's model tests can be proved, to build/bench/onnx.json
+	@python -m scripts.bench_onnx $(ARGS)
 
 abi: setup  ## Regenerate the committed ABIs from the contracts
 	python scripts/export_abi.py

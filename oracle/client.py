@@ -12,11 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from oracle import tensor
+from oracle.chain.account import Account
 from oracle.chain.codec import ContractAbi
 from oracle.chain.contracts import OracleContract, RegistryContract
 from oracle.chain.rpc import Receipt, Rpc
-from oracle.chain.signer import Fees, Signer, Unsigned
-from oracle.errors import AccountUnfunded, RequestTimeout, TransactionReverted, UsageError
+from oracle.chain.signer import Signer
+from oracle.errors import AccountUnfunded, RequestTimeout, UsageError
 from oracle.types import ZERO_ADDRESS, RegisteredModel, Request
 
 #: Seconds that a request leaves for an answer unless told otherwise.
@@ -69,14 +70,14 @@ class OracleClient:
         self._oracle = oracle
         self._contract = OracleContract(rpc, oracle)
         self._registry = RegistryContract(rpc, self._contract.registry())
-        self._signer = signer
+        self._sender = Account(rpc, signer, clock, sleep)
         self._clock = clock
         self._sleep = sleep
 
     @property
     def account(self) -> str:
         """The account that pays and is paid."""
-        return self._signer.address
+        return self._sender.address
 
     def model(self, model_id: int) -> RegisteredModel:
         """A registered model.
@@ -112,7 +113,7 @@ class OracleClient:
         value = int(self._abi.result("estimateFee", self._call("estimateFee", model_id, 0)))
         deadline = self._rpc.head().timestamp + lifetime
         call = self._abi.call(
-            "request", model_id, data, ZERO_ADDRESS, 0, b"", self._signer.address, deadline
+            "request", model_id, data, ZERO_ADDRESS, 0, b"", self._sender.address, deadline
         )
         receipt = self._transact(call, value)
         block = receipt.block_number
@@ -184,7 +185,7 @@ class OracleClient:
     def credit(self) -> int:
         """Wei that `withdraw` would pay: earned fees, refunds, unspent gas money."""
         return int(
-            self._abi.result("creditOf", self._call("creditOf", ZERO_ADDRESS, self._signer.address))
+            self._abi.result("creditOf", self._call("creditOf", ZERO_ADDRESS, self._sender.address))
         )
 
     def withdraw(self, to: str) -> int:
@@ -196,18 +197,15 @@ class OracleClient:
         """
         amount = self.credit()
         if amount == 0:
-            raise UsageError(f"{self._signer.address} has no credit to withdraw")
+            raise UsageError(f"{self._sender.address} has no credit to withdraw")
         self._transact(self._abi.call("withdrawTo(address)", to))
         return amount
 
     def _call(self, function: str, *arguments: object) -> bytes:
         return self._rpc.call(self._oracle, self._abi.call(function, *arguments))
 
-    def _transact(self, data: bytes, value: int = 0, timeout: float = 120) -> Receipt:
-        sender = self._signer.address
-        tip = self._rpc.priority_fee()
-        fees = Fees(2 * self._rpc.head().base_fee + tip, tip)
-        call = {"from": sender, "to": self._oracle, "data": "0x" + data.hex(), "value": hex(value)}
+    def _transact(self, data: bytes, value: int = 0) -> Receipt:
+        sender = self._sender.address
         balance = self._rpc.balance(sender)
         if balance < value:
             raise AccountUnfunded(
@@ -216,24 +214,4 @@ class OracleClient:
             )
         # Before the estimate: an endpoint words its refusal less clearly than the contract does.
         self._contract.simulate(data, sender, value=value)
-        gas = int(self._rpc.send("eth_estimateGas", [call]), 16)
-        signed = self._signer.sign(
-            Unsigned(
-                chain_id=self._rpc.chain_id,
-                nonce=self._rpc.nonce(sender),
-                to=self._oracle,
-                data=data,
-                gas=gas + gas // 5,
-                fees=fees,
-                value=value,
-            )
-        )
-        self._rpc.send_raw(signed.raw)
-        deadline = self._clock() + timeout
-        while (receipt := self._rpc.receipt(signed.hash)) is None:
-            if self._clock() >= deadline:
-                raise RequestTimeout(f"transaction 0x{signed.hash.hex()} is not mined yet")
-            self._sleep(0.05)
-        if not receipt.succeeded:
-            raise TransactionReverted(f"transaction 0x{signed.hash.hex()} reverted")
-        return receipt
+        return self._sender.send(self._oracle, data, value)

@@ -121,10 +121,23 @@ class VerifierTooLarge(CircuitError):
     code = "VERIFIER_TOO_LARGE"
 
 
+class CircuitTooLarge(CircuitError):
+    """The circuit needs more than this machine has."""
+
+    code = "CIRCUIT_TOO_LARGE"
+
+
 class SrsMismatch(CircuitError):
     """The SRS file is not the one that is expected."""
 
     code = "SRS_MISMATCH"
+
+
+class SrsUnavailable(CircuitError):
+    """The SRS file could not be downloaded."""
+
+    code = "SRS_UNAVAILABLE"
+    transient = True
 
 
 class SrsUnsafe(CircuitError):
@@ -137,6 +150,12 @@ class BundleInvalid(CircuitError):
     """The bundle's files do not match its manifest."""
 
     code = "BUNDLE_INVALID"
+
+
+class AuditFailed(CircuitError):
+    """The bundle is not what its sources make, or not what the chain has."""
+
+    code = "AUDIT_FAILED"
 
 
 class SolidityRejected(CircuitError):

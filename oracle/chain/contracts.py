@@ -249,6 +249,14 @@ class RegistryContract:
             batch_verifiers=tuple(_checksum(address) for _, _, address, *_ in batches),
         )
 
+    def simulate(self, calldata: bytes, sender: str) -> None:
+        """Run a call on the latest state without sending it.
+
+        Raises:
+            TransactionReverted: it would revert; ``name`` is the contract's error.
+        """
+        _call(self._rpc, self._abi, self.address, calldata, sender=sender)
+
     def _read(self, function: str, *arguments: Any) -> Any:
         data = self._abi.call(function, *arguments)
         return self._abi.result(function, _call(self._rpc, self._abi, self.address, data))

@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import requests
+from eth_utils.address import to_checksum_address
 from web3 import HTTPProvider
 from web3.types import RPCEndpoint
 
@@ -68,6 +69,8 @@ class Receipt:
     gas_used: int
     #: Wei per gas actually paid.
     gas_price: int
+    #: What the transaction created, if it did.
+    contract: str | None = None
 
 
 class Transport(Protocol):
@@ -357,6 +360,9 @@ def _receipt(transaction_hash: bytes, raw: Any) -> Receipt:
         block_hash=_bytes(raw["blockHash"]),
         gas_used=_quantity(raw["gasUsed"]),
         gas_price=_quantity(raw["effectiveGasPrice"]),
+        contract=str(to_checksum_address(created))
+        if (created := raw.get("contractAddress"))
+        else None,
     )
 
 

@@ -32,7 +32,8 @@ class Unsigned:
 
     chain_id: int
     nonce: int
-    to: str
+    #: None creates a contract.
+    to: str | None
     data: bytes
     gas: int
     fees: Fees
@@ -114,7 +115,7 @@ class LocalSigner:
             "type": 2,
             "chainId": transaction.chain_id,
             "nonce": transaction.nonce,
-            "to": transaction.to,
+            "to": transaction.to or b"",
             "value": transaction.value,
             "data": transaction.data,
             "gas": transaction.gas,

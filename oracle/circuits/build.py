@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import hashlib
 import json
@@ -10,8 +11,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,27 +22,32 @@ import numpy.typing as npt
 from oracle import __version__
 from oracle.chain.toolchain import SOLC_VERIFIERS, toolchain
 from oracle.circuits import bundle as files
-from oracle.circuits import onnx, tuner, verifier
-from oracle.circuits.bundle import Bundle, Measures
-from oracle.circuits.srs import Srs, SrsSource, sha256_file
+from oracle.circuits import onnx, report, trial, tuner
+from oracle.circuits import reveal as policies
+from oracle.circuits.bundle import Bundle, NamedTensor, Origin
+from oracle.circuits.cost import Objective
+from oracle.circuits.make import Bench, Made, make
+from oracle.circuits.reveal import Reveal
+from oracle.circuits.speed import speed
+from oracle.circuits.srs import SrsSource, sha256_file
+from oracle.circuits.trial import Graph
+from oracle.circuits.tuner import Found, Goal, Subject, Tuned
 from oracle.config import build_dir
-from oracle.errors import BundleInvalid, CircuitError, SrsMismatch, TensorLength, UsageError
-from oracle.prover.base import memory_cap
-from oracle.prover.child import Limits, Sandbox
-from oracle.prover.local import proof_from, prove_params
-from oracle.tensor import MAX_TEXT_SCALE, quantize
-from oracle.types import (
-    BatchVerifier,
-    CircuitFiles,
-    Codec,
-    ModelSpec,
-    Proof,
-    ProofJob,
-    TagLayout,
+from oracle.errors import (
+    BundleInvalid,
+    CircuitError,
+    SrsMismatch,
+    TensorLength,
+    UsageError,
+    VerifierTooLarge,
 )
+from oracle.prover.child import Limits, Sandbox
+from oracle.tensor import MAX_TEXT_SCALE
+from oracle.types import Codec, ModelSpec, TagLayout
 
 Floats = npt.NDArray[np.floating[Any]]
 Progress = Callable[[str], None]
+Advance = Callable[[float], None]
 
 #: What one step of a build may use.
 LIMITS = Limits(
@@ -51,12 +56,18 @@ LIMITS = Limits(
     memory_bytes=min(16 << 30, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 3 // 4),
     threads=os.cpu_count() or 1,
 )
-#: `ModelSpec.verify_gas` over the measured gas. The same for every proof of a circuit, but forks
-#: reprice precompiles: Osaka's MODEXP (EIP-7883) adds 2.4%.
-_GAS_MARGIN = 1.1
+#: Share of the work that is done when the search has ended.
+_SEARCHED = 0.4
+#: Proofs of each finalist.
+_PROOFS = 2
+#: How much better a rival has to be measured. Gas varies a little with a proof's bytes.
+_TIME_NOISE = 0.15
+_GAS_NOISE = 0.002
 #: The registry counts a batch's rows in 16 bits and keeps so many sizes of a model.
 _MAX_SIZE = 2**16 - 1
 _MAX_SIZES = 16
+_FULL = Reveal()
+_NONE: Mapping[str, int] = {}
 
 
 def build(
@@ -69,7 +80,12 @@ def build(
     srs: SrsSource,
     batches: Collection[int] = (1,),
     codec: Codec = Codec.PACKED,
+    optimize: Objective = Objective.GAS,
+    reveal: Reveal = _FULL,
+    dims: Mapping[str, int] = _NONE,
+    outputs: Sequence[str] = (),
     progress: Progress = lambda _: None,
+    advance: Advance = lambda _: None,
     limits: Limits = LIMITS,
 ) -> Bundle:
     """Search, set up, prove once, check the proof here and on an EVM, and seal the result.
@@ -86,7 +102,12 @@ def build(
         srs: where the SRS comes from.
         batches: rows that one proof may cover, a circuit each; one row is always among them.
         codec: how requests and results carry the tensors; the circuits do not depend on it.
+        optimize: what the search makes small.
+        reveal: how much of the answer is published.
+        dims: sizes of named free dimensions other than the batch.
+        outputs: names of the model's outputs to prove; by default the model decides.
         progress: called with a few words before each step.
+        advance: called with the share of the work that is done, from 0 to 1, for a progress bar.
         limits: of each step.
 
     Raises:
@@ -102,11 +123,12 @@ def build(
             f"the error bound is {max_error}", remedy="Give a positive number, for example 0.1"
         )
     sizes = _check_sizes(batches)
+    rows = _check_samples(samples)
     sandbox = Sandbox(limits, toolchain().ezkl_home)
     layout = TagLayout()
     progress("checking the model")
-    model = onnx.load(onnx_path, sandbox)
-    rows = _check_samples(samples, model.input_length)
+    scored = onnx.load(onnx_path, sandbox, dims=dims, outputs=outputs, samples=rows)
+    model = policies.apply(scored, reveal)
     _make_folder(out.parent)
     with tempfile.TemporaryDirectory(
         prefix=f".{out.name}-",
@@ -116,48 +138,70 @@ def build(
         work = Path(temporary)
         tagged = work / files.MODEL
         tagged.write_bytes(onnx.add_tag(model, layout))
-        progress("searching for the cheapest circuit")
-        subject = tuner.Subject(model, tagged.resolve(), layout, sandbox)
-        tuned = tuner.tune(subject, rows, max_error)
-        _check_codec(codec, tuned)
-        settings = {1: tuned.settings}
+        progress("measuring this machine")
+        goal = Goal(
+            max_error=max_error,
+            objective=optimize,
+            speed=speed(build_dir() / "speed", sandbox),
+            memory_bytes=limits.memory_bytes,
+            seconds=limits.timeout,
+        )
+        graph = Graph(tagged.resolve(), layout, sandbox)
+        subject = Subject(model, graph, reveal, scored.output_name)
+        found = tuner.tune(subject, rows, goal, progress)
+        advance(_SEARCHED)
+        bench = Bench(srs, sandbox, layout, rows, progress)
+        measured = _measure(found, bench, work)
+        single = _best(measured, optimize)
+        _check_codec(codec, single.tuned)
+        for path in single.folder.iterdir():
+            path.replace(work / path.name)
+        for made in measured:
+            shutil.rmtree(made.folder)
+        circuits = [dataclasses.replace(single, folder=work)]
         for size in sizes[1:]:
+            advance(_SEARCHED + (1 - _SEARCHED) * len(circuits) / len(sizes))
             progress(f"laying out batches of {size} rows")
-            batch = work / files.folder_of(size) / files.MODEL
-            batch.parent.mkdir()
-            batch.write_bytes(onnx.add_tag(model, layout, size))
-            settings[size] = tuner.widen(subject, tuned, batch.resolve(), size)
-        plan = _Plan(work, srs, sandbox, layout, tuned, rows, progress)
-        made = []
-        for size in sizes:
-            made.append(_make(plan, size, settings[size], started))
-            started = time.monotonic()
-        single = made[0].verifier
+            batch = work / files.folder_of(size)
+            batch.mkdir()
+            (batch / files.MODEL).write_bytes(onnx.add_tag(model, layout, size))
+            settings, candidate = tuner.widen(
+                subject, single.tuned, goal, (batch / files.MODEL).resolve(), size
+            )
+            circuits.append(
+                make(bench, batch, single.tuned, size=size, settings=settings, candidate=candidate)
+            )
         spec = ModelSpec(
             onnx_hash=sha256_file(work / files.MODEL),
-            settings_hash=single.settings_hash,
-            vk_hash=single.vk_hash,
-            srs_hash=single.srs_hash,
-            input=tuned.input,
-            output=tuned.output,
-            verifier_code_hash=single.verifier_code_hash,
-            verify_gas=single.verify_gas,
+            settings_hash=single.verifier.settings_hash,
+            vk_hash=single.verifier.vk_hash,
+            srs_hash=single.verifier.srs_hash,
+            input=single.tuned.input,
+            output=single.tuned.output,
+            verifier_code_hash=single.verifier.verifier_code_hash,
+            verify_gas=single.verifier.verify_gas,
             codec=codec,
             tag=layout,
-            batches=tuple(circuit.verifier for circuit in made[1:]),
+            batches=tuple(circuit.verifier for circuit in circuits[1:]),
         )
+        report.write(work, found, measured, single, optimize)
         files.write_manifest(
             work,
             name=name,
             spec=spec,
             input_name=model.input_name,
             output_name=model.output_name,
-            measures=[circuit.measures for circuit in made],
+            origin=_origin(onnx_path, scored, dims, optimize, reveal, max_error),
+            measures=[
+                dataclasses.replace(circuits[0].measures, build_seconds=time.monotonic() - started),
+                *(circuit.measures for circuit in circuits[1:]),
+            ],
             versions=versions(),
         )
         work.chmod(0o755)
         # The rename is the commit: a build that died leaves only a hidden folder behind.
         work.rename(out)
+    advance(1.0)
     return Bundle.load(out, srs.folder)
 
 
@@ -170,7 +214,12 @@ def build_cached(
     srs: SrsSource,
     batches: Collection[int] = (1,),
     codec: Codec = Codec.PACKED,
+    optimize: Objective = Objective.GAS,
+    reveal: Reveal = _FULL,
+    dims: Mapping[str, int] = _NONE,
+    outputs: Sequence[str] = (),
     progress: Progress = lambda _: None,
+    advance: Advance = lambda _: None,
     limits: Limits = LIMITS,
 ) -> Bundle:
     """`build`, or what it made before from the same model, samples, options, code and versions."""
@@ -184,6 +233,10 @@ def build_cached(
                 max_error,
                 _check_sizes(batches),
                 codec,
+                optimize,
+                repr(reveal),
+                sorted(dims.items()),
+                list(outputs),
                 srs.unsafe,
                 versions(),
                 _code_hash(),
@@ -210,14 +263,19 @@ def build_cached(
             srs=srs,
             batches=batches,
             codec=codec,
+            optimize=optimize,
+            reveal=reveal,
+            dims=dims,
+            outputs=outputs,
             progress=progress,
+            advance=advance,
             limits=limits,
         )
 
 
 def reference(bundle: Bundle, inputs: Floats, limits: Limits = LIMITS) -> Floats:
     """Float outputs of onnxruntime [n, outputs] for ``inputs`` [n, inputs] to the bundled model."""
-    return tuner.reference(
+    return trial.reference(
         bundle.model,
         bundle.input_name,
         bundle.output_name,
@@ -240,7 +298,8 @@ def versions() -> dict[str, str]:
 def _code_hash() -> str:
     """SHA-256 of the code that builds: a bundle that other code made is no answer."""
     folder = Path(__file__).parent
-    sources = [*sorted(folder.glob("*.py")), folder.parent / "prover" / "worker.py"]
+    sources = [*sorted(folder.rglob("*.py")), folder / "cost.json"]
+    sources.append(folder.parent / "prover" / "worker.py")
     return hashlib.sha256(b"".join(sha256_file(path) for path in sources)).hexdigest()
 
 
@@ -253,12 +312,12 @@ def _make_folder(path: Path) -> None:
         ) from None
 
 
-def _check_samples(samples: Floats, length: int) -> tuner.Floats:
+def _check_samples(samples: Floats) -> trial.Floats:
     rows = np.asarray(samples, dtype=np.float64)
-    if rows.ndim != 2 or rows.shape[1] != length:
+    if rows.ndim != 2:
         raise TensorLength(
-            f"the samples have shape {list(rows.shape)}, the model takes rows of {length}",
-            remedy=f"Give samples of shape [n, {length}]",
+            f"the samples have shape {list(rows.shape)}, not one row for each input",
+            remedy="Give samples of shape [n, numbers of an input]",
         )
     if len(rows) < 8:
         raise UsageError(
@@ -284,7 +343,7 @@ def _check_sizes(batches: Collection[int]) -> tuple[int, ...]:
     return sizes
 
 
-def _check_codec(codec: Codec, tuned: tuner.Tuned) -> None:
+def _check_codec(codec: Codec, tuned: Tuned) -> None:
     scale = max(tuned.input.scale, tuned.output.scale)
     if codec is Codec.TEXT and scale > MAX_TEXT_SCALE:
         raise CircuitError(
@@ -293,136 +352,62 @@ def _check_codec(codec: Codec, tuned: tuner.Tuned) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What the circuits of one build share."""
+def _measure(found: Found, bench: Bench, work: Path) -> list[Made]:
+    """Build the finalists, each in a folder of its own in ``work``, in the order of estimates.
 
-    work: Path
-    srs: SrsSource
-    sandbox: Sandbox
-    layout: TagLayout
-    tuned: tuner.Tuned
-    #: Sample inputs, float [n, inputs].
-    rows: tuner.Floats
-    progress: Progress
+    Raises:
+        VerifierTooLarge: none of the verifiers fits a contract.
+    """
+    measured = []
+    refused: VerifierTooLarge | None = None
+    for index, tuned in enumerate(found.finalists):
+        folder = work / f"finalist{index}"
+        folder.mkdir()
+        shutil.copyfile(work / files.MODEL, folder / files.MODEL)
+        # One needs no comparison; of several, one slow proof must not decide.
+        proofs = 1 if len(found.finalists) == 1 else _PROOFS
+        try:
+            measured.append(make(bench, folder, tuned, proofs=proofs))
+        except VerifierTooLarge as error:
+            shutil.rmtree(folder)
+            refused = error
+    if refused is not None and not measured:
+        raise refused
+    return measured
 
 
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """One circuit, proved once."""
+def _best(measured: Sequence[Made], objective: Objective) -> Made:
+    """The best measured; a rival that wins by less than noise does not replace a better estimate.
 
-    verifier: BatchVerifier
-    measures: Measures
+    So the same model gives the same circuit, although times vary from run to run.
+    """
+    noise = _GAS_NOISE if objective is Objective.GAS else _TIME_NOISE
+    best = measured[0]
+    for rival in measured[1:]:
+        if _rank(rival, objective) < _rank(best, objective) * (1 - noise):
+            best = rival
+    return best
 
 
-def _make(plan: _Plan, size: int, settings: dict[str, Any], started: float) -> _Made:
-    """Keys, verifier and a first proof of the circuit for ``size`` rows."""
-    folder = plan.work / files.folder_of(size)
-    rows = "one row" if size == 1 else f"{size} rows"
-    (folder / files.SETTINGS).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
-    logrows = tuner.logrows_of(settings)
-    plan.progress(f"making keys for {rows}, a circuit of 2**{logrows}")
-    srs = plan.srs.get(logrows, plan.sandbox)
-    circuit = _set_up(folder, srs, plan.sandbox)
-    plan.progress(f"writing the verifier contract for {rows}")
-    contract = _verifier(folder, circuit, srs, plan.sandbox)
-    plan.progress(f"proving {rows}")
-    samples = np.resize(plan.rows, (size, plan.rows.shape[1])).ravel().tolist()
-    inputs = tuple(quantize(value, plan.tuned.input.scale) for value in samples)
-    proof = _prove_once(circuit, inputs, size * plan.tuned.output.length, plan)
-    gas = verifier.measure_gas(contract, proof.proof, proof.instances)
-    return _Made(
-        verifier=BatchVerifier(
-            size=size,
-            settings_hash=sha256_file(circuit.settings),
-            vk_hash=sha256_file(circuit.verifying_key),
-            srs_hash=srs.sha256,
-            verifier_code_hash=contract.code_hash,
-            verify_gas=_with_margin(gas),
-        ),
-        measures=Measures(
-            max_abs_error=plan.tuned.max_abs_error,
-            logrows=logrows,
-            verify_gas=gas,
-            proving_key_bytes=circuit.proving_key.stat().st_size,
-            verifier_code_bytes=len(contract.runtime),
-            proof_bytes=len(proof.proof),
-            prove_memory_bytes=proof.peak_memory_bytes,
-            prove_seconds=proof.prove_seconds,
-            build_seconds=time.monotonic() - started,
-            srs_unsafe=srs.unsafe,
-        ),
+def _rank(made: Made, objective: Objective) -> float:
+    return objective.rank(made.measures.verify_gas, made.measures.prove_seconds)[0]
+
+
+def _origin(
+    path: Path,
+    model: onnx.Model,
+    dims: Mapping[str, int],
+    objective: Objective,
+    reveal: Reveal,
+    max_error: float,
+) -> Origin:
+    return Origin(
+        file_hash=sha256_file(path),
+        inputs=tuple(NamedTensor(t.name, t.shape, t.dtype) for t in model.inputs),
+        outputs=tuple(NamedTensor(t.name, t.shape, t.dtype) for t in model.outputs),
+        labels=model.labels,
+        dims=dict(sorted(dims.items())),
+        objective=str(objective),
+        reveal=str(reveal),
+        max_error=max_error,
     )
-
-
-def _set_up(work: Path, srs: Srs, sandbox: Sandbox) -> CircuitFiles:
-    circuit = CircuitFiles(
-        compiled=work / files.COMPILED,
-        settings=work / files.SETTINGS,
-        proving_key=work / files.PROVING_KEY,
-        verifying_key=work / files.VERIFYING_KEY,
-        srs=srs.path,
-        srs_hash=srs.sha256,
-    )
-    sandbox.run(
-        "setup",
-        {
-            "model": str((work / files.MODEL).resolve()),
-            "settings": str(circuit.settings.resolve()),
-            "compiled": str(circuit.compiled.resolve()),
-            "verifying_key": str(circuit.verifying_key.resolve()),
-            "proving_key": str(circuit.proving_key.resolve()),
-            "srs": str(srs.path.resolve()),
-            "srs_hash": srs.sha256.hex(),
-        },
-    )
-    return circuit
-
-
-def _verifier(work: Path, circuit: CircuitFiles, srs: Srs, sandbox: Sandbox) -> verifier.Verifier:
-    source = work / files.SOLIDITY
-    verifier.generate(
-        settings=circuit.settings,
-        verifying_key=circuit.verifying_key,
-        srs=srs,
-        solidity=source,
-        sandbox=sandbox,
-    )
-    contract = verifier.compile_verifier(source.read_text())
-    (work / files.VERIFIER).write_text(
-        json.dumps(
-            {
-                "abi": contract.abi,
-                "bytecode": contract.bytecode.hex(),
-                "code_hash": contract.code_hash.hex(),
-            },
-            indent=2,
-        )
-        + "\n"
-    )
-    return contract
-
-
-def _prove_once(circuit: CircuitFiles, inputs: tuple[int, ...], outputs: int, plan: _Plan) -> Proof:
-    job = ProofJob(
-        job_id="build",
-        circuit=circuit,
-        inputs=inputs,
-        tag=tuple(range(1, plan.layout.limbs + 1)),
-        timeout=plan.sandbox.limits.timeout,
-        memory_bytes=memory_cap(circuit),
-    )
-    # The cap that the node will use must suffice here already.
-    capped = Sandbox(Limits(job.timeout, job.memory_bytes, plan.sandbox.limits.threads))
-    proof = proof_from(job.job_id, capped.run("prove", prove_params(job)))
-    if (len(proof.outputs), len(proof.instances)) != (
-        outputs,
-        len(inputs) + plan.layout.limbs + outputs,
-    ):
-        raise CircuitError("the circuit's instances are not inputs, tag and outputs")
-    return proof
-
-
-def _with_margin(gas: int) -> int:
-    """Gas with the margin, rounded up to a thousand so that equal circuits promise the same."""
-    return -(-int(gas * _GAS_MARGIN) // 1000) * 1000

@@ -6,7 +6,9 @@
     vk.key, pk.key    verifying and proving key
     Verifier.sol      ezkl's Solidity
     verifier.json     ABI and creation code
-    batch32/          the same seven files for batches of 32 rows; one such folder a size
+    candidates.json   the circuits that the search considered, estimated and measured
+    pareto.svg        their gas and time, as a picture
+    batch32/          the first seven files again, for batches of 32 rows; one such folder a size
     manifest.json     specification, hash of every file, measures
 
 The SRS is shared by many circuits and stays in its own folder; the manifest names its hashes.
@@ -28,7 +30,7 @@ from oracle.config import build_dir
 from oracle.errors import BundleInvalid, SrsUnsafe, UsageError
 from oracle.types import BatchVerifier, CircuitFiles, Codec, ModelSpec, TagLayout, TensorSpec
 
-FORMAT = 2
+FORMAT = 3
 #: Chain ids of development nodes, the only ones where a home-made SRS will do.
 LOCAL_CHAINS = (1337, 31337)
 MODEL = "model.onnx"
@@ -39,6 +41,8 @@ PROVING_KEY = "pk.key"
 SOLIDITY = "Verifier.sol"
 VERIFIER = "verifier.json"
 MANIFEST = "manifest.json"
+CANDIDATES = "candidates.json"
+PLOT = "pareto.svg"
 FILES = (MODEL, SETTINGS, COMPILED, VERIFYING_KEY, PROVING_KEY, SOLIDITY, VERIFIER)
 
 
@@ -48,7 +52,10 @@ class Measures:
 
     #: Greatest difference from the float model over held-back samples.
     max_abs_error: float
+    #: Share of held-back samples with the float model's label; None where outputs are no scores.
+    label_agreement: float | None
     logrows: int
+    columns: int
     #: Gas of one verifier call.
     verify_gas: int
     #: Bytes.
@@ -62,6 +69,37 @@ class Measures:
     build_seconds: float
     #: The SRS was made by one party: proofs can be forged by whoever kept its secret.
     srs_unsafe: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NamedTensor:
+    """A tensor of the file that the model was built from."""
+
+    name: str
+    #: For one row; a batch dimension is 1.
+    shape: tuple[int, ...]
+    #: As numpy names it.
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a model was built from, and what was asked for."""
+
+    #: SHA-256 of the publisher's file.
+    file_hash: bytes
+    #: As they lie in a row of the proved model, one after the other.
+    inputs: tuple[NamedTensor, ...]
+    outputs: tuple[NamedTensor, ...]
+    #: Names of a classifier's classes, by index; empty if the file names none.
+    labels: tuple[str, ...]
+    #: Sizes that were given to named free dimensions.
+    dims: dict[str, int]
+    objective: str
+    #: How much of the outputs is published.
+    reveal: str
+    #: The bound that `Measures.max_abs_error` had to meet.
+    max_error: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +128,7 @@ class Bundle:
     circuits: tuple[SizedCircuit, ...]
     input_name: str
     output_name: str
+    origin: Origin
     #: Version by tool.
     versions: dict[str, str]
 
@@ -160,7 +199,7 @@ class Bundle:
             BundleInvalid: a file is missing, changed, or the manifest is not readable.
             SrsMismatch: the SRS file is not in the folder.
         """
-        manifest = _read_manifest(path)
+        manifest = read_manifest(path)
         try:
             return cls._from(path, manifest, srs_folder or build_dir() / "srs")
         except (KeyError, TypeError, ValueError) as error:
@@ -176,7 +215,7 @@ class Bundle:
         _check_files(path, spec, manifest["files"])
         if manifest["bundle_id"] != spec_id(spec):
             raise BundleInvalid(f"{path / MANIFEST}: bundle_id is not the specification's hash")
-        for file, expected in _named_by(spec):
+        for file, expected in named_by(spec):
             if manifest["files"][file] != expected.hex():
                 raise BundleInvalid(f"{path / file} is not the file that the specification names")
         srs_hashes = (spec.srs_hash, *(batch.srs_hash for batch in spec.batches))
@@ -194,6 +233,7 @@ class Bundle:
             circuits=circuits,
             input_name=manifest["input_name"],
             output_name=manifest["output_name"],
+            origin=origin_from(manifest["origin"]),
             versions=manifest["versions"],
         )
 
@@ -205,6 +245,7 @@ def write_manifest(
     spec: ModelSpec,
     input_name: str,
     output_name: str,
+    origin: Origin,
     measures: Sequence[Measures],
     versions: dict[str, str],
 ) -> None:
@@ -216,6 +257,7 @@ def write_manifest(
         "spec": spec_json(spec),
         "input_name": input_name,
         "output_name": output_name,
+        "origin": origin_json(origin),
         "files": {file: sha256_file(path / file).hex() for file in files_of(spec)},
         "measures": [dataclasses.asdict(each) for each in measures],
         "versions": versions,
@@ -236,22 +278,18 @@ def sizes(spec: ModelSpec) -> tuple[int, ...]:
 
 def files_of(spec: ModelSpec) -> tuple[str, ...]:
     """Every file of a model's bundle but the manifest."""
-    return tuple(_in(size, file) for size in sizes(spec) for file in FILES)
+    circuits = (_in(size, file) for size in sizes(spec) for file in FILES)
+    return (*circuits, CANDIDATES, PLOT)
 
 
 def spec_json(spec: ModelSpec) -> dict[str, Any]:
     """A specification as JSON values, bytes in hex."""
+    return {key: _plain(value) for key, value in dataclasses.asdict(spec).items()}
 
-    def plain(value: object) -> object:
-        if isinstance(value, bytes):
-            return value.hex()
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
-        if isinstance(value, tuple):
-            return [plain(item) for item in value]
-        return value
 
-    return {key: plain(value) for key, value in dataclasses.asdict(spec).items()}
+def origin_json(origin: Origin) -> dict[str, Any]:
+    """An origin as JSON values, bytes in hex."""
+    return {key: _plain(value) for key, value in dataclasses.asdict(origin).items()}
 
 
 def spec_from(values: dict[str, Any]) -> ModelSpec:
@@ -286,11 +324,39 @@ def spec_id(spec: ModelSpec) -> str:
     return hashlib.sha256(json.dumps(spec_json(spec), sort_keys=True).encode()).hexdigest()
 
 
+def _plain(value: object) -> object:
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def origin_from(values: dict[str, Any]) -> Origin:
+    """The inverse of `origin_json`."""
+
+    def tensors(listed: list[dict[str, Any]]) -> tuple[NamedTensor, ...]:
+        return tuple(NamedTensor(t["name"], tuple(t["shape"]), t["dtype"]) for t in listed)
+
+    return Origin(
+        file_hash=bytes.fromhex(values["file_hash"]),
+        inputs=tensors(values["inputs"]),
+        outputs=tensors(values["outputs"]),
+        labels=tuple(values["labels"]),
+        dims={str(name): int(size) for name, size in values["dims"].items()},
+        objective=values["objective"],
+        reveal=values["reveal"],
+        max_error=values["max_error"],
+    )
+
+
 def _in(size: int, file: str) -> str:
     return (Path(folder_of(size)) / file).as_posix()
 
 
-def _named_by(spec: ModelSpec) -> Iterator[tuple[str, bytes]]:
+def named_by(spec: ModelSpec) -> Iterator[tuple[str, bytes]]:
     """The files whose hash the specification holds."""
     yield from ((MODEL, spec.onnx_hash), (SETTINGS, spec.settings_hash))
     yield VERIFYING_KEY, spec.vk_hash
@@ -320,7 +386,12 @@ def _sized(
     )
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of the bundle in ``path``, unchecked but for its format.
+
+    Raises:
+        BundleInvalid: there is none, or none of this format.
+    """
     try:
         manifest = json.loads((path / MANIFEST).read_text())
     except OSError as error:

@@ -1,18 +1,32 @@
-"""A model file as it arrives, hostile until checked, and as it is proved, with the tag input."""
+"""A model file as it arrives, hostile until checked, and as it is proved.
+
+What is proved has one float32 input [batch, n] and one float32 output [batch, m]: all inputs of a
+row side by side in the file's order, and all chosen outputs likewise. A file that has this form
+stays as it is; else nodes are added that cut, reshape and join. Native code that reads the
+untrusted bytes runs in the sandbox.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import onnx
 from google.protobuf.message import DecodeError
+from onnx import TensorProto, helper
 
-from oracle.errors import ModelMalformed, ModelUnsupported, ProverError
+from oracle.circuits import lowering
+from oracle.circuits.canonical import TensorInfo, pack
+from oracle.circuits.lowering.floats import to_float32
+from oracle.circuits.lowering.graph import CORE, ML, Node, known_shape, prune
+from oracle.errors import ModelMalformed, ModelUnsupported, ProverError, TensorLength, UsageError
 from oracle.prover.child import Sandbox
 from oracle.types import TagLayout
 
@@ -22,25 +36,75 @@ TAG = "tag"
 MAX_BYTES = 256 << 20
 #: A graph of more nodes would be searched for hours (count).
 MAX_NODES = 2_000
-#: Versions of the core operators that the circuit compiler's loader was made for.
-OPSETS = range(9, 23)
+#: Versions of the core operators that the rewriting rules and the circuit compiler's loader share;
+#: files of other versions are converted.
+OPSETS = (13, 18)
 
-#: Standard operators that the circuit compiler rejects or gets wrong.
-_UNSUPPORTED = frozenset({"Gelu", "Mish", "LpNormalization", "IsNaN"})
+Floats = npt.NDArray[np.float64]
+
+#: Attributes that name a classifier's classes.
+_LABELS = ("classlabels_strings", "classlabels_ints", "classlabels_int64s")
+_NUMERIC = frozenset(
+    {
+        TensorProto.FLOAT,
+        TensorProto.DOUBLE,
+        TensorProto.FLOAT16,
+        TensorProto.INT64,
+        TensorProto.INT32,
+        TensorProto.INT16,
+        TensorProto.INT8,
+        TensorProto.UINT8,
+        TensorProto.UINT16,
+        TensorProto.UINT32,
+        TensorProto.BOOL,
+    }
+)
 _CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})
+#: Core operators that the circuit compiler's loader takes and the compiler then fails on without a
+#: name, or computes wrongly. It names those that the loader does not know.
+_UNPROVABLE = frozenset(
+    {
+        "Bernoulli",
+        "DequantizeLinear",
+        "DynamicQuantizeLinear",
+        "GlobalLpPool",
+        "GroupNormalization",
+        "LRN",
+        "Mod",
+        "Multinomial",
+        "NonZero",
+        "QuantizeLinear",
+        "RandomNormal",
+        "RandomNormalLike",
+        "RandomUniform",
+        "RandomUniformLike",
+        "RMSNormalization",
+    }
+)
+#: How far a rewritten graph's outputs may be from the original's, relative to 1 + their size:
+#: float32 operations in another order.
+_TOLERANCE = 1e-3
+#: Samples on which the rewritten graph is compared with the original.
+_COMPARED = 32
+_NO_DIMS: Mapping[str, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A checked model: one float input, one output, no free dimensions but the batch."""
+    """A checked model in the form that is proved, for one row."""
 
-    #: The file's bytes with every batch dimension set to 1.
+    #: The file's bytes: one float32 input [1, n], one float32 output [1, m], no tag.
     data: bytes
     input_name: str
     output_name: str
     input_shape: tuple[int, ...]
-    #: The file leaves the first dimension of input and output free, so it takes several rows.
+    #: The file leaves the first dimension of inputs and outputs free, so it takes several rows.
     takes_batches: bool
+    #: The file's own inputs and the chosen outputs, as they lie in a row.
+    inputs: tuple[TensorInfo, ...] = ()
+    outputs: tuple[TensorInfo, ...] = ()
+    #: Names of the classes, by index; empty if the file names none.
+    labels: tuple[str, ...] = ()
 
     @property
     def input_length(self) -> int:
@@ -53,43 +117,60 @@ class Model:
         return hashlib.sha256(self.data).digest()
 
 
-def load(path: Path, sandbox: Sandbox) -> Model:
-    """Read and check a model file.
+def load(
+    path: Path,
+    sandbox: Sandbox,
+    *,
+    dims: Mapping[str, int] = _NO_DIMS,
+    outputs: Sequence[str] = (),
+    samples: npt.NDArray[np.floating[Any]] | None = None,
+) -> Model:
+    """Read, check and rewrite a model file.
 
     Args:
         path: the file.
-        sandbox: runs ONNX's own checker, native code, on the untrusted bytes.
+        sandbox: runs native code on the untrusted bytes.
+        dims: sizes of named free dimensions. A free first dimension without one is the batch.
+        outputs: names of the outputs to prove; by default all, of classifiers the scores without
+            the label.
+        samples: inputs, float [k, n]; the rewritten graph must give what the original gives.
 
     Raises:
         ModelMalformed: not a valid ONNX file.
         ModelUnsupported: valid, but outside what can be proved; names the operator and node.
+        UsageError: a dimension or output that the model does not have, or unusable samples.
     """
     data = _read(path)
-    _check(data, sandbox)
-    try:
-        proto = onnx.load_model_from_string(data)
-    except DecodeError as error:
-        raise _malformed(str(error)) from None
-    if proto.functions:
-        raise ModelUnsupported(
-            f"the model defines its own function '{proto.functions[0].name}'",
-            remedy="Export with functions inlined",
+    with tempfile.TemporaryDirectory(prefix="oracle-model-") as folder:
+        original = Path(folder) / "model.onnx"
+        original.write_bytes(data)
+        _check_dims(dims)
+        given, prepared = _prepare(original, dims, sandbox)
+        names = [value.name for value in _chosen(given.graph, outputs)]
+        batched = _takes_batches(given.graph, names, dims)
+        infos = [_info(value) for value in prepared.graph.input]
+        to_float32(prepared.graph)
+        prepared = _rewrite(prepared, names, Path(folder) / "lowered.onnx", sandbox)
+        if batched:
+            _close_batch(prepared.graph.output)
+        results = [_info(value) for value in prepared.graph.output]
+        pack(prepared.graph, infos, results, batched=batched)
+        lowering.lower_core(prepared)
+        # Hints for tools, and the rules may have made them wrong.
+        del prepared.graph.value_info[:]
+        model = Model(
+            data=prepared.SerializeToString(deterministic=True),
+            input_name=prepared.graph.input[0].name,
+            output_name=prepared.graph.output[0].name,
+            input_shape=known_shape(prepared.graph.input[0]) or (),
+            takes_batches=batched,
+            inputs=tuple(infos),
+            outputs=tuple(results),
+            labels=_labels(given.graph),
         )
-    _reject_opset(proto)
-    _reject_unsupported(proto.graph)
-    graph_input, graph_output = _only_input(proto.graph), _only_output(proto.graph)
-    takes_batches = all(_is_batch_free(value) for value in (graph_input, graph_output))
-    shape = _fix_batch(graph_input, "input")
-    _fix_batch(graph_output, "output")
-    # Shapes of inner tensors are hints for tools, and name the batch that is now fixed.
-    del proto.graph.value_info[:]
-    return Model(
-        data=proto.SerializeToString(deterministic=True),
-        input_name=graph_input.name,
-        output_name=graph_output.name,
-        input_shape=shape,
-        takes_batches=takes_batches,
-    )
+        if samples is not None:
+            _compare(model, original, names, np.asarray(samples, dtype=np.float64), sandbox)
+    return model
 
 
 def add_tag(model: Model, layout: TagLayout, rows: int = 1) -> bytes:
@@ -104,7 +185,7 @@ def add_tag(model: Model, layout: TagLayout, rows: int = 1) -> bytes:
     if rows > 1 and not model.takes_batches:
         raise ModelUnsupported(
             f"the model takes one row, not {rows}",
-            remedy="Export input and output with a free batch dimension",
+            remedy="Export inputs and outputs with a free batch dimension",
         )
     proto = onnx.load_model_from_string(model.data)
     if rows > 1:
@@ -118,9 +199,12 @@ def add_tag(model: Model, layout: TagLayout, rows: int = 1) -> bytes:
             f"the model uses the name '{TAG}', which the oracle needs", remedy="Rename that tensor"
         )
     proto.graph.input.append(
-        onnx.helper.make_tensor_value_info(TAG, onnx.TensorProto.FLOAT, [1, layout.limbs])
+        helper.make_tensor_value_info(TAG, TensorProto.FLOAT, [1, layout.limbs])
     )
     return bytes(proto.SerializeToString(deterministic=True))
+
+
+# --- reading --------------------------------------------------------------------------------------
 
 
 def _read(path: Path) -> bytes:
@@ -135,33 +219,77 @@ def _read(path: Path) -> bytes:
         ) from None
 
 
-def _check(data: bytes, sandbox: Sandbox) -> None:
-    with tempfile.TemporaryDirectory(prefix="oracle-model-") as folder:
-        copy = Path(folder) / "model.onnx"
-        copy.write_bytes(data)
-        try:
-            verdict = sandbox.run("check_model", {"model": str(copy)})
-        except ProverError as error:
-            raise _malformed(f"the checker failed on it ({error.message})") from None
+def _prepare(
+    original: Path, dims: Mapping[str, int], sandbox: Sandbox
+) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """The file as given, and with functions inlined, opset converted and dimensions fixed."""
+    path = original.with_name("prepared.onnx")
+    params = {
+        "model": str(original),
+        "prepared": str(path),
+        "dims": dict(dims),
+        "opsets": list(OPSETS),
+    }
+    try:
+        verdict = sandbox.run("prepare_model", params)
+    except ProverError as error:
+        raise _malformed(f"the checker failed on it ({error.message})") from None
     if not verdict["valid"]:
         raise _malformed(verdict["reason"])
+    given = _parse(original)
+    _reject_unsupported(given.graph)
+    if not given.functions:
+        _reject_foreign(given.graph)
+    for function in given.functions:
+        _reject_control_flow(function.node)
+    if verdict["reason"]:
+        raise ModelUnsupported(
+            f"its operators cannot be converted to opset {OPSETS[1]}: {_first_line(verdict['reason'])}",
+            remedy=f"Export the model with an opset from {OPSETS[0]} to {OPSETS[1]}",
+        )
+    prepared = _parse(path)
+    _reject_unsupported(prepared.graph)
+    _reject_foreign(prepared.graph)
+    unused = set(dims) - {
+        dim.dim_param
+        for value in given.graph.input
+        for dim in value.type.tensor_type.shape.dim
+    }  # fmt: skip
+    if unused:
+        raise UsageError(
+            f"no input has a free dimension '{min(unused)}'",
+            remedy="Name free dimensions as the model does",
+        )
+    return given, prepared
+
+
+def _parse(path: Path) -> onnx.ModelProto:
+    try:
+        return onnx.load_model_from_string(path.read_bytes())
+    except DecodeError as error:
+        raise _malformed(str(error)) from None
 
 
 def _malformed(reason: str) -> ModelMalformed:
-    lines = [line for line in reason.splitlines() if line.strip()]
     return ModelMalformed(
-        f"not a valid ONNX model: {lines[0][:200] if lines else 'empty'}",
+        f"not a valid ONNX model: {_first_line(reason) or 'empty'}",
         remedy="Export the model again and check it with onnx.checker",
     )
 
 
-def _reject_opset(proto: onnx.ModelProto) -> None:
-    for imported in proto.opset_import:
-        if imported.domain in ("", "ai.onnx") and imported.version not in OPSETS:
-            raise ModelUnsupported(
-                f"the model uses opset {imported.version}",
-                remedy="Export it with an opset from 9 to 18",
+def _first_line(text: str) -> str:
+    return next((line.strip()[:200] for line in text.splitlines() if line.strip()), "")
+
+
+def _check_dims(dims: Mapping[str, int]) -> None:
+    for name, size in dims.items():
+        if not 1 <= size <= 2**20:
+            raise UsageError(
+                f"{size} is no size for dimension '{name}'", remedy="Give a number from 1 up"
             )
+
+
+# --- refusals -------------------------------------------------------------------------------------
 
 
 def _reject_unsupported(graph: onnx.GraphProto) -> None:
@@ -170,28 +298,31 @@ def _reject_unsupported(graph: onnx.GraphProto) -> None:
             f"the model has {len(graph.node)} nodes, the limit is {MAX_NODES}",
             remedy="Use a smaller model",
         )
-    for index, node in enumerate(graph.node):
-        label = f"'{node.name}'" if node.name else f"number {index}"
-        if node.domain not in ("", "ai.onnx"):
-            raise ModelUnsupported(
-                f"operator {node.domain}.{node.op_type} (node {label}) is not a core ONNX operator",
-                remedy="Export with core operators such as Gemm, MatMul, Add, Relu",
-            )
-        if node.op_type in _UNSUPPORTED | _CONTROL_FLOW:
-            raise ModelUnsupported(
-                f"operator {node.op_type} (node {label}) cannot be proved",
-                remedy="Replace it by core arithmetic operators",
-            )
+    _reject_control_flow(graph.node)
     for tensor in _tensors(graph):
         # The path of external data is the file's choice: it could name any file of this machine.
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        if tensor.data_location == TensorProto.EXTERNAL:
             raise ModelUnsupported(
                 f"tensor '{tensor.name}' is stored in another file",
                 remedy="Save the model as one file",
             )
 
 
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+def _reject_control_flow(nodes: Sequence[onnx.NodeProto]) -> None:
+    for index, proto in enumerate(nodes):
+        if proto.domain in CORE and proto.op_type in _CONTROL_FLOW:
+            raise Node(proto, index).refuse("cannot be proved", "Export without branches and loops")
+
+
+def _reject_foreign(graph: onnx.GraphProto) -> None:
+    for index, proto in enumerate(graph.node):
+        if proto.domain not in (*CORE, ML):
+            raise Node(proto, index).refuse("is not a standard ONNX operator")
+        if proto.domain in CORE and proto.op_type in _UNPROVABLE:
+            raise Node(proto, index).refuse("cannot be proved")
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
     """Every constant: initializers and attributes. Nested graphs are refused before this."""
     yield from graph.initializer
     for sparse in graph.sparse_initializer:
@@ -201,53 +332,176 @@ def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
             yield from (attribute.t, *attribute.tensors)
 
 
-def _only_input(graph: onnx.GraphProto) -> onnx.ValueInfoProto:
-    # Old exporters list the weights as inputs with defaults.
+# --- inputs and outputs ---------------------------------------------------------------------------
+
+
+def _chosen(graph: onnx.GraphProto, names: Sequence[str]) -> list[onnx.ValueInfoProto]:
+    """The outputs that are proved."""
+    outputs = list(graph.output)
+    known = {value.name: value for value in outputs}
+    for name in names:
+        if name not in known:
+            raise UsageError(
+                f"the model has no output '{name}'", remedy=f"Choose from {', '.join(known)}"
+            )
+    if names:
+        return [known[name] for name in dict.fromkeys(names)]
+    if any(node.domain == ML for node in graph.node):
+        # A classifier's label follows from its scores; text and integers are labels.
+        return [value for value in outputs if not _is_label(value)] or outputs
+    return outputs
+
+
+def _is_label(value: onnx.ValueInfoProto) -> bool:
+    return value.type.tensor_type.elem_type in (TensorProto.STRING, TensorProto.INT64)
+
+
+def _takes_batches(graph: onnx.GraphProto, names: Sequence[str], dims: Mapping[str, int]) -> bool:
+    """Whether inputs and chosen outputs leave their first dimension free."""
     weights = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in weights]
-    if len(inputs) != 1:
-        raise ModelUnsupported(
-            f"the model has {len(inputs)} inputs, one is supported",
-            remedy="Concatenate them into one input",
-        )
-    del graph.input[:]
-    graph.input.append(inputs[0])
-    if inputs[0].type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
-        raise ModelUnsupported(
-            f"input '{inputs[0].name}' is not float32", remedy="Export with a float32 input"
-        )
-    return graph.input[0]
+    outputs = [value for value in graph.output if value.name in names]
+    return all(_is_batch_free(value, dims) for value in (*inputs, *outputs))
 
 
-def _only_output(graph: onnx.GraphProto) -> onnx.ValueInfoProto:
-    if len(graph.output) != 1:
-        raise ModelUnsupported(
-            f"the model has {len(graph.output)} outputs, one is supported",
-            remedy="Keep one output, or concatenate them",
-        )
-    return graph.output[0]
-
-
-def _is_batch_free(value: onnx.ValueInfoProto) -> bool:
+def _is_batch_free(value: onnx.ValueInfoProto, dims: Mapping[str, int]) -> bool:
+    if not value.type.HasField("tensor_type"):
+        # A classifier's dictionaries, one for each row.
+        return True
     shape = value.type.tensor_type.shape.dim
-    return bool(shape) and shape[0].WhichOneof("value") != "dim_value"
+    if not shape or shape[0].WhichOneof("value") == "dim_value":
+        return False
+    return shape[0].dim_param not in dims
 
 
-def _fix_batch(value: onnx.ValueInfoProto, kind: str) -> tuple[int, ...]:
-    """Set a free first dimension to 1 and return the shape."""
-    shape = []
+def _close_batch(outputs: Sequence[onnx.ValueInfoProto]) -> None:
+    """One row, where shape inference lost the batch."""
+    for value in outputs:
+        for dim in value.type.tensor_type.shape.dim[:1]:
+            if dim.WhichOneof("value") != "dim_value":
+                dim.dim_value = 1
+
+
+def _info(value: onnx.ValueInfoProto) -> TensorInfo:
+    """What a tensor of the prepared graph looks like in a row."""
+    kind = value.type.tensor_type.elem_type
+    if kind not in _NUMERIC:
+        raise ModelUnsupported(
+            f"'{value.name}' does not hold real numbers",
+            remedy="Export with numbers as inputs and outputs",
+        )
     for axis, dim in enumerate(value.type.tensor_type.shape.dim):
         if dim.WhichOneof("value") != "dim_value":
-            if axis > 0:
-                raise ModelUnsupported(
-                    f"dimension {axis} of {kind} '{value.name}' is not fixed",
-                    remedy="Export with fixed dimensions; only the batch may be free",
-                )
-            dim.dim_value = 1
-        shape.append(dim.dim_value)
-    if not shape or min(shape) < 1:
+            name = dim.dim_param
+            raise ModelUnsupported(
+                f"dimension {axis}{f' ({name})' if name else ''} of '{value.name}' is not fixed",
+                remedy=f"Give its size: --dim {name}=SIZE"
+                if name
+                else "Export with fixed dimensions; only the batch may be free",
+            )
+    shape = known_shape(value)
+    if shape is None or min(shape, default=1) < 1:
         raise ModelUnsupported(
-            f"{kind} '{value.name}' has no fixed, non-empty shape",
+            f"'{value.name}' has no fixed, non-empty shape",
             remedy="Export with fixed dimensions; only the batch may be free",
         )
-    return tuple(shape)
+    return TensorInfo(value.name, shape, str(helper.tensor_dtype_to_np_dtype(kind)))
+
+
+def _labels(graph: onnx.GraphProto) -> tuple[str, ...]:
+    """Names of a classifier's classes."""
+    for index, proto in enumerate(graph.node):
+        node = Node(proto, index)
+        for name in _LABELS:
+            found = node.attribute(name) if proto.domain == ML else None
+            if found:
+                return tuple(v.decode() if isinstance(v, bytes) else str(v) for v in found)
+    for tensor in graph.initializer:
+        if tensor.data_type == TensorProto.STRING:
+            return tuple(value.decode(errors="replace") for value in tensor.string_data)
+    return ()
+
+
+# --- rewriting ------------------------------------------------------------------------------------
+
+
+def _rewrite(
+    prepared: onnx.ModelProto, names: Sequence[str], path: Path, sandbox: Sandbox
+) -> onnx.ModelProto:
+    """The chosen outputs alone, in core operators and float32, with all shapes."""
+    graph = prepared.graph
+    found = {value.name: value for value in graph.output}
+    del graph.output[:]
+    for name in names:
+        value = found[name]
+        kind = value.type.tensor_type.elem_type
+        if not value.type.HasField("tensor_type"):
+            value = helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+        elif kind == TensorProto.STRING:
+            value = helper.make_tensor_value_info(name, TensorProto.INT64, None)
+        graph.output.append(value)
+    prune(graph)
+    if all(node.domain != ML for node in graph.node):
+        return prepared
+    lowering.lower_ml(prepared)
+    domains = [opset for opset in prepared.opset_import if opset.domain != ML]
+    del prepared.opset_import[:], graph.value_info[:]
+    prepared.opset_import.extend(domains or [helper.make_opsetid("", OPSETS[1])])
+    path.write_bytes(prepared.SerializeToString())
+    try:
+        sandbox.run("infer_shapes", {"model": str(path)})
+    except ProverError as error:
+        raise ModelUnsupported(
+            f"its shapes cannot be inferred ({error.message})", remedy="Export it again"
+        ) from None
+    return _parse(path)
+
+
+def _compare(
+    model: Model, original: Path, names: Sequence[str], samples: Floats, sandbox: Sandbox
+) -> None:
+    """Refuse a rewriting that does not compute what the file computes."""
+    if samples.ndim != 2 or samples.shape[1] != model.input_length:
+        raise TensorLength(
+            f"the samples have shape {list(samples.shape)}, the model takes rows of "
+            f"{model.input_length}",
+            remedy=f"Give samples of shape [n, {model.input_length}]",
+        )
+    rows = samples[:_COMPARED].tolist()
+    rewritten = original.with_name("rewritten.onnx")
+    rewritten.write_bytes(model.data)
+    own = {
+        "model": str(original),
+        "inputs": [(tensor.name, tensor.shape, tensor.dtype) for tensor in model.inputs],
+        "outputs": list(names),
+        "labels": list(model.labels),
+        "rows": rows,
+    }
+    flat = {
+        "model": str(rewritten),
+        "input": model.input_name,
+        "output": model.output_name,
+        "rows": rows,
+    }
+    try:
+        expected, found = (
+            np.asarray(sandbox.run(verb, params)["outputs"], dtype=np.float64)
+            for verb, params in (("run_original", own), ("reference", flat))
+        )
+    except ProverError as error:
+        raise ModelUnsupported(
+            f"the model does not run on the samples: {error.message}",
+            remedy="Check them with onnxruntime",
+        ) from None
+    if expected.shape != found.shape:
+        raise ModelUnsupported("rewriting the model changed the shape of its outputs")
+    # Neither a NaN nor an infinity is a number that could be proved; the tuner says so.
+    with np.errstate(invalid="ignore"):
+        misses = np.nan_to_num(np.abs(found - expected) / (1 + np.abs(expected)), posinf=np.inf)
+    if misses.size and misses.max() > _TOLERANCE:
+        worst = int(misses.max(axis=1).argmax())
+        raise ModelUnsupported(
+            f"rewritten in core operators it gives {found[worst].tolist()} for sample {worst}, "
+            f"not {expected[worst].tolist()}",
+            remedy="Export it with core operators",
+        )

@@ -1,26 +1,27 @@
-"""Search for the cheapest circuit that is accurate enough.
+"""Search for the best circuit that is accurate enough.
 
-ezkl's defaults are far from good: its decomposition base alone forces 2**15 rows. What matters,
-measured: proving time and key size follow 2**logrows x columns, verification gas follows columns.
-So: one column, the fewest rows that hold the circuit, then within those rows
+ezkl's defaults are far from good: its decomposition base alone forces 2**15 rows, and its
+calibration moves only scales. Here every layout worth a look (`shapes`) gets an estimate of what it
+costs (`cost`), and the search takes them the best first:
 
-- the largest base (a table of ``base`` rows fits wherever the circuit does), and
-- as many legs as fit, because base**legs bounds every number in the circuit and room is free;
+- for its multiplier, the least scale whose outputs meet the error bound;
+- the range of what its lookup tables are asked, which may need more table columns: then it goes
+  back into the queue with a new estimate;
+- whether it takes every sample and every probe beyond their range.
 
-then the least scale that meets the error bound. A multiplier above 1 postpones the rescaling
-after each product: fewer rows for larger numbers.
+The first that passes has the best estimate. Those that follow within the estimate's own error are
+finalists too, unless they are estimated worse in every respect; the builder builds and measures
+the finalists.
 
-Batch sizes share one arithmetic: what `tune` chose for one row, `widen` lays out for several.
+Batch sizes share one arithmetic: what was chosen for one row, `widen` lays out for several.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
-import json
+import heapq
 import math
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,175 +29,545 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from oracle.circuits import cost, trial
+from oracle.circuits.cost import BLINDING_ROWS, Estimate, Objective
 from oracle.circuits.onnx import Model
+from oracle.circuits.probes import Range, probes, promised
+from oracle.circuits.reveal import Kind, Reveal
+from oracle.circuits.shapes import (
+    MAX_LOGROWS,
+    Shape,
+    Survey,
+    least_logrows,
+    refused,
+    roomy,
+    shapes,
+    survey,
+)
+from oracle.circuits.trial import Floats, Graph, Outcome
+from oracle.circuits.verifier import MAX_CODE_BYTES, too_large
 from oracle.errors import (
     CircuitError,
     CircuitInaccurate,
+    CircuitTooLarge,
     ModelUnsupported,
     ProverError,
     ProverMemory,
+    ProverTimeout,
 )
-from oracle.prover.child import Sandbox
-from oracle.tensor import dequantize, quantize
-from oracle.types import TagLayout, TensorSpec
+from oracle.tensor import quantize
+from oracle.types import TensorSpec
 
-Floats = npt.NDArray[np.float64]
 Json = dict[str, Any]
 
-SCALES = (4, 6, 8, 10, 12, 14)
-MULTIPLIERS = (1, 2, 4)
-LEGS = (2, 3, 4, 5, 6, 7, 8)
-#: Outputs fit a signed 64-bit integer.
-MAX_BITS = 63
-MAX_LOGROWS = 20
-#: How far above the least size the search goes for room.
-_SPARE_LOGROWS = 3
-#: Lookup tables while their real range is being measured.
-_WIDE_LOOKUPS = (-(1 << 17), 1 << 17)
-#: Rows that the proof system keeps for blinding, with a reserve.
-_BLINDING_ROWS = 16
-#: The promised input range exceeds the samples' range by this share of it, on both sides.
-_RANGE_MARGIN = 0.25
-#: Probes reach this many times as far from the centre as the promised range.
-_PROBE_REACH = 2.0
-_RANDOM_PROBES = 16
+SCALES = range(3, 17)
+#: Table columns that an activation may take.
+MAX_SPREAD = 4
+#: Circuits that are built and measured for one row.
+FINALISTS = 3
+#: Estimates of seconds are this good, those of gas better: a rival within it may be the best.
+_TIME_ERROR = 1.2
+_GAS_ERROR = 1.05
+#: Estimates of verifier code are this good.
+_CODE_ERROR = 1.12
 #: The search asks for this share of the error bound, so that unseen samples meet the bound too.
 _HEADROOM = 0.5
 #: Samples that the search looks at; more cost time and change little.
 _TUNING_SAMPLES = 32
+#: A finer scale that leaves more than this share of the error does not help.
+_GAIN = 0.95
+#: Samples of those for a first look at a scale.
+_FIRST_SAMPLES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The model that is tuned, and where ezkl may look at it."""
+    """The model that is tuned."""
 
     model: Model
-    #: File of the model with its tag input; absolute.
-    tagged: Path
-    layout: TagLayout
-    sandbox: Sandbox
+    graph: Graph
+    #: What is published, and the tensor that holds the scores it is made from.
+    reveal: Reveal
+    scores: str
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What makes one circuit better than another, and what rules one out."""
+
+    #: Bound on the absolute difference from the float model, per score.
+    max_error: float
+    objective: Objective
+    #: Seconds here for a second on the reference machine.
+    speed: float
+    #: What one proof may use.
+    memory_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """How near a circuit comes to the float model, on samples that the search did not see."""
+
+    #: Greatest difference; for a reveal policy see `Reveal.error`.
+    max_abs_error: float
+    #: Share of the samples with the float model's label; None where the outputs are no scores.
+    label_agreement: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A layout that was considered."""
+
+    shape: Shape
+    estimate: Estimate
+    #: None until the search came to it.
+    scale: int | None = None
+    #: ``finalist``, or why not.
+    outcome: str = "estimated only"
 
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """The circuit that was chosen."""
+    """A circuit that can be built."""
 
+    candidate: Candidate
     #: ezkl's settings, normalised: the same for the same choice.
     settings: Json
     #: What ezkl was asked for to get them.
     run_args: Json
     input: TensorSpec
     output: TensorSpec
-    #: Greatest difference from the float model over samples that the search did not see.
-    max_abs_error: float
+    accuracy: Accuracy
     #: The inputs that were tried, float [n, inputs]: samples, and probes beyond their range.
     tried: Floats
 
 
 @dataclass(frozen=True, slots=True)
-class _Shape:
-    """A size class: settings that cost the same to prove whatever the scale."""
+class Found:
+    """What the search came to."""
 
-    logrows: int
-    multiplier: int
-    legs: int
-
-    @property
-    def base(self) -> int:
-        """Half the rows, so that the table and the blinding rows fit one column."""
-        return 1 << (self.logrows - 1)
-
-    @property
-    def bits(self) -> int:
-        """Every number in the circuit is below 2**bits in absolute value."""
-        return (self.logrows - 1) * self.legs
+    #: The best estimate first.
+    finalists: tuple[Tuned, ...]
+    #: Everything that was considered, the best estimate first.
+    candidates: tuple[Candidate, ...]
 
 
-def tune(subject: Subject, samples: Floats, max_error: float) -> Tuned:
+def tune(
+    subject: Subject,
+    samples: Floats,
+    goal: Goal,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Found:
     """Choose settings.
 
     Args:
         subject: what to tune.
-        samples: real inputs, float [n, inputs], n >= 2. Odd rows only measure the result.
-        max_error: bound on the absolute difference from the float model, per output.
+        samples: real inputs, float [n, inputs], n >= 2. Odd rows are held back: they measure the
+            result, and steer the search by nothing but a veto.
+        goal: what is wanted.
+        progress: called with a few words before each step.
 
     Raises:
         ModelUnsupported: ezkl cannot express the model.
         CircuitInaccurate: no candidate meets the bound and takes every probe.
+        CircuitTooLarge: every candidate needs more memory or time than there is.
+        VerifierTooLarge: no candidate's verifier fits a contract.
     """
-    candidates = _candidates(_shapes(subject))
-    seen, held_back = _thin(samples[0::2]), _thin(samples[1::2])
-    rows = np.vstack([seen, held_back])
-    expected = _expected(subject, rows)
-    if not np.isfinite(expected).all():
-        row = rows[~np.isfinite(expected).all(axis=1)][0]
-        raise ModelUnsupported(
-            f"the float model's output for {row.tolist()} is not a finite number",
-            remedy="Correct the model's weights, or leave such inputs out of the samples",
-        )
-    promised = _promised_range(samples)
-    tried = np.vstack([rows, _probes(promised, subject.model.input_length)])
-    best_error = math.inf
-    # Accuracy depends on scale and multiplier alone; room for large numbers shrinks with scale.
-    inaccurate: set[tuple[int, int]] = set()
-    too_small: set[_Shape] = set()
-    for shape, scale in candidates:
-        if shape in too_small or (shape.multiplier, scale) in inaccurate:
-            continue
-        trial = _try(subject, shape, scale, tried)
-        if trial is None:
-            too_small.add(shape)
-            continue
-        settings, run_args, outputs = trial
-        errors = np.abs(outputs[: len(rows)] - expected).max(axis=1)
-        error = float(errors[: len(seen)].max())
-        best_error = min(best_error, error)
-        # Written so that a NaN is refused too.
-        if not error <= max_error * _HEADROOM:
-            inaccurate.add((shape.multiplier, scale))
-            continue
-        # Held-back rows never steer the choice: where they disagree, the samples are too few.
-        measured = float(errors[len(seen) :].max())
-        if not measured <= max_error:
-            raise CircuitInaccurate(
-                f"error {measured:.3g} on held-back samples, {error:.3g} on the others, "
-                f"allowed {max_error:g}",
-                remedy="Give more samples or allow a larger error",
-            )
-        tensors = _tensors(shape, settings, promised, expected.shape[1])
-        return Tuned(settings, run_args, *tensors, max_abs_error=measured, tried=tried)
-    raise CircuitInaccurate(
-        f"no circuit met the error bound {max_error:g}"
-        + (f"; the best had {best_error:.3g}" if math.isfinite(best_error) else ""),
-        remedy="Allow a larger error, or scale inputs and activations to a smaller range",
-    )
+    surveyed = survey(subject.graph)
+    return _Search(subject, samples, goal, surveyed, progress).run()
 
 
-def widen(subject: Subject, tuned: Tuned, batch: Path, size: int) -> Json:
+def widen(
+    subject: Subject, tuned: Tuned, goal: Goal, batch: Path, size: int
+) -> tuple[Json, Candidate]:
     """Settings of a circuit that computes ``size`` rows with the arithmetic of ``tuned``.
 
-    Scales and multiplier stay; base and legs change only as far as the layout needs, and bound
-    numbers no tighter than for one row: what one row can prove, a batch can prove.
+    Scales and multiplier stay; base, legs and columns change, and bound numbers no tighter than
+    for one row: what one row can prove, a batch can prove.
 
     Args:
         subject: what was tuned.
         tuned: the circuit for one row.
+        goal: what is wanted.
         batch: file of the model for ``size`` rows, with its tag input; absolute.
         size: rows of a batch.
 
     Raises:
         ModelUnsupported: ezkl cannot express the batch, or it needs too many rows.
+        CircuitTooLarge, VerifierTooLarge: as `tune`.
         CircuitError: rows of a batch do not get the same outputs as one by one.
     """
-    wide = dataclasses.replace(subject, tagged=batch)
-    settings = _settings(wide, tuned.run_args | _layout(wide, tuned))
-    if settings is None:
-        raise _refused(f"it gave no settings for {size} rows")
+    graph = subject.graph.at(batch)
+    one = tuned.candidate.shape
+    lookups = (tuned.run_args["lookup_range"][0], tuned.run_args["lookup_range"][1])
+    width = lookups[1] - lookups[0] + 1
+    surveyed = survey(graph, [one.multiplier])
+    candidates = [
+        _estimated(surveyed, shape, goal, -(-width // _room(shape)))
+        for shape in shapes(surveyed, graph.layout.bits, one.bound)
+    ]
+    for candidate in sorted(_affordable(candidates, goal), key=_rank(goal)):
+        scale = tuned.run_args["input_scale"]
+        run_args = candidate.shape.run_args(scale, lookups)
+        settings = trial.settings(graph, [run_args])[0]["settings"]
+        if settings is not None and least_logrows(settings) <= candidate.shape.logrows:
+            _require_same_outputs(subject, graph, tuned, settings, size)
+            return settings, candidate
+    raise refused(f"it gave no settings for {size} rows")
+
+
+def logrows_of(settings: Json) -> int:
+    """Base-two logarithm of the circuit's height."""
+    return int(settings["run_args"]["logrows"])
+
+
+# --- the search -----------------------------------------------------------------------------------
+
+
+class _Search:
+    """One run of `tune`."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        samples: Floats,
+        goal: Goal,
+        surveyed: Survey,
+        progress: Callable[[str], None],
+    ) -> None:
+        self._subject = subject
+        self._goal = goal
+        self._survey = surveyed
+        self._progress = progress
+        seen, held_back = _thin(np.arange(0, len(samples), 2)), _thin(np.arange(1, len(samples), 2))
+        #: Index, among the samples, of every row that is compared; those seen come first.
+        self._indices = np.concatenate([seen, held_back])
+        self._seen = len(seen)
+        self._rows = samples[self._indices]
+        self._expected = _expected(subject, self._rows)
+        self._promised = promised(samples)
+        model = subject.model
+        beyond = probes(subject.graph, model.input_name, self._promised, model.input_length)
+        self._tried = np.vstack([self._rows, beyond])
+        #: By multiplier, what `_settle` found.
+        self._settled: dict[int, _Settled | None] = {}
+        #: By multiplier: a bound that was too tight.
+        self._tight: dict[int, int] = {}
+        #: One that was accurate on the rows seen, and not on those held back.
+        self._vetoed: _Comparison | None = None
+        #: The most accurate that was seen.
+        self._closest: _Comparison | None = None
+
+    def run(self) -> Found:
+        every = [
+            _estimated(self._survey, shape, self._goal)
+            for shape in shapes(self._survey, self._subject.graph.layout.bits)
+        ]
+        known = {each.shape: each for each in every}
+        rank = _rank(self._goal)
+        queue = [(rank(each), n, each) for n, each in enumerate(_affordable(every, self._goal))]
+        heapq.heapify(queue)
+        finalists: list[Tuned] = []
+        while queue and len(finalists) < FINALISTS:
+            _, n, candidate = heapq.heappop(queue)
+            if finalists and not self._rivals(candidate, finalists):
+                continue
+            examined = self._examine(candidate)
+            if isinstance(examined, Tuned):
+                finalists.append(examined)
+                known[candidate.shape] = examined.candidate
+                continue
+            known[candidate.shape] = examined
+            if examined.estimate != candidate.estimate:
+                heapq.heappush(queue, (rank(examined), n, examined))
+        if not finalists:
+            raise self._none_fits()
+        return Found(tuple(finalists), tuple(sorted(known.values(), key=rank)))
+
+    def _rivals(self, candidate: Candidate, finalists: Sequence[Tuned]) -> bool:
+        """Whether it may turn out better than the best estimate, and than each finalist in some."""
+        best = finalists[0].candidate.estimate
+        margin = _GAS_ERROR if self._goal.objective is Objective.GAS else _TIME_ERROR
+        rank = self._goal.objective.rank
+        one, other = candidate.estimate, rank(best.gas, best.prove_seconds)
+        near = rank(one.gas, one.prove_seconds)[0] <= other[0] * margin
+        return near and all(
+            one.gas < each.candidate.estimate.gas
+            or one.prove_seconds < each.candidate.estimate.prove_seconds
+            for each in finalists
+        )
+
+    def _examine(self, candidate: Candidate) -> Candidate | Tuned:
+        """A finalist, or why it is none; with another estimate it has to queue again."""
+        shape = candidate.shape
+        if shape.multiplier not in self._settled:
+            self._settled[shape.multiplier] = self._settle(shape.multiplier)
+        settled = self._settled[shape.multiplier]
+        if settled is None:
+            return dataclasses.replace(candidate, outcome="not accurate at any scale")
+        candidate = dataclasses.replace(candidate, scale=settled.scale)
+        if shape.bound <= self._tight.get(shape.multiplier, 0):
+            return dataclasses.replace(candidate, outcome="its numbers are larger")
+        low, high = settled.lookups
+        spread = -(-(high - low + 1) // _room(shape))
+        if spread > MAX_SPREAD:
+            return dataclasses.replace(candidate, outcome="its lookup tables are larger")
+        wider = _estimated(self._survey, shape, self._goal, spread).estimate
+        if wider != candidate.estimate:
+            return dataclasses.replace(candidate, estimate=wider)
+        return self._prove_tried(candidate, settled)
+
+    def _prove_tried(self, candidate: Candidate, settled: _Settled) -> Candidate | Tuned:
+        """Whether the circuit takes every row that is tried."""
+        shape, lookups = candidate.shape, settled.lookups
+        self._progress(f"trying 2**{shape.logrows} rows, {shape.columns} columns")
+        run_args = shape.run_args(settled.scale, lookups)
+        settings = trial.settings(self._subject.graph, [run_args])[0]["settings"]
+        if settings is None or least_logrows(settings) > shape.logrows:
+            return dataclasses.replace(candidate, outcome="its rows are more")
+        found = trial.run(self._subject.graph, settings, self._tried)
+        compared = self._compare(found, len(self._tried))
+        if compared is None:
+            tight = self._tight.get(shape.multiplier, 0)
+            self._tight[shape.multiplier] = max(shape.bound, tight)
+            return dataclasses.replace(candidate, outcome="its numbers are larger")
+        candidate = dataclasses.replace(candidate, outcome="finalist")
+        return Tuned(
+            candidate,
+            settings,
+            run_args,
+            *_tensors(shape, settings, self._promised, compared.outputs.shape[1]),
+            self._accuracy(compared),
+            self._tried,
+        )
+
+    def _settle(self, multiplier: int) -> _Settled | None:
+        """The least scale that is accurate, and what its lookups are asked; None if there is none.
+
+        Accuracy depends on scale and multiplier alone, and grows with the scale. The held-back rows
+        have no say in it but a veto.
+        """
+        least, most, found = SCALES.start, SCALES.stop - 1, None
+        coarser = math.inf
+        while least <= most:
+            scale = (least + most) // 2
+            self._progress(f"measuring scale {scale}, multiplier {multiplier}")
+            compared = self._at(multiplier, scale, self._rows[:_FIRST_SAMPLES])
+            if compared is None:
+                # Numbers grow with the scale, and these are too large for any circuit.
+                most = scale - 1
+            elif self._accurate(compared):
+                found, most = scale, scale - 1
+            else:
+                error = compared.seen(_FIRST_SAMPLES)
+                if error > coarser * _GAIN:
+                    # It is not rounding that makes the outputs differ.
+                    break
+                least, coarser = scale + 1, error
+        # The first look had fewer samples.
+        while found is not None and found in SCALES:
+            compared = self._at(multiplier, found, self._tried)
+            if compared is None:
+                return None
+            if self._accurate(compared):
+                if compared.held_back(self._seen) <= self._goal.max_error:
+                    return _Settled(found, compared.lookups)
+                self._vetoed = compared
+            found += 1
+        return None
+
+    def _at(self, multiplier: int, scale: int, rows: Floats) -> _Comparison | None:
+        try:
+            found = trial.sketch(self._subject.graph, roomy(multiplier).run_args(scale), rows)
+        except (ProverMemory, ProverTimeout):
+            raise
+        except ProverError:
+            # ezkl refuses some scales of some graphs, and a panic is a refusal too.
+            return None
+        return self._compare(found, len(rows))
+
+    def _compare(self, found: Outcome, tried: int) -> _Comparison | None:
+        """Outputs for the first rows of `_tried`; None if one does not fit the circuit."""
+        if not found.complete:
+            return None
+        count = min(tried, len(self._rows))
+        outputs = found.floats()[:count]
+        errors = self._subject.reveal.error(self._expected[:count], outputs)
+        compared = _Comparison(outputs, errors, found.lookups)
+        if self._closest is None or compared.seen(self._seen) < self._closest.seen(self._seen):
+            self._closest = compared
+        return compared
+
+    def _accurate(self, compared: _Comparison) -> bool:
+        # A NaN is not accurate either.
+        return compared.seen(self._seen) <= self._goal.max_error * _HEADROOM
+
+    def _accuracy(self, compared: _Comparison) -> Accuracy:
+        """What the held-back rows say."""
+        errors = compared.errors[self._seen :]
+        agreement = _label_agreement(
+            self._subject,
+            self._expected[self._seen :],
+            compared.outputs[self._seen :],
+            errors,
+        )
+        return Accuracy(float(errors.max()), agreement)
+
+    def _worst(self, compared: _Comparison, start: int = 0) -> str:
+        row = start + int(np.argmax(compared.errors[start:]))
+        return (
+            f"sample {self._indices[row]} is off by {compared.errors[row]:.3g}: "
+            f"expected {_shown(self._expected[row])}, proved {_shown(compared.outputs[row])}"
+        )
+
+    def _none_fits(self) -> CircuitError:
+        if self._closest is None:
+            return CircuitInaccurate(
+                "no circuit takes the samples: their numbers are too large",
+                remedy="Scale inputs and activations to a smaller range",
+            )
+        if any(self._settled.values()):
+            return CircuitTooLarge(
+                "no circuit takes every input in the promised range",
+                remedy="Scale inputs and activations to a smaller range, or give samples of a "
+                "smaller range",
+            )
+        if self._vetoed is not None:
+            return CircuitInaccurate(
+                f"{self._worst(self._vetoed, self._seen)}, allowed {self._goal.max_error:g}, "
+                "on a sample that was held back",
+                remedy="Give more samples or allow a larger error",
+            )
+        return CircuitInaccurate(
+            f"no circuit met the error bound {self._goal.max_error:g}; in the best, "
+            f"{self._worst(self._closest)}",
+            remedy="Allow a larger error, or scale inputs and activations to a smaller range",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """What is known of a multiplier."""
+
+    scale: int
+    #: Least and greatest value that is looked up.
+    lookups: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """A circuit's outputs beside the float model's."""
+
+    #: Real outputs [n, outputs].
+    outputs: Floats
+    #: Errors [n].
+    errors: Floats
+    lookups: tuple[int, int]
+
+    def seen(self, count: int) -> float:
+        """The greatest error of the first ``count`` rows."""
+        return float(self.errors[:count].max())
+
+    def held_back(self, seen: int) -> float:
+        """The greatest error of the rows after those ``seen``."""
+        return float(self.errors[seen:].max())
+
+
+# --- candidates -----------------------------------------------------------------------------------
+
+
+def _estimated(surveyed: Survey, shape: Shape, goal: Goal, lookup_columns: int = 1) -> Candidate:
+    """The candidate of a shape whose every lookup table takes so many columns."""
+    structure = surveyed.structure(shape)
+    lookups = len(surveyed.settings[shape.kind]["required_lookups"])
+    structure = dataclasses.replace(
+        structure, spread=structure.spread + lookups * (lookup_columns - 1)
+    )
+    return Candidate(shape, cost.estimate(structure, shape.logrows, goal.speed))
+
+
+def _rank(goal: Goal) -> Callable[[Candidate], tuple[float, ...]]:
+    """Sorts candidates, the best estimate first; of equals the one of smaller numbers."""
+
+    def rank(candidate: Candidate) -> tuple[float, ...]:
+        estimate, shape = candidate.estimate, candidate.shape
+        gas, seconds = estimate.gas, estimate.prove_seconds
+        return (*goal.objective.rank(gas, seconds), shape.multiplier, -shape.bound)
+
+    return rank
+
+
+def _affordable(candidates: Sequence[Candidate], goal: Goal) -> list[Candidate]:
+    """Those within the limits.
+
+    Raises:
+        CircuitTooLarge, VerifierTooLarge: there are none.
+    """
+    if not candidates:
+        raise CircuitTooLarge(
+            f"the circuit needs more than 2**{MAX_LOGROWS} rows",
+            remedy="Use a smaller model, or a smaller batch",
+        )
+    small = [c for c in candidates if c.estimate.memory_bytes <= goal.memory_bytes]
+    if not small:
+        least = min(c.estimate.memory_bytes for c in candidates)
+        raise CircuitTooLarge(
+            f"a proof would need {least >> 20:,} MiB of memory, this machine gives "
+            f"{goal.memory_bytes >> 20:,} MiB",
+            remedy="Use a smaller model, a smaller batch, or a machine with more memory",
+        )
+    quick = [c for c in small if c.estimate.prove_seconds <= goal.seconds]
+    if not quick:
+        least_seconds = min(c.estimate.prove_seconds for c in small)
+        raise CircuitTooLarge(
+            f"a proof would take {least_seconds:,.0f} s here, the limit is {goal.seconds:,.0f} s",
+            remedy="Use a smaller model, a smaller batch, or a faster machine",
+        )
+    deployable = [c for c in quick if c.estimate.verifier_bytes <= MAX_CODE_BYTES * _CODE_ERROR]
+    if not deployable:
+        raise too_large(min(c.estimate.verifier_bytes for c in quick), "would have")
+    # Only where nothing surely fits is it worth a build to find out.
+    sure = [c for c in deployable if c.estimate.verifier_bytes * _CODE_ERROR <= MAX_CODE_BYTES]
+    return sure or deployable
+
+
+def _label_agreement(
+    subject: Subject, expected: Floats, outputs: Floats, errors: Floats
+) -> float | None:
+    """Share of rows with the float model's label; None if the outputs are neither label nor scores."""
+    if subject.reveal.kind is not Kind.FULL:
+        return float(np.mean(errors == 0))
+    if len(subject.model.outputs) != 1:
+        return None
+    if expected.shape[1] > 1:
+        return float(np.mean(expected.argmax(axis=1) == outputs.argmax(axis=1)))
+    if "int" in subject.model.outputs[0].dtype:
+        return float(np.mean(np.rint(outputs) == expected))
+    return None
+
+
+def _shown(values: Floats) -> str:
+    listed = ", ".join(f"{value:.6g}" for value in values[:8])
+    return f"[{listed}{', ...' if len(values) > 8 else ''}]"
+
+
+def _room(shape: Shape) -> int:
+    """Rows of a table's column."""
+    return (1 << shape.logrows) - BLINDING_ROWS
+
+
+# --- batches --------------------------------------------------------------------------------------
+
+
+def _require_same_outputs(
+    subject: Subject, graph: Graph, tuned: Tuned, settings: Json, size: int
+) -> None:
     # Whole batches: the first rows again at the end.
     count = -(-len(tuned.tried) // size) * size
     rows = np.resize(tuned.tried, (count, tuned.input.length))
-    expected, _ = _run(subject, tuned.settings, rows)
-    outputs, _ = _run(wide, settings, rows.reshape(count // size, -1))
+    expected = trial.run(subject.graph, tuned.settings, rows).integers
+    outputs = trial.run(graph, settings, rows.reshape(count // size, -1)).integers
     same_scales = all(
         settings[name] == tuned.settings[name]
         for name in ("model_input_scales", "model_output_scales")
@@ -206,194 +577,6 @@ def widen(subject: Subject, tuned: Tuned, batch: Path, size: int) -> Json:
             f"{size} rows at once do not get the outputs that each gets alone",
             remedy="Export a model whose rows do not influence each other",
         )
-    return settings
-
-
-def logrows_of(settings: Json) -> int:
-    """Base-two logarithm of the circuit's height."""
-    return int(settings["run_args"]["logrows"])
-
-
-def reference(
-    model: Path, input_name: str, output_name: str, rows: Floats, sandbox: Sandbox
-) -> Floats:
-    """Float outputs [n, outputs] of onnxruntime for ``rows`` [n, inputs]; the tag is zero."""
-    params = {
-        "model": str(model.resolve()),
-        "input": input_name,
-        "output": output_name,
-        "rows": rows.tolist(),
-    }
-    return np.asarray(sandbox.run("reference", params)["outputs"], dtype=np.float64)
-
-
-# --- candidates -----------------------------------------------------------------------------------
-
-
-def _shapes(subject: Subject) -> list[_Shape]:
-    """Size classes that hold the circuit; of those that cost the same, the one with most legs."""
-    grid = list(itertools.product(MULTIPLIERS, LEGS))
-    # Rows depend on neither scale nor base, so any will do here.
-    run_args = [_run_args(_Shape(11, multiplier, legs), SCALES[2]) for multiplier, legs in grid]
-    try:
-        answers = _all_settings(subject, run_args)
-    except ProverMemory as error:
-        raise ModelUnsupported(
-            f"the model is too large for this machine: {error.message}",
-            remedy="Use a smaller model, or a machine with more memory",
-        ) from None
-    except ProverError as error:
-        raise _refused(error.message) from None
-    found: dict[tuple[int, int], _Shape] = {}
-    for (multiplier, legs), answer in zip(grid, answers, strict=True):
-        if answer["settings"] is None:
-            continue
-        least = _least_logrows(answer["settings"])
-        for logrows in range(least, min(least + _SPARE_LOGROWS, MAX_LOGROWS) + 1):
-            shape = _Shape(logrows, multiplier, legs)
-            if subject.layout.bits <= shape.bits <= MAX_BITS:
-                # The grid lists legs in rising order, so the last one to fit stays.
-                found[logrows, multiplier] = shape
-    if not found:
-        reasons = [answer["reason"] for answer in answers if answer["settings"] is None]
-        raise _refused(reasons[0] if reasons else f"it needs more than 2**{MAX_LOGROWS} rows")
-    return list(found.values())
-
-
-def _refused(reason: str) -> ModelUnsupported:
-    remedy = "Use core operators such as Gemm, MatMul, Add, Relu, or a smaller model"
-    # tract's words for an operator it does not know.
-    if match := re.search(r'node #\d+ "([^"]*)" Unimplemented\((\w+)\)', reason):
-        return ModelUnsupported(
-            f"operator {match[2]} (node '{match[1]}') cannot be proved", remedy=remedy
-        )
-    return ModelUnsupported(f"the circuit compiler refused the model: {reason}", remedy=remedy)
-
-
-def _candidates(shapes: Sequence[_Shape]) -> list[tuple[_Shape, int]]:
-    """All choices, cheapest first."""
-    return sorted(
-        itertools.product(shapes, SCALES), key=lambda c: (c[0].logrows, c[1], c[0].multiplier)
-    )
-
-
-def _least_logrows(settings: Json) -> int:
-    """The least size that holds the circuit's rows and its instances."""
-    instances = sum(math.prod(shape) for shape in settings["model_instance_shapes"])
-    rows = max(settings["num_rows"], settings["total_const_size"], instances)
-    return int(rows + _BLINDING_ROWS - 1).bit_length()
-
-
-def _run_args(shape: _Shape, scale: int) -> Json:
-    return {
-        "input_visibility": "public",
-        "output_visibility": "public",
-        # Fixed binds the weights in the verifying key; private would let a prover choose them.
-        "param_visibility": "fixed",
-        "input_scale": scale,
-        "param_scale": scale,
-        "scale_rebase_multiplier": shape.multiplier,
-        "decomp_base": shape.base,
-        "decomp_legs": shape.legs,
-        "logrows": shape.logrows,
-        "num_inner_cols": 1,
-        # Its random challenges cost columns, and columns cost gas.
-        "disable_freivalds": True,
-        "lookup_range": _WIDE_LOOKUPS,
-    }
-
-
-def _layout(wide: Subject, tuned: Tuned) -> Json:
-    """Rows, base and legs of a batch: fewest rows, then the tightest bound that is no tighter."""
-    asked = tuned.run_args
-    bits = (asked["decomp_base"].bit_length() - 1) * asked["decomp_legs"]
-    answers = _all_settings(wide, [asked | {"decomp_legs": legs} for legs in LEGS])
-    found = []
-    for legs, answer in zip(LEGS, answers, strict=True):
-        if answer["settings"] is None:
-            continue
-        base_bits = -(-bits // legs)
-        # The lookup tables of one row fit its height, and so any greater one.
-        least = max(_least_logrows(answer["settings"]), base_bits + 1, asked["logrows"])
-        if least <= MAX_LOGROWS:
-            found.append((least, base_bits * legs, legs, base_bits))
-    if not found:
-        reasons = [answer["reason"] for answer in answers if answer["settings"] is None]
-        raise _refused(reasons[0] if reasons else f"a batch needs more than 2**{MAX_LOGROWS} rows")
-    height, _, legs, base_bits = min(found)
-    return {"logrows": height, "decomp_legs": legs, "decomp_base": 1 << base_bits}
-
-
-# --- one candidate --------------------------------------------------------------------------------
-
-
-def _try(
-    subject: Subject, shape: _Shape, scale: int, rows: Floats
-) -> tuple[Json, Json, Floats] | None:
-    """Settings, the arguments that led there and real outputs [n, outputs] for ``rows``.
-
-    None if a row does not fit.
-    """
-    run_args = _run_args(shape, scale)
-    settings = _settings(subject, run_args)
-    if settings is None or (trial := _trial(subject, settings, rows)) is None:
-        return None
-    outputs, lookups = trial
-    if settings["required_lookups"]:
-        # The probes reached further than any promised input, so what they looked up is enough.
-        if lookups[1] - lookups[0] + _BLINDING_ROWS > 1 << shape.logrows:
-            return None
-        run_args |= {"lookup_range": lookups}
-        settings = _settings(subject, run_args)
-        if settings is None or _trial(subject, settings, rows) is None:
-            return None
-    return settings, run_args, outputs
-
-
-def _settings(subject: Subject, run_args: Json) -> Json | None:
-    found = _all_settings(subject, [run_args])[0]["settings"]
-    return None if found is None else _normalised(found)
-
-
-def _all_settings(subject: Subject, run_args: list[Json]) -> list[Json]:
-    params = {"model": str(subject.tagged), "run_args": run_args}
-    return list(subject.sandbox.run("settings", params)["candidates"])
-
-
-def _normalised(settings: Json) -> Json:
-    """Sort what ezkl lists in random order: the order of checks and lookups decides the key."""
-    return settings | {
-        "required_range_checks": sorted(settings["required_range_checks"]),
-        "required_lookups": sorted(
-            settings["required_lookups"], key=lambda op: json.dumps(op, sort_keys=True)
-        ),
-        "timestamp": 0,
-    }
-
-
-def _trial(subject: Subject, settings: Json, rows: Floats) -> tuple[Floats, list[int]] | None:
-    """Real outputs for ``rows`` and the range of looked-up values; None if a row does not fit."""
-    integers, lookups = _run(subject, settings, rows)
-    if None in integers:
-        return None
-    scale = settings["model_output_scales"][0]
-    outputs = [[dequantize(value, scale) for value in row] for row in integers if row is not None]
-    return np.asarray(outputs, dtype=np.float64), lookups
-
-
-def _run(
-    subject: Subject, settings: Json, rows: Floats
-) -> tuple[list[list[int] | None], list[int]]:
-    """Integer outputs for ``rows``, None for one that does not fit; the range of lookups."""
-    scale = settings["model_input_scales"][0]
-    params = {
-        "model": str(subject.tagged),
-        "settings": settings,
-        "rows": [[quantize(value, scale) for value in row] for row in rows.tolist()],
-        "tag": [(1 << subject.layout.bits) - 1] * subject.layout.limbs,
-    }
-    found = subject.sandbox.run("trial", params)
-    return found["outputs"], found["lookups"]
 
 
 def _flat(rows: list[list[int] | None]) -> list[int | None]:
@@ -405,24 +588,32 @@ def _flat(rows: list[list[int] | None]) -> list[int | None]:
 
 
 def _expected(subject: Subject, rows: Floats) -> Floats:
-    model = subject.model
+    """The float model's scores [n, scores], before any reveal policy."""
+    name, graph = subject.model.input_name, subject.graph
     try:
-        return reference(subject.tagged, model.input_name, model.output_name, rows, subject.sandbox)
+        expected = trial.reference(graph.path, name, subject.scores, rows, graph.sandbox)
     except ProverError as error:
         raise ModelUnsupported(
             f"onnxruntime cannot run the model: {error.message}",
             remedy="Export it again with an opset from 9 to 18",
         ) from None
+    finite = np.isfinite(expected).all(axis=1)
+    if not finite.all():
+        raise ModelUnsupported(
+            f"the float model's output for {rows[~finite][0].tolist()} is not a finite number",
+            remedy="Correct the model's weights, or leave such inputs out of the samples",
+        )
+    return expected
 
 
 def _tensors(
-    shape: _Shape, settings: Json, promised: tuple[float, float], outputs: int
+    shape: Shape, settings: Json, within: Range, outputs: int
 ) -> tuple[TensorSpec, TensorSpec]:
     inputs = math.prod(settings["model_instance_shapes"][0])
     scale = settings["model_input_scales"][0]
-    minimum, maximum = (quantize(value, scale) for value in promised)
+    minimum, maximum = quantize(within.low, scale), quantize(within.high, scale)
     # The circuit range-checks its outputs against base**legs: what it proves, this range holds.
-    bound = (1 << shape.bits) - 1
+    bound = shape.bound - 1
     output_scale = settings["model_output_scales"][0]
     return (
         TensorSpec(inputs, _width(minimum, maximum), scale, minimum, maximum),
@@ -435,23 +626,6 @@ def _width(minimum: int, maximum: int) -> int:
     return max((~minimum).bit_length() if minimum < 0 else 0, maximum.bit_length()) // 8 + 1
 
 
-def _promised_range(samples: Floats) -> tuple[float, float]:
-    low, high = float(samples.min()), float(samples.max())
-    margin = _RANGE_MARGIN * (high - low)
-    return low - margin, high + margin
-
-
-def _probes(promised: tuple[float, float], length: int) -> Floats:
-    """Inputs beyond the promised range, float [n, length]: uniform, alternating, random signs."""
-    low, high = promised
-    centre, reach = (low + high) / 2, _PROBE_REACH * (high - low) / 2
-    alternating = np.where(np.arange(length) % 2 == 0, 1.0, -1.0)
-    # Seeded: the same model and samples must give the same circuit.
-    random = np.random.default_rng(0).choice([-1.0, 1.0], size=(_RANDOM_PROBES, length))
-    signs = np.vstack([np.ones(length), -np.ones(length), alternating, -alternating, random])
-    return np.asarray(centre + reach * signs, dtype=np.float64)
-
-
-def _thin(rows: Floats) -> Floats:
-    """At most `_TUNING_SAMPLES` rows, evenly spread."""
-    return rows[:: -(-len(rows) // _TUNING_SAMPLES)]
+def _thin(indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """At most `_TUNING_SAMPLES` of them, evenly spread."""
+    return indices[:: -(-len(indices) // _TUNING_SAMPLES)]

@@ -82,9 +82,14 @@ def compile_verifier(source: str) -> Verifier:
         runtime = bytes.fromhex(unit["evm"]["deployedBytecode"]["object"])
         if len(runtime) <= MAX_CODE_BYTES:
             return Verifier(unit["abi"], bytes.fromhex(unit["evm"]["bytecode"]["object"]), runtime)
-    raise VerifierTooLarge(
-        f"the verifier has {len(runtime):,} bytes, the limit is {MAX_CODE_BYTES:,} (EIP-170)",
-        remedy="Use fewer kinds of activation, or a smaller model",
+    raise too_large(len(runtime), "has")
+
+
+def too_large(size: int, has: str) -> VerifierTooLarge:
+    """The error for a verifier that ``has``, or would have, ``size`` bytes."""
+    return VerifierTooLarge(
+        f"the verifier {has} {size:,} bytes, the limit is {MAX_CODE_BYTES:,} (EIP-170)",
+        remedy="Hash the inputs, use fewer columns, a smaller batch or fewer kinds of activation",
     )
 
 

@@ -2,56 +2,104 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 import typer
 from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from oracle.circuits import bundle as files
 from oracle.circuits.build import build as build_bundle
 from oracle.circuits.bundle import Bundle
+from oracle.circuits.cost import Objective
+from oracle.circuits.reveal import Reveal
 from oracle.circuits.srs import SrsSource
-from oracle.cli.demo import ConsoleReport
+from oracle.cli.audit import audit
+from oracle.cli.inspect import inspect
+from oracle.cli.options import (
+    Batch,
+    Dim,
+    Json,
+    Model,
+    Output,
+    RevealPolicy,
+    SrsFolder,
+    SrsUrl,
+    dims_of,
+    sizes_of,
+)
+from oracle.cli.register import register
 from oracle.config import build_dir
-from oracle.errors import UsageError
+from oracle.errors import BundleInvalid, UsageError
+from oracle.types import Codec
 
-app = typer.Typer(help="Build circuits from ONNX models.", no_args_is_help=True)
+app = typer.Typer(
+    help="Build circuits from ONNX models, look at them, check them.", no_args_is_help=True
+)
+app.command("inspect")(inspect)
+app.command("audit")(audit)
+app.command("register")(register)
 
 
 @app.command()
 def build(
-    model: Path = typer.Argument(help="The ONNX file."),
-    samples: Path = typer.Option(help="Typical inputs, a row each: .npy, or .csv without header."),
-    out: Path = typer.Option(help="Folder to create for the bundle."),
-    max_error: float = typer.Option(
-        0.1, help="Greatest accepted absolute difference from the float model."
-    ),
-    name: str | None = typer.Option(None, help="The model's name; by default the file's."),
-    srs: Path | None = typer.Option(
-        None, help="Folder with the Perpetual Powers of Tau files (kzgK.srs)."
-    ),
-    unsafe_devnet_srs: bool = typer.Option(
-        False, help="Make an SRS here. Whoever makes it can forge proofs: devnets only."
-    ),
+    model: Model,
+    samples: Annotated[
+        Path, typer.Option(help="Typical inputs, a row each: .npy, or .csv without header.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to create for the bundle.")],
+    max_error: Annotated[
+        float, typer.Option(help="Greatest accepted absolute difference from the float model.")
+    ] = 0.1,
+    name: Annotated[
+        str | None, typer.Option(help="The model's name; by default the file's.")
+    ] = None,
+    optimize: Annotated[
+        Objective, typer.Option(help="What to make small: verification gas, proving time, both.")
+    ] = Objective.GAS,
+    batch: Batch = "1",
+    reveal: RevealPolicy = "full",
+    dim: Dim = None,
+    output: Output = None,
+    codec: Annotated[
+        str, typer.Option(help="How requests carry numbers: packed, or text as ORA's prompts.")
+    ] = "packed",
+    srs: SrsFolder = None,
+    srs_url: SrsUrl = None,
+    unsafe_devnet_srs: Annotated[
+        bool,
+        typer.Option(
+            "--unsafe-devnet-srs",
+            help="Make an SRS here. Whoever makes it can forge proofs: devnets only.",
+        ),
+    ] = False,
+    as_json: Json = False,
 ) -> None:
-    """Search the cheapest circuit that is accurate enough, make its keys and its verifier.
+    """Search the best circuit that is accurate enough, make its keys and its verifier.
 
     Example: oracle model build iris.onnx --samples iris.csv --out iris-bundle --unsafe-devnet-srs
     """
-    if unsafe_devnet_srs == (srs is not None):
+    if unsafe_devnet_srs == (srs is not None or srs_url is not None):
         raise UsageError(
             "choose where the SRS comes from",
-            remedy="Give either --srs FOLDER or, for a devnet, --unsafe-devnet-srs",
+            remedy="Give --srs FOLDER, --srs-url URL or both; for a devnet --unsafe-devnet-srs",
         )
-    source = SrsSource(srs or build_dir() / "srs", unsafe=unsafe_devnet_srs)
+    source = SrsSource(srs or build_dir() / "srs", unsafe=unsafe_devnet_srs, url=srs_url)
     console = Console(stderr=True)
     if unsafe_devnet_srs:
         console.print("[bold yellow]UNSAFE SRS:[/] this bundle's proofs can be forged; devnet only")
     rows = read_samples(samples)
-    with ConsoleReport(console).step(f"Build {out}") as detail:
+    with _bar(console, f"Build {out}") as (detail, advance):
         bundle = build_bundle(
             model,
             rows,
@@ -59,9 +107,52 @@ def build(
             max_error=max_error,
             out=out,
             srs=source,
+            batches=sizes_of(batch),
+            codec=_codec(codec),
+            optimize=optimize,
+            reveal=Reveal.parse(reveal),
+            dims=dims_of(dim),
+            outputs=tuple(output or ()),
             progress=detail,
+            advance=advance,
         )
-    _show(Console(), bundle)
+    if as_json:
+        typer.echo(json.dumps(_summary(bundle)))
+    else:
+        _show_candidates(Console(), bundle)
+        _show(Console(), bundle)
+
+
+@app.command("list")
+def list_bundles(
+    folder: Annotated[Path, typer.Argument(help="Where to look.")] = Path(),
+    as_json: Json = False,
+) -> None:
+    """The bundles in a folder, by their manifests; `oracle model audit` checks one."""
+    found = []
+    for manifest in sorted(folder.glob(f"*/{files.MANIFEST}")):
+        try:
+            found.append(_entry(manifest.parent))
+        except (BundleInvalid, LookupError, TypeError, ValueError) as error:
+            found.append({"path": str(manifest.parent), "error": str(error)})
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    table = Table("bundle", "name", "batches", "rows", "gas", "seconds", "SRS")
+    for entry in found:
+        if "error" in entry:
+            table.add_row(escape(entry["path"]), f"[red]{escape(entry['error'])}[/]")
+            continue
+        table.add_row(
+            escape(entry["path"]),
+            escape(entry["name"]),
+            ", ".join(map(str, entry["batches"])),
+            f"2^{entry['logrows']}",
+            f"{entry['verify_gas']:,}",
+            f"{entry['prove_seconds']:.2f}",
+            "[yellow]unsafe[/]" if entry["srs_unsafe"] else "ceremony",
+        )
+    Console().print(table)
 
 
 def read_samples(path: Path) -> npt.NDArray[np.float64]:
@@ -84,15 +175,122 @@ def read_samples(path: Path) -> npt.NDArray[np.float64]:
         ) from None
 
 
-def _show(console: Console, bundle: Bundle) -> None:
-    measures = bundle.measures
-    table = Table(show_header=False, title=f"\n{bundle.name}", title_justify="left")
-    table.add_row("bundle", bundle.bundle_id)
-    table.add_row("rows", f"2^{measures.logrows}")
-    table.add_row("greatest error", f"{measures.max_abs_error:.6f}")
-    table.add_row("proof", f"{measures.prove_seconds:.2f} s, {measures.proof_bytes:,} bytes")
-    table.add_row("verification", f"{measures.verify_gas:,} gas")
-    table.add_row("verifier", f"{measures.verifier_code_bytes:,} bytes")
-    table.add_row("proving key", f"{measures.proving_key_bytes:,} bytes")
-    table.add_row("SRS", "UNSAFE, devnet only" if measures.srs_unsafe else "Powers of Tau")
+@contextmanager
+def _bar(
+    console: Console, title: str
+) -> Iterator[tuple[Callable[[str], None], Callable[[float], None]]]:
+    """A progress bar; what to call with the current step, and with the share that is done."""
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(title, total=1.0)
+        yield (
+            lambda step: bar.update(task, description=f"{title}: {step}"),
+            lambda share: bar.update(task, completed=share),
+        )
+
+
+def _codec(name: str) -> Codec:
+    try:
+        return Codec[name.upper()]
+    except KeyError:
+        raise UsageError(f"--codec {name} is unknown", remedy="Use packed or text") from None
+
+
+def _entry(path: Path) -> dict[str, Any]:
+    """What a manifest says, unchecked."""
+    manifest = files.read_manifest(path)
+    single = manifest["measures"][0]
+    return {
+        "path": str(path),
+        "name": manifest["name"],
+        "bundle_id": manifest["bundle_id"],
+        "batches": list(files.sizes(files.spec_from(manifest["spec"]))),
+        "logrows": single["logrows"],
+        "verify_gas": single["verify_gas"],
+        "prove_seconds": single["prove_seconds"],
+        "srs_unsafe": single["srs_unsafe"],
+    }
+
+
+def _summary(bundle: Bundle) -> dict[str, Any]:
+    return {
+        "path": str(bundle.path),
+        "name": bundle.name,
+        "bundle_id": bundle.bundle_id,
+        "spec": files.spec_json(bundle.spec),
+        "measures": {
+            str(circuit.size): dataclasses.asdict(circuit.measures) for circuit in bundle.circuits
+        },
+        "origin": files.origin_json(bundle.origin),
+        "candidates": _candidates(bundle),
+        "versions": bundle.versions,
+    }
+
+
+def _candidates(bundle: Bundle) -> list[dict[str, Any]]:
+    return list(json.loads((bundle.path / files.CANDIDATES).read_text())["candidates"])
+
+
+def _show_candidates(console: Console, bundle: Bundle) -> None:
+    """What was built, and of the others those that are best in something."""
+    listed = _candidates(bundle)
+    costs = [(each["estimate"]["gas"], each["estimate"]["prove_seconds"]) for each in listed]
+    kept = []
+    for index, (each, (gas, seconds)) in enumerate(zip(listed, costs, strict=True)):
+        beaten = any(g <= gas and s <= seconds and (g, s) != (gas, seconds) for g, s in costs)
+        if each["measured"] or not (beaten or (gas, seconds) in costs[:index]):
+            kept.append(each)
+    table = Table(title=f"\nCandidates, {len(listed)} in all", title_justify="left")
+    for column in ("circuit", "scale"):
+        table.add_column(column)
+    for column in ("gas", "measured", "seconds", "measured"):
+        table.add_column(column, justify="right")
+    table.add_column("outcome")
+    for each in kept:
+        shape, estimate, measured = each["shape"], each["estimate"], each["measured"]
+        table.add_row(
+            f"2^{shape['logrows']}*{shape['columns']}",
+            "" if each["scale"] is None else str(each["scale"]),
+            f"{estimate['gas']:,}",
+            f"{measured['gas']:,}" if measured else "",
+            f"{estimate['prove_seconds']:.2f}",
+            f"{measured['prove_seconds']:.2f}" if measured else "",
+            each["outcome"],
+            style="bold green" if each["outcome"] == "chosen" else "",
+        )
     console.print(table)
+
+
+def _show(console: Console, bundle: Bundle) -> None:
+    console.print(escape(f"\n{bundle.name}  {bundle.bundle_id}"), highlight=False, soft_wrap=True)
+    table = Table()
+    table.add_column("rows of one proof")
+    for circuit in bundle.circuits:
+        table.add_column(str(circuit.size), justify="right")
+    each = [circuit.measures for circuit in bundle.circuits]
+    sizes = [circuit.size for circuit in bundle.circuits]
+    rows = {
+        "circuit, rows and columns": [f"2^{m.logrows}*{m.columns}" for m in each],
+        "greatest error on held-back samples": [f"{m.max_abs_error:.6f}" for m in each],
+        "seconds to prove": [f"{m.prove_seconds:.2f}" for m in each],
+        "memory to prove, MiB": [f"{m.prove_memory_bytes / 2**20:,.0f}" for m in each],
+        "gas to verify": [f"{m.verify_gas:,}" for m in each],
+        "  a row": [f"{m.verify_gas / size:,.0f}" for m, size in zip(each, sizes, strict=True)],
+        "verifier, bytes": [f"{m.verifier_code_bytes:,}" for m in each],
+        "proof, bytes": [f"{m.proof_bytes:,}" for m in each],
+        "proving key, bytes": [f"{m.proving_key_bytes:,}" for m in each],
+    }
+    for title, cells in rows.items():
+        table.add_row(title, *cells)
+    console.print(table)
+    unsafe = any(m.srs_unsafe for m in each)
+    console.print(f"SRS: {'[yellow]UNSAFE, devnet only[/]' if unsafe else 'Powers of Tau'}")
+    agreement = bundle.measures.label_agreement
+    if agreement is not None:
+        console.print(f"label agreement with the float model: {agreement:.1%} of held-back samples")
+    console.print(f"reveals: {bundle.origin.reveal}; plot: {bundle.path / files.PLOT}")

@@ -93,20 +93,26 @@ def withdraw(
 ) -> None:
     """Send the account's credit (earned fees, refunds, unspent gas money) to an address."""
     client = _client(rpc, chain_id, oracle, key_file)
-    recipient = client.account if to is None else _address(to, "--to")
+    recipient = client.account if to is None else address_of(to, "--to")
     typer.echo(f"{client.withdraw(recipient)} wei sent to {recipient}")
 
 
 def _client(rpc: str, chain_id: int, oracle: str, key_file: Path) -> OracleClient:
-    if not rpc.startswith(("http://", "https://")):
+    address = address_of(oracle, "--oracle")
+    return OracleClient(rpc_of(rpc, chain_id), address, LocalSigner.from_key_file(key_file))
+
+
+def rpc_of(url: str, chain_id: int) -> Rpc:
+    """The endpoint that ``--rpc`` names."""
+    if not url.startswith(("http://", "https://")):
         raise UsageError(
-            f"--rpc {rpc} is not an HTTP address", remedy="Give one like http://127.0.0.1:8545"
+            f"--rpc {url} is not an HTTP address", remedy="Give one like http://127.0.0.1:8545"
         )
-    address = _address(oracle, "--oracle")
-    return OracleClient(Rpc([rpc], chain_id), address, LocalSigner.from_key_file(key_file))
+    return Rpc([url], chain_id)
 
 
-def _address(text: str, option: str) -> str:
+def address_of(text: str, option: str) -> str:
+    """An address given as an option."""
     if not is_address(text):
         raise UsageError(
             f"{option} {text} is not an Ethereum address",

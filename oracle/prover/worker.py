@@ -86,25 +86,237 @@ def _error(code: str, message: str) -> JsonObject:
 # --- verbs ------------------------------------------------------------------------------------
 
 
-def _check_model(params: JsonObject) -> JsonObject:
-    """``{valid, reason}`` by ONNX's own checker, shape inference included."""
+def _describe_model(params: JsonObject) -> JsonObject:
+    """What is in a model file: ``{operators, parameters, inputs, outputs, opsets, producer}``.
+
+    Operators are counted by name; dimensions are numbers, names, or None where they are free.
+    """
+    import math
+
     import onnx
 
+    proto = onnx.load_model_from_string(Path(params["model"]).read_bytes())
+    nodes = [*proto.graph.node, *(node for each in proto.functions for node in each.node)]
+    attributes = [each for node in nodes for each in node.attribute]
+    tensors = [*proto.graph.initializer, *(each.t for each in attributes)]
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    counts: dict[str, int] = {}
+    for node in nodes:
+        core = node.domain in {"", "ai.onnx"}
+        name = _printable(node.op_type if core else f"{node.domain}.{node.op_type}")
+        counts[name] = counts.get(name, 0) + 1
+    return {
+        "operators": counts,
+        "parameters": sum(math.prod(tensor.dims) for tensor in tensors if tensor.data_type)
+        # Classical models keep their numbers in attributes.
+        + sum(len(each.floats) for each in attributes),
+        "inputs": [_described(v) for v in proto.graph.input if v.name not in weights],
+        "outputs": [_described(value) for value in proto.graph.output],
+        "opsets": {_printable(o.domain or "ai.onnx"): o.version for o in proto.opset_import},
+        "producer": _printable(f"{proto.producer_name} {proto.producer_version}".strip()),
+    }
+
+
+def _described(value: Any) -> JsonObject:
+    import onnx
+
+    if not value.type.HasField("tensor_type"):
+        kind = str(value.type.WhichOneof("value")).removesuffix("_type")
+        return {"name": _printable(value.name), "type": kind, "shape": []}
+    tensor = value.type.tensor_type
+    return {
+        "name": _printable(value.name),
+        "type": onnx.TensorProto.DataType.Name(tensor.elem_type).lower(),
+        "shape": [
+            dim.dim_value
+            if dim.WhichOneof("value") == "dim_value"
+            else _printable(dim.dim_param) or None
+            for dim in tensor.shape.dim
+        ],
+    }
+
+
+def _printable(text: str) -> str:
+    """A name out of a file, fit for a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text[:100])
+
+
+def _prepare_model(params: JsonObject) -> JsonObject:
+    """Check, inline functions, convert the opset, fix dimensions, infer shapes.
+
+    ``{valid, reason}``: not valid by ONNX's own checker and why; valid but not prepared and why; or
+    no reason, and the file ``prepared`` is written. Free first dimensions become 1, named ones
+    what ``dims`` says; other free dimensions stay.
+    """
+    import onnx
+    from onnx import shape_inference
+
+    data = Path(params["model"]).read_bytes()
     try:
-        onnx.checker.check_model(Path(params["model"]).read_bytes(), full_check=True)
+        onnx.checker.check_model(data, full_check=True)
+        proto = onnx.load_model_from_string(data)
     except Exception as error:  # noqa: BLE001 - hostile bytes raise many types
         return {"valid": False, "reason": str(error)}
+    try:
+        proto = _inlined(proto, params["opsets"][1])
+        # What came with opset 18. Initializers that are no inputs, which the converter makes, need
+        # version 4; runtimes refuse versions newer than themselves.
+        proto.ir_version = 8
+        weights = {tensor.name for tensor in proto.graph.initializer}
+        inputs = [value for value in proto.graph.input if value.name not in weights]
+        del proto.graph.input[:]
+        proto.graph.input.extend(inputs)
+        proto = _at_opset(proto, *params["opsets"])
+        _fix_dimensions(proto.graph, params["dims"])
+        proto = shape_inference.infer_shapes(proto, data_prop=True)
+    except Exception as error:  # noqa: BLE001 - native code that hostile bytes reach
+        return {"valid": True, "reason": str(error) or type(error).__name__}
+    Path(params["prepared"]).write_bytes(proto.SerializeToString(deterministic=True))
     return {"valid": True, "reason": ""}
 
 
-def _reference(params: JsonObject) -> JsonObject:
-    """``{outputs}``: onnxruntime's float outputs, one flat row for each of ``rows``."""
+def _inlined(proto: Any, most: int) -> Any:
+    """The model without functions of its own or core operators made of others after ``most``."""
+    import onnx
+    from onnx import inliner
+
+    if proto.functions:
+        proto = inliner.inline_local_functions(proto)
+    composed = [
+        node
+        for node in proto.graph.node
+        if node.domain in {"", "ai.onnx"} and not _is_known(node.op_type, most)
+    ]
+    if not composed:
+        return proto
+    # The inliner leaves out default attributes and asks for the type of every input.
+    for node in composed:
+        given = {attribute.name for attribute in node.attribute}
+        for name, attribute in onnx.defs.get_schema(node.op_type).attributes.items():
+            if name not in given and attribute.default_value.name:
+                node.attribute.append(attribute.default_value)
+    for tensor in proto.graph.initializer:
+        proto.graph.value_info.append(
+            onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        )
+    proto = onnx.shape_inference.infer_shapes(proto)
+    return inliner.inline_selected_functions(
+        proto, sorted({("", node.op_type) for node in composed}), inline_schema_functions=True
+    )
+
+
+def _is_known(operator: str, opset: int) -> bool:
+    """Whether the opset has the operator with the meaning that it kept since."""
+    import onnx
+
+    try:
+        schema = onnx.defs.get_schema(operator, opset, "")
+    except onnx.defs.SchemaError:
+        return False
+    return not schema.deprecated
+
+
+def _at_opset(proto: Any, least: int, most: int) -> Any:
+    """The model with a core opset from ``least`` to ``most``."""
+    import onnx
+    from onnx import version_converter
+
+    core = [opset for opset in proto.opset_import if opset.domain in {"", "ai.onnx"}]
+    if not core or least <= core[0].version <= most:
+        return proto
+    try:
+        return version_converter.convert_version(proto, min(max(core[0].version, least), most))
+    except RuntimeError:
+        if core[0].version < least:
+            raise
+    # The converter lacks a step down for many operators that only learned more types, as most did
+    # after 18. Whether the older definition fits is checked here, and on samples.
+    for opset in core:
+        opset.version = most
+    onnx.checker.check_model(proto, full_check=True)
+    return proto
+
+
+def _fix_dimensions(graph: Any, dims: Mapping[str, int]) -> None:
+    for value in (*graph.input, *graph.output):
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+            if dim.WhichOneof("value") == "dim_value":
+                continue
+            if dim.dim_param in dims:
+                dim.dim_value = dims[dim.dim_param]
+            elif value in graph.output:
+                # Left to shape inference.
+                dim.Clear()
+            elif axis == 0:
+                dim.dim_value = 1
+    # Shapes of inner tensors are hints, and name the dimensions that are now fixed.
+    del graph.value_info[:]
+
+
+def _infer_shapes(params: JsonObject) -> JsonObject:
+    """Add the shapes of inner tensors to the file ``model``."""
+    import onnx
+
+    proto = onnx.load_model_from_string(Path(params["model"]).read_bytes())
+    proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    Path(params["model"]).write_bytes(proto.SerializeToString(deterministic=True))
+    return {}
+
+
+def _run_original(params: JsonObject) -> JsonObject:
+    """``{outputs}``: the answers of a model as it was given, one flat row for each of ``rows``.
+
+    Rows are cut into ``inputs`` (name, shape, numpy type). Text becomes its position in
+    ``labels``. onnxruntime runs the model; ONNX's own reference does what it has no kernel for.
+    """
     import numpy as np
     import onnxruntime
+    from onnx.reference import ReferenceEvaluator
 
+    try:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        runner: Any = onnxruntime.InferenceSession(params["model"], options)
+    except Exception:  # noqa: BLE001 - it has no base class for its errors
+        runner = ReferenceEvaluator(params["model"])
+    outputs = []
+    for row in params["rows"]:
+        feeds, start = {}, 0
+        for name, shape, dtype in params["inputs"]:
+            end = start + int(np.prod(shape))
+            feeds[name] = np.asarray(row[start:end]).reshape(shape).astype(dtype)
+            start = end
+        found = runner.run(params["outputs"], feeds)
+        outputs.append([number for value in found for number in _numbers(value, params["labels"])])
+    return {"outputs": outputs}
+
+
+def _numbers(value: Any, labels: Sequence[str]) -> list[float]:
+    """A tensor or a row's dictionary of scores, flat."""
+    import numpy as np
+
+    if isinstance(value, list):
+        return [float(score) for row in value for score in row.values()]
+    flat = np.asarray(value).ravel()
+    if flat.dtype.kind in "OUS":
+        return [float(labels.index(str(text))) for text in flat]
+    return [float(number) for number in flat]
+
+
+def _reference(params: JsonObject) -> JsonObject:
+    """``{outputs}``: any float tensor by onnxruntime, one flat row for each of ``rows``."""
+    import numpy as np
+    import onnx
+    import onnxruntime
+
+    proto = onnx.load(params["model"])
+    if params["output"] not in {value.name for value in proto.graph.output}:
+        proto.graph.output.append(
+            onnx.helper.make_tensor_value_info(params["output"], onnx.TensorProto.FLOAT, None)
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(params["model"], options)
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options)
     shapes = {value.name: value.shape for value in session.get_inputs()}
     feeds = {name: np.zeros(shape, dtype=np.float32) for name, shape in shapes.items()}
     outputs = []
@@ -112,6 +324,63 @@ def _reference(params: JsonObject) -> JsonObject:
         feeds[params["input"]] = np.asarray(row, np.float32).reshape(shapes[params["input"]])
         outputs.append(session.run([params["output"]], feeds)[0].ravel().tolist())
     return {"outputs": outputs}
+
+
+def _extremes(params: JsonObject) -> JsonObject:
+    """``{rows}``: at most ``count`` inputs of elements ``low`` and ``high`` that drive the graph.
+
+    The effect of each element alone says which corner drives a number furthest up or down: exactly
+    where the number is linear in the input, as in a first layer, and a good guess elsewhere. Of the
+    corners so found, each tensor keeps the two where its values are greatest and least.
+    """
+    import numpy as np
+    import onnx
+    import onnxruntime
+
+    proto = onnx.shape_inference.infer_shapes(onnx.load(params["model"]))
+    floats = {
+        value.name
+        for value in proto.graph.value_info
+        if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    }
+    known = {value.name for value in proto.graph.output}
+    names = [*known, *(n for node in proto.graph.node for n in node.output if n in floats - known)]
+    for name in names[len(known) :]:
+        info = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+        proto.graph.output.append(info)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options)
+    shapes = {value.name: value.shape for value in session.get_inputs()}
+    feeds = {name: np.zeros(shape, dtype=np.float32) for name, shape in shapes.items()}
+
+    def values(row: Any) -> list[Any]:
+        feeds[params["input"]] = row.reshape(shapes[params["input"]]).astype(np.float32)
+        return [np.nan_to_num(each).ravel() for each in session.run(names, feeds)]
+
+    length = int(np.prod(shapes[params["input"]]))
+    low, high = params["low"], params["high"]
+    centre = np.full(length, (low + high) / 2)
+    at_centre = values(centre)
+    # A few numbers of each tensor, spread evenly.
+    picked = [np.unique(np.linspace(0, each.size - 1, 8).astype(int)) for each in at_centre]
+    effects = [np.zeros((index.size, length)) for index in picked]
+    for element in range(length):
+        row = centre.copy()
+        row[element] = high
+        for effect, index, now, before in zip(effects, picked, values(row), at_centre, strict=True):
+            effect[:, element] = now[index] - before[index]
+    signs = np.unique(np.sign(np.vstack(effects)) >= 0, axis=0)
+    corners = np.where(np.vstack([signs, ~signs]), high, low)
+    found = [values(corner) for corner in corners]
+    best = []
+    for tensor in range(len(names)):
+        best.append(int(np.argmax([each[tensor].max() for each in found])))
+        best.append(int(np.argmin([each[tensor].min() for each in found])))
+    kept = list(dict.fromkeys(best))
+    # Of many, those of tensors all over the graph.
+    step = -(-len(kept) // params["count"])
+    return {"rows": corners[kept[::step]].tolist()}
 
 
 def _settings(params: JsonObject) -> JsonObject:
@@ -131,15 +400,19 @@ def _settings(params: JsonObject) -> JsonObject:
 
 
 def _trial(params: JsonObject) -> JsonObject:
-    """Compile ``settings`` and run the circuit's arithmetic on ``rows`` of integers, unproved.
+    """Run a circuit's arithmetic on ``rows`` of integers, unproved.
 
-    ``{outputs, lookups}``: integer outputs, None for a row that the circuit cannot take, and the
-    least and greatest value that was looked up.
+    The circuit is that of ``settings``, or what ezkl makes of ``run_args``. ``{outputs, lookups,
+    output_scale}``: integer outputs, None for a row that the circuit cannot take, and the least and
+    greatest value that was looked up.
     """
     import ezkl
 
     settings, compiled, witness = Path("settings.json"), Path("circuit"), Path("witness.json")
-    settings.write_text(json.dumps(params["settings"]))
+    if "run_args" in params:
+        ezkl.gen_settings(params["model"], str(settings), _run_args(params["run_args"]))
+    else:
+        settings.write_text(json.dumps(params["settings"]))
     ezkl.compile_circuit(params["model"], str(compiled), str(settings))
     outputs: list[list[int] | None] = []
     lookups = [0, 0]
@@ -154,7 +427,8 @@ def _trial(params: JsonObject) -> JsonObject:
         outputs.append([from_field(e) for e in _elements(found["outputs"])])
         lookups[0] = min(lookups[0], found["min_lookup_inputs"])
         lookups[1] = max(lookups[1], found["max_lookup_inputs"])
-    return {"outputs": outputs, "lookups": lookups}
+    scale = json.loads(settings.read_text())["model_output_scales"][0]
+    return {"outputs": outputs, "lookups": lookups, "output_scale": scale}
 
 
 def _srs(params: JsonObject) -> JsonObject:
@@ -257,8 +531,12 @@ def _verify(proof: Path, params: JsonObject) -> None:
 
 
 _VERBS: Mapping[str, Callable[[JsonObject], JsonObject]] = {
-    "check_model": _check_model,
+    "describe_model": _describe_model,
+    "prepare_model": _prepare_model,
+    "infer_shapes": _infer_shapes,
+    "run_original": _run_original,
     "reference": _reference,
+    "extremes": _extremes,
     "settings": _settings,
     "trial": _trial,
     "srs": _srs,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -72,6 +73,8 @@ def test_bundle__demo_model__within_its_budget(iris_bundle: Bundle) -> None:
     assert measures.verify_gas < 416_000
     assert measures.verify_gas < iris_bundle.spec.verify_gas < 1.2 * measures.verify_gas
     assert measures.max_abs_error <= 0.1
+    assert measures.label_agreement is not None
+    assert measures.label_agreement >= 0.9
     assert measures.verifier_code_bytes <= 24_576
     assert measures.srs_unsafe
 
@@ -115,7 +118,7 @@ def test_spec_id__any_field_changed__differs(iris_bundle: Bundle) -> None:
         assert files.spec_id(dataclasses.replace(spec, **change)) != iris_bundle.bundle_id
 
 
-@pytest.mark.parametrize("file", files.FILES)
+@pytest.mark.parametrize("file", [*files.FILES, files.CANDIDATES, files.PLOT])
 def test_load__changed_file__named(copied: Path, devnet_srs: SrsSource, file: str) -> None:
     content = bytearray((copied / file).read_bytes())
     content[len(content) // 2] ^= 1
@@ -139,8 +142,9 @@ def test_load__missing_file__named(copied: Path, devnet_srs: SrsSource) -> None:
         lambda m: m.update(format=0),
         lambda m: m["measures"].pop(),
         lambda m: m.update(files=[]),
+        lambda m: m["origin"].pop("reveal"),
     ],
-    ids=["gas", "vk", "no input", "format", "no measures", "no files"],
+    ids=["gas", "vk", "no input", "format", "no measures", "no files", "no reveal policy"],
 )
 def test_load__manifest_altered__invalid(copied: Path, devnet_srs: SrsSource, change) -> None:
     manifest = json.loads((copied / files.MANIFEST).read_text())
@@ -181,7 +185,9 @@ def test_build__error_bound_out_of_reach__inaccurate_and_nothing_left(
         build(
             saved(linear(), tmp_path), SAMPLES, name="m", max_error=1e-12, out=out, srs=devnet_srs
         )
-    assert "best had" in caught.value.message
+    assert re.search(
+        r"in the best, sample \d+ is off by .+: expected \[.+\], proved \[", str(caught.value)
+    )
     assert not list(out.parent.iterdir())
 
 
@@ -298,3 +304,58 @@ def test_build_cached__built_once_then_loaded_and_rebuilt_when_damaged(
     again, steps = cached()
     assert steps
     assert again.bundle_id == first.bundle_id
+
+
+def test_build__two_folders_and_thread_counts__same_hashes(
+    tmp_path: Path, devnet_srs: SrsSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved(linear("Sigmoid"), tmp_path)
+    made = []
+    for threads in (1, 3):
+        # Each measures its own speed, and is free to come to another one.
+        monkeypatch.setattr(builder, "build_dir", lambda n=threads: tmp_path / f"machine{n}")
+        made.append(
+            build(
+                path,
+                SAMPLES,
+                name="m",
+                max_error=0.1,
+                out=tmp_path / f"{threads} threads" / "bundle",
+                srs=devnet_srs,
+                batches=(1, 3),
+                limits=dataclasses.replace(builder.LIMITS, threads=threads),
+            )
+        )
+    one, three = made
+    assert one.bundle_id == three.bundle_id
+    same = [f for f in files.files_of(one.spec) if f.endswith((".onnx", ".json", ".key", ".sol"))]
+    for file in set(same) - {files.CANDIDATES}:
+        assert (one.path / file).read_bytes() == (three.path / file).read_bytes(), file
+
+
+def test_manifest__says_what_was_asked_for_and_what_the_file_had(iris_bundle: Bundle) -> None:
+    origin = iris_bundle.origin
+    assert origin.objective == "gas"
+    assert origin.reveal == "full"
+    assert origin.max_error == 0.1
+    assert [(t.name, t.shape, t.dtype) for t in origin.inputs] == [("input", (1, 4), "float32")]
+    assert [(t.name, t.shape) for t in origin.outputs] == [("logits", (1, 3))]
+    manifest = json.loads((iris_bundle.path / files.MANIFEST).read_text())
+    assert set(manifest["files"]) == set(files.files_of(iris_bundle.spec))
+    assert set(manifest["versions"]) >= {"ezkl", "onnxruntime", "solc", "oracle"}
+
+
+def test_candidates__table_in_the_bundle__estimates_beside_what_was_measured(
+    iris_bundle: Bundle,
+) -> None:
+    table = json.loads((iris_bundle.path / files.CANDIDATES).read_text())
+    assert table["objective"] == "gas"
+    (chosen,) = [entry for entry in table["candidates"] if entry["outcome"] == "chosen"]
+    measured, estimate = chosen["measured"], chosen["estimate"]
+    assert measured["gas"] == iris_bundle.measures.verify_gas
+    assert estimate["gas"] == pytest.approx(measured["gas"], rel=0.05)
+    assert estimate["proof_bytes"] == pytest.approx(measured["proof_bytes"], rel=0.1)
+    assert estimate["key_bytes"] == pytest.approx(measured["key_bytes"], rel=0.2)
+    assert estimate["memory_bytes"] == pytest.approx(measured["memory_bytes"], rel=0.3)
+    assert {entry["shape"]["columns"] for entry in table["candidates"]} >= {1, 2, 3}
+    assert "<svg" in (iris_bundle.path / files.PLOT).read_text()

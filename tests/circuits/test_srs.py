@@ -1,17 +1,64 @@
-"""SRS files: which are trusted."""
+"""SRS files: which are trusted, and where they come from."""
 
 from __future__ import annotations
 
+import hashlib
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from oracle.circuits import srs
 from oracle.circuits.srs import SrsSource
-from oracle.errors import SrsMismatch
+from oracle.errors import SrsMismatch, SrsUnavailable, UsageError
 from oracle.prover.child import Limits, Sandbox
 
 SANDBOX = Sandbox(Limits(timeout=60, memory_bytes=4 << 30, threads=1))
+#: Stands for the ceremony's file of 2**6 rows.
+CONTENT = bytes(range(256)) * 33 + bytes(4)
+
+
+@pytest.fixture
+def pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`CONTENT` is what the ceremony made."""
+    pins = {6: hashlib.sha256(CONTENT).digest()}
+    monkeypatch.setattr(srs, "ceremony_pins", lambda: pins)
+
+
+class Mirror:
+    """An HTTP server that answers every path with one body."""
+
+    def __init__(self, status: int, body: bytes) -> None:
+        self.paths: list[str] = []
+        paths = self.paths
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                paths.append(self.path)
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/tau/"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def mirror(request: pytest.FixtureRequest) -> Iterator[Mirror]:
+    """With the status and body of the test's parameter."""
+    served = Mirror(*getattr(request, "param", (200, CONTENT)))
+    yield served
+    served.close()
 
 
 def test_pins__one_hash_for_each_size() -> None:
@@ -19,6 +66,8 @@ def test_pins__one_hash_for_each_size() -> None:
     assert sorted(pins) == list(range(1, 27))
     assert all(len(pin) == 32 for pin in pins.values())
     assert len(set(pins.values())) == 26
+    assert all(map(srs.is_pinned, pins.values()))
+    assert not srs.is_pinned(bytes(32))
 
 
 def test_get__ceremony_file_missing__says_which(tmp_path: Path) -> None:
@@ -27,23 +76,81 @@ def test_get__ceremony_file_missing__says_which(tmp_path: Path) -> None:
 
 
 def test_get__ceremony_file_with_other_content__refused(tmp_path: Path) -> None:
-    (tmp_path / "kzg6.srs").write_bytes(b"not the ceremony's")
+    (tmp_path / "kzg6.srs").write_bytes(CONTENT)
     with pytest.raises(SrsMismatch, match=srs.ceremony_pins()[6].hex()):
         SrsSource(tmp_path).get(6, SANDBOX)
 
 
-def test_get__ceremony_file_as_pinned__accepted_as_safe(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "kzg6.srs"
-    path.write_bytes(b"stands for the ceremony's file")
-    monkeypatch.setattr(srs, "ceremony_pins", lambda: {6: srs.sha256_file(path)})
+@pytest.mark.parametrize("content", [CONTENT[:-1], CONTENT + b"\0", b""])
+def test_get__ceremony_file_cut_or_grown__says_so(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "kzg6.srs").write_bytes(content)
+    with pytest.raises(SrsMismatch, match=f"has {len(content)} bytes, .* has 8452"):
+        SrsSource(tmp_path).get(6, SANDBOX)
+
+
+@pytest.mark.usefixtures("pinned")
+def test_get__ceremony_file_as_pinned__accepted_as_safe(tmp_path: Path) -> None:
+    (tmp_path / "kzg6.srs").write_bytes(CONTENT)
     assert not SrsSource(tmp_path).get(6, SANDBOX).unsafe
+
+
+@pytest.mark.usefixtures("pinned")
+def test_get__replaced_between_two_uses__refused_at_the_second(tmp_path: Path) -> None:
+    path = tmp_path / "kzg6.srs"
+    path.write_bytes(CONTENT)
+    source = SrsSource(tmp_path)
+    source.get(6, SANDBOX)
+    path.write_bytes(CONTENT[::-1])
+    with pytest.raises(SrsMismatch):
+        source.get(6, SANDBOX)
 
 
 def test_get__size_without_ceremony_file__refused(tmp_path: Path) -> None:
     with pytest.raises(SrsMismatch, match="no ceremony file is known"):
         SrsSource(tmp_path).get(27, SANDBOX)
+
+
+@pytest.mark.usefixtures("pinned")
+def test_get__missing_with_a_url__downloaded_once(tmp_path: Path, mirror: Mirror) -> None:
+    source = SrsSource(tmp_path / "new", url=mirror.url)
+    first, second = source.get(6, SANDBOX), source.get(6, SANDBOX)
+    assert first == second
+    assert first.path.read_bytes() == CONTENT
+    assert [path.name for path in first.path.parent.iterdir()] == ["kzg6.srs"]
+    assert mirror.paths == ["/tau/kzg6.srs"]
+
+
+@pytest.mark.usefixtures("pinned")
+@pytest.mark.parametrize(
+    ("mirror", "error"),
+    [
+        ((404, b"not here"), SrsUnavailable),
+        ((200, b"<html>a login page</html>"), SrsMismatch),
+        ((200, CONTENT + CONTENT), SrsMismatch),
+        ((200, CONTENT[::-1]), SrsMismatch),
+    ],
+    ids=["missing", "too short", "too long", "another file"],
+    indirect=["mirror"],
+)
+def test_get__mirror_serves_something_else__refused_and_nothing_kept(
+    tmp_path: Path, mirror: Mirror, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        SrsSource(tmp_path, url=mirror.url).get(6, SANDBOX)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("pinned")
+def test_get__mirror_does_not_answer__unavailable(tmp_path: Path) -> None:
+    closed = Mirror(200, b"")
+    closed.close()
+    with pytest.raises(SrsUnavailable, match=r"kzg6\.srs could not be downloaded"):
+        SrsSource(tmp_path, url=closed.url).get(6, SANDBOX)
+
+
+def test_get__url_of_another_kind__usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not an HTTP address"):
+        SrsSource(tmp_path, url="ftp://host").get(6, SANDBOX)
 
 
 def test_get__devnet__made_once_kept_and_marked_unsafe(tmp_path: Path) -> None:
@@ -52,7 +159,7 @@ def test_get__devnet__made_once_kept_and_marked_unsafe(tmp_path: Path) -> None:
     assert first == second
     assert first.unsafe
     assert [path.name for path in tmp_path.iterdir()] == ["devnet6.srs"]
-    assert first.path.stat().st_size == 128 * 2**6 + 260
+    assert first.path.stat().st_size == srs.size_of(6)
 
 
 def test_find__by_hash_not_by_name(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ def test_codes__are_those_that_alerts_match(leaves) -> None:
         "TENSOR_ENCODING",
         "TOOLCHAIN",
         "CIRCUIT_INACCURATE",
+        "CIRCUIT_TOO_LARGE",
         "VERIFIER_TOO_LARGE",
         "SRS_MISMATCH",
         "BUNDLE_INVALID",

@@ -1,0 +1,147 @@
+"""One flat float input and one flat float output around any graph."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """One of the file's own tensors, as it lies in a row."""
+
+    name: str
+    #: For one row; a batch dimension is 1.
+    shape: tuple[int, ...]
+    #: As numpy names it: float32, float64, int64, bool.
+    dtype: str
+
+    @property
+    def is_float(self) -> bool:
+        """Any floating-point type; in the graph it is float32."""
+        return "float" in self.dtype
+
+    @property
+    def length(self) -> int:
+        """Number of elements in a row."""
+        return math.prod(self.shape)
+
+
+def pack(
+    graph: onnx.GraphProto,
+    inputs: Sequence[TensorInfo],
+    outputs: Sequence[TensorInfo],
+    *,
+    batched: bool,
+) -> None:
+    """Give the graph one float32 input [1, n] and one float32 output [1, m], in place.
+
+    Args:
+        graph: its inputs and outputs are those described.
+        inputs: in the order in which they lie in a row. Their shapes stay known as inner tensors'.
+        outputs: likewise.
+        batched: the first dimension of every input and output is the batch; the new nodes leave it
+            open.
+    """
+    packer = _Packer(graph, batched=batched)
+    if not _is_flat(inputs):
+        packer.cut(inputs)
+    if not _is_flat(outputs):
+        packer.join(outputs)
+
+
+def _is_flat(tensors: Sequence[TensorInfo]) -> bool:
+    return len(tensors) == 1 and tensors[0].is_float and (
+        len(tensors[0].shape) == 2 and tensors[0].shape[0] == 1
+    )  # fmt: skip
+
+
+class _Packer:
+    def __init__(self, graph: onnx.GraphProto, *, batched: bool) -> None:
+        self._graph = graph
+        self._batched = batched
+        self._taken = {name for node in graph.node for name in (*node.input, *node.output)}
+        self._taken |= {value.name for value in (*graph.input, *graph.output)}
+        self._taken |= {tensor.name for tensor in graph.initializer}
+
+    def cut(self, inputs: Sequence[TensorInfo]) -> None:
+        """Replace the inputs by one."""
+        flat = self._fresh("row")
+        nodes = []
+        parts = [flat]
+        if len(inputs) > 1:
+            parts = [self._fresh(f"{tensor.name}_part") for tensor in inputs]
+            sizes = self._array([tensor.length for tensor in inputs])
+            nodes.append(helper.make_node("Split", [flat, sizes], parts, axis=1))
+        for part, tensor in zip(parts, inputs, strict=True):
+            shape = (-1, *tensor.shape[1:]) if self._batched else tensor.shape
+            shaped = tensor.name
+            if not tensor.is_float:
+                shaped = self._fresh(f"{tensor.name}_float")
+            nodes.append(helper.make_node("Reshape", [part, self._array(shape)], [shaped]))
+            if tensor.dtype == "bool":
+                # A cast would keep the fixed point's scale, and a bit has none.
+                half = self._add(
+                    numpy_helper.from_array(np.array([0.5], dtype=np.float32), self._fresh("half"))
+                )
+                nodes.append(helper.make_node("Greater", [shaped, half], [tensor.name]))
+            elif not tensor.is_float:
+                to = helper.np_dtype_to_tensor_dtype(np.dtype(tensor.dtype))
+                nodes.append(helper.make_node("Cast", [shaped], [tensor.name], to=to))
+        body = list(self._graph.node)
+        self._graph.value_info.extend(self._graph.input)
+        del self._graph.node[:], self._graph.input[:]
+        self._graph.node.extend([*nodes, *body])
+        self._graph.input.append(_value(flat, sum(tensor.length for tensor in inputs)))
+
+    def join(self, outputs: Sequence[TensorInfo]) -> None:
+        """Replace the outputs by one."""
+        result = self._fresh("result")
+        parts = []
+        for tensor in outputs:
+            name = tensor.name
+            if not tensor.is_float:
+                name = self._fresh(f"{tensor.name}_float")
+                self._node("Cast", [tensor.name], name, to=TensorProto.FLOAT)
+            last = result if len(outputs) == 1 else self._fresh(f"{tensor.name}_flat")
+            if len(tensor.shape) != 2 or tensor.shape[0] != 1:
+                rows = -1 if self._batched else 1
+                self._node("Reshape", [name, self._array([rows, tensor.length])], last)
+            elif len(outputs) == 1:
+                self._node("Identity", [name], last)
+            else:
+                last = name
+            parts.append(last)
+        if len(outputs) > 1:
+            self._node("Concat", parts, result, axis=1)
+        self._graph.value_info.extend(self._graph.output)
+        del self._graph.output[:]
+        self._graph.output.append(_value(result, sum(tensor.length for tensor in outputs)))
+
+    def _node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> None:
+        self._graph.node.append(helper.make_node(operator, inputs, [output], **attributes))
+
+    def _array(self, values: Sequence[int]) -> str:
+        array = np.asarray(values, dtype=np.int64)
+        return self._add(numpy_helper.from_array(array, self._fresh("sizes")))
+
+    def _add(self, tensor: TensorProto) -> str:
+        self._graph.initializer.append(tensor)
+        return str(tensor.name)
+
+    def _fresh(self, stem: str) -> str:
+        name, number = stem, 0
+        while name in self._taken:
+            name, number = f"{stem}_{number}", number + 1
+        self._taken.add(name)
+        return name
+
+
+def _value(name: str, length: int) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, length])

@@ -1,0 +1,57 @@
+"""Which inputs a circuit promises to take, and the inputs that put that to the test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from oracle.circuits.trial import Floats, Graph
+
+#: The promised range exceeds the samples' range by this share of it, on both sides.
+_RANGE_MARGIN = 0.25
+#: Probes reach this many times as far from the centre as the promised range.
+_REACH = 1.25
+_RANDOM = 16
+#: Probes that drive single numbers of the graph as far as they go.
+_DRIVEN = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The real values that an input element may have."""
+
+    low: float
+    high: float
+
+
+def promised(samples: Floats) -> Range:
+    """The range for samples, float [n, inputs]: one for all elements of a row."""
+    low, high = float(samples.min()), float(samples.max())
+    margin = _RANGE_MARGIN * (high - low)
+    return Range(low - margin, high + margin)
+
+
+def probes(graph: Graph, input_name: str, within: Range, length: int) -> Floats:
+    """Corners a little outside the promised range, float [n, length].
+
+    Uniform, alternating and random ones, and those that drive the numbers of the float graph
+    furthest from what they are at the centre: what these need, any promised input has.
+    """
+    centre, reach = (within.low + within.high) / 2, _REACH * (within.high - within.low) / 2
+    alternating = np.where(np.arange(length) % 2 == 0, 1.0, -1.0)
+    # Seeded: the same model and samples must give the same circuit.
+    random = np.random.default_rng(0).choice([-1.0, 1.0], size=(_RANDOM, length))
+    signs = np.vstack([np.ones(length), -np.ones(length), alternating, -alternating, random])
+    corners = np.asarray(centre + reach * signs, dtype=np.float64)
+    driven = graph.sandbox.run(
+        "extremes",
+        {
+            "model": str(graph.path),
+            "input": input_name,
+            "low": centre - reach,
+            "high": centre + reach,
+            "count": _DRIVEN,
+        },
+    )["rows"]
+    return np.vstack([corners, np.asarray(driven, dtype=np.float64).reshape(-1, length)])

@@ -1,0 +1,235 @@
+"""The layouts a circuit may have: height, columns, and how it takes large numbers apart.
+
+ezkl checks the range of a number by writing it in `Shape.legs` digits of `Shape.base`, each looked
+up in a table of ``base`` rows. So base**legs bounds every number, legs cost rows, and the base
+costs height. It defaults to 16384, which alone makes every circuit 2**15 rows high.
+
+Rows follow from a model's graph, the rebase multiplier (above 1 it postpones the rescaling after
+each product: fewer rows for larger numbers), and, exactly linearly, from the legs; `Survey` asks
+ezkl at two points and interpolates. Columns divide them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from oracle.circuits import cost, trial
+from oracle.circuits.cost import BLINDING_ROWS, Structure
+from oracle.circuits.trial import Graph
+from oracle.errors import ModelUnsupported, ProverError, ProverMemory
+
+Json = dict[str, Any]
+#: A multiplier, and whether matrix products are checked by Freivalds' algorithm.
+Kind = tuple[int, bool]
+
+MULTIPLIERS = (1, 2, 3, 4, 6, 8)
+COLUMNS = (1, 2, 3, 4, 6, 8)
+LEGS = range(2, 9)
+#: Columns that the table of digits may take.
+SPREADS = (1, 2, 3)
+#: Outputs fit a signed 64-bit integer.
+MAX_BITS = 63
+MAX_LOGROWS = 20
+#: Where Freivalds' check of matrix products, which costs columns, may pay.
+_FREIVALDS_ROWS = 1 << 13
+#: How far above the least height the search goes for room.
+_SPARE_LOGROWS = 3
+#: Rows of several columns over their share of the rows of one: at most about this much, as measured.
+_EMPTY_ROWS = 1.07
+#: Legs that are asked for; the others lie on the line through them.
+_ASKED_LEGS = (2, 4)
+#: Scale of the survey: rows do not depend on it.
+_ANY_SCALE = 8
+#: Lookup tables while their real range is not known.
+WIDE_LOOKUPS = (-(1 << 22), 1 << 22)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A layout: what ezkl is asked for, apart from scale and lookup range."""
+
+    logrows: int
+    columns: int
+    multiplier: int
+    legs: int
+    base: int
+    freivalds: bool = False
+
+    @property
+    def kind(self) -> Kind:
+        """What decides the rows in one column, beside the legs."""
+        return self.multiplier, self.freivalds
+
+    @property
+    def bound(self) -> int:
+        """Every number in the circuit is below this in absolute value."""
+        return int(self.base**self.legs)
+
+    def run_args(self, scale: int, lookups: tuple[int, int] = WIDE_LOOKUPS) -> Json:
+        """What ezkl is asked for. Scale: fractional bits of inputs and weights."""
+        return {
+            "input_visibility": "public",
+            "output_visibility": "public",
+            # Fixed binds the weights in the verifying key; private would let a prover choose them.
+            "param_visibility": "fixed",
+            "input_scale": scale,
+            "param_scale": scale,
+            "scale_rebase_multiplier": self.multiplier,
+            "decomp_base": self.base,
+            "decomp_legs": self.legs,
+            "logrows": self.logrows,
+            "num_inner_cols": self.columns,
+            "disable_freivalds": not self.freivalds,
+            "lookup_range": list(lookups),
+        }
+
+
+def roomy(multiplier: int) -> Shape:
+    """A shape that takes numbers up to 2**60; only its arithmetic matters."""
+    return Shape(MAX_LOGROWS, 1, multiplier, 4, 1 << 15)
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Rows of a model's circuits, in one column, by (multiplier, Freivalds)."""
+
+    #: Rows with the first and the second of `_ASKED_LEGS`.
+    rows: dict[Kind, tuple[int, int]]
+    #: The settings that ezkl gave with the first.
+    settings: dict[Kind, Json]
+
+    def rows_of(self, kind: Kind, legs: int) -> int:
+        """Rows in one column."""
+        few, many = self.rows[kind]
+        first, second = _ASKED_LEGS
+        return few + (many - few) * (legs - first) // (second - first)
+
+    def structure(self, shape: Shape) -> Structure:
+        """Structure of a circuit of this shape, as long as its lookups need one table column."""
+        settings = self.settings[shape.kind]
+        digits = [0, settings["run_args"]["decomp_base"] - 1]
+        checks = [
+            [0, shape.base - 1] if check == digits else check
+            for check in settings["required_range_checks"]
+        ]
+        return cost.structure(
+            settings
+            | {
+                "run_args": shape.run_args(_ANY_SCALE, (0, 0)),
+                "required_range_checks": checks,
+            }
+        )
+
+
+def survey(graph: Graph, multipliers: Sequence[int] = MULTIPLIERS) -> Survey:
+    """Ask ezkl for the rows of a model.
+
+    Raises:
+        ModelUnsupported: ezkl cannot express the model, or this machine cannot hold it.
+    """
+    found = _ask(graph, [(multiplier, False) for multiplier in multipliers])
+    if min(rows[0] for rows in found.rows.values()) > _FREIVALDS_ROWS:
+        more = _ask(graph, [(multiplier, True) for multiplier in multipliers])
+        found = Survey(found.rows | more.rows, found.settings | more.settings)
+    return found
+
+
+def shapes(found: Survey, tag_bits: int, bound: int = 0) -> Iterator[Shape]:
+    """Every layout worth a look: of those of equal cost, the one that takes the largest numbers.
+
+    Args:
+        found: the rows.
+        tag_bits: limbs of the tag have to fit.
+        bound: so do numbers below this.
+    """
+    least = max(bound, 1 << tag_bits)
+    for kind, columns, spread in itertools.product(found.rows, COLUMNS, SPREADS):
+        yield from _heights(found, kind, columns, spread, least)
+
+
+def least_logrows(settings: Json) -> int:
+    """The least height that holds the circuit's rows, constants and instances."""
+    instances = sum(math.prod(shape) for shape in settings["model_instance_shapes"])
+    rows = max(settings["num_rows"], settings["total_const_size"], instances)
+    return _logrows(rows)
+
+
+def refused(reason: str) -> ModelUnsupported:
+    """The error for a model that ezkl does not take, for the reason it gave."""
+    remedy = "Use core operators such as Gemm, MatMul, Add, Relu, or a smaller model"
+    # tract's words for an operator it does not know.
+    if match := re.search(r'node #\d+ "([^"]*)" Unimplemented\((\w+)\)', reason):
+        return ModelUnsupported(
+            f"operator {match[2]} (node '{match[1]}') cannot be proved", remedy=remedy
+        )
+    return ModelUnsupported(f"the circuit compiler refused the model: {reason}", remedy=remedy)
+
+
+def _ask(graph: Graph, kinds: Sequence[Kind]) -> Survey:
+    asked = [(kind, legs) for kind in kinds for legs in _ASKED_LEGS]
+    run_args = [
+        Shape(MAX_LOGROWS, 1, multiplier, legs, 1 << 15, freivalds).run_args(_ANY_SCALE)
+        for (multiplier, freivalds), legs in asked
+    ]
+    try:
+        answers = trial.settings(graph, run_args)
+    except ProverMemory as error:
+        raise ModelUnsupported(
+            f"the model is too large for this machine: {error.message}",
+            remedy="Use a smaller model, or a machine with more memory",
+        ) from None
+    except ProverError as error:
+        raise refused(error.message) from None
+    rows: dict[Kind, tuple[int, int]] = {}
+    settings = {}
+    for kind, few, many in zip(kinds, answers[::2], answers[1::2], strict=True):
+        if few["settings"] is None or many["settings"] is None:
+            continue
+        counts = few["settings"]["num_rows"], many["settings"]["num_rows"]
+        # A greater multiplier that saves nothing only makes numbers larger.
+        if counts not in rows.values():
+            rows[kind] = counts
+            settings[kind] = few["settings"]
+    if not rows:
+        raise refused(next(answer["reason"] for answer in answers))
+    return Survey(rows, settings)
+
+
+def _heights(found: Survey, kind: Kind, columns: int, spread: int, bound: int) -> Iterator[Shape]:
+    seen = set()
+    # Columns divide the rows and leave some empty; ezkl's own settings decide in the end.
+    for slack in (1.0, _EMPTY_ROWS) if columns > 1 else (1.0,):
+        rows = {legs: math.ceil(found.rows_of(kind, legs) * slack / columns) for legs in LEGS}
+        least = max(
+            _logrows(min(rows.values())), least_logrows(found.settings[kind] | {"num_rows": 0})
+        )
+        for logrows in range(least, min(least + _SPARE_LOGROWS, MAX_LOGROWS) + 1):
+            room = (1 << logrows) - BLINDING_ROWS
+            fitting = [
+                Shape(logrows, columns, kind[0], legs, min(spread * room, _root(legs)), kind[1])
+                for legs in LEGS
+                if _logrows(rows[legs]) <= logrows
+            ]
+            widest = max(fitting, key=lambda shape: (shape.bound, -shape.legs))
+            # A table of more columns has to be of use.
+            useful = widest.base > (spread - 1) * room
+            if useful and widest.bound >= bound and widest not in seen:
+                seen.add(widest)
+                yield widest
+
+
+def _root(legs: int) -> int:
+    """The greatest base whose numbers of so many digits have `MAX_BITS` bits."""
+    base = int((1 << MAX_BITS) ** (1 / legs))
+    while base**legs > 1 << MAX_BITS:
+        base -= 1
+    return base
+
+
+def _logrows(rows: int) -> int:
+    return (rows + BLINDING_ROWS - 1).bit_length()

@@ -1,0 +1,114 @@
+"""A circuit without keys: the settings ezkl gives it, and what it computes, unproved."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from oracle.prover.child import Sandbox
+from oracle.tensor import dequantize, quantize
+from oracle.types import TagLayout
+
+Floats = npt.NDArray[np.float64]
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A model with its tag input, where ezkl may look at it."""
+
+    #: Absolute.
+    path: Path
+    layout: TagLayout
+    sandbox: Sandbox
+
+    def at(self, path: Path) -> Graph:
+        """The same for another file."""
+        return dataclasses.replace(self, path=path)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a circuit computes."""
+
+    #: Integer outputs of each row; None for a row that the circuit cannot take.
+    integers: list[list[int] | None]
+    #: Least and greatest value that was looked up.
+    lookups: tuple[int, int]
+    #: Fractional bits of the outputs.
+    scale: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether the circuit takes every row."""
+        return None not in self.integers
+
+    def floats(self) -> Floats:
+        """Real outputs [n, outputs]. Precondition: `complete`."""
+        rows = [
+            [dequantize(v, self.scale) for v in row] for row in self.integers if row is not None
+        ]
+        return np.asarray(rows, dtype=np.float64)
+
+
+def settings(graph: Graph, run_args: list[Json]) -> list[Json]:
+    """``{settings, reason}`` for each of ``run_args``; settings None where ezkl refuses."""
+    params = {"model": str(graph.path), "run_args": run_args}
+    found = graph.sandbox.run("settings", params)["candidates"]
+    return [
+        answer | {"settings": answer["settings"] and normalised(answer["settings"])}
+        for answer in found
+    ]
+
+
+def normalised(found: Json) -> Json:
+    """Sort what ezkl lists in random order: the order of checks and lookups decides the key."""
+    return found | {
+        "required_range_checks": sorted(found["required_range_checks"]),
+        "required_lookups": sorted(
+            found["required_lookups"], key=lambda op: json.dumps(op, sort_keys=True)
+        ),
+        "timestamp": 0,
+    }
+
+
+def run(graph: Graph, pinned: Json, rows: Floats) -> Outcome:
+    """The circuit of the settings ``pinned`` on ``rows``, float [n, inputs], and a full tag."""
+    return _run(graph, {"settings": pinned}, pinned["model_input_scales"][0], rows)
+
+
+def sketch(graph: Graph, run_args: Json, rows: Floats) -> Outcome:
+    """The circuit that ezkl makes of ``run_args`` on ``rows``, float [n, inputs], and a full tag."""
+    return _run(graph, {"run_args": run_args}, run_args["input_scale"], rows)
+
+
+def _run(graph: Graph, circuit: Json, scale: int, rows: Floats) -> Outcome:
+    params = circuit | {
+        "model": str(graph.path),
+        "rows": [[quantize(value, scale) for value in row] for row in rows.tolist()],
+        "tag": [(1 << graph.layout.bits) - 1] * graph.layout.limbs,
+    }
+    found = graph.sandbox.run("trial", params)
+    return Outcome(found["outputs"], tuple(found["lookups"]), found["output_scale"])
+
+
+def reference(
+    model: Path, input_name: str, output_name: str, rows: Floats, sandbox: Sandbox
+) -> Floats:
+    """Floats [n, outputs] of onnxruntime for ``rows`` [n, inputs]; the tag is zero.
+
+    ``output_name`` may be any float tensor of the graph.
+    """
+    params = {
+        "model": str(model.resolve()),
+        "input": input_name,
+        "output": output_name,
+        "rows": rows.tolist(),
+    }
+    return np.asarray(sandbox.run("reference", params)["outputs"], dtype=np.float64)

@@ -1,0 +1,124 @@
+"""``oracle model inspect``: what is in a file and what its proofs would cost."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from oracle.chain.toolchain import toolchain
+from oracle.circuits.build import LIMITS
+from oracle.circuits.inspect import Estimated, Inspection, Tensor
+from oracle.circuits.inspect import inspect as inspect_model
+from oracle.circuits.reveal import Reveal
+from oracle.circuits.speed import speed
+from oracle.cli.options import Batch, Dim, Json, Model, Output, RevealPolicy, dims_of, sizes_of
+from oracle.config import build_dir
+from oracle.prover.child import Sandbox
+
+
+def inspect(
+    model: Model,
+    batch: Batch = "1",
+    reveal: RevealPolicy = "full",
+    dim: Dim = None,
+    output: Output = None,
+    as_json: Json = False,
+) -> None:
+    """Show operators, sizes and an estimate of rows, time, memory and gas; builds nothing.
+
+    Exits with 2 if the model cannot be proved.
+
+    Example: oracle model inspect iris.onnx --batch 1,32
+    """
+    sandbox = Sandbox(LIMITS, toolchain().ezkl_home)
+    with Console(stderr=True).status(f"Inspecting {escape(str(model))}"):
+        found = inspect_model(
+            model,
+            sandbox,
+            speed=speed(build_dir() / "speed", sandbox),
+            batches=sizes_of(batch),
+            reveal=Reveal.parse(reveal),
+            dims=dims_of(dim),
+            outputs=output or (),
+        )
+    if as_json:
+        typer.echo(json.dumps(_values(found)))
+    else:
+        _show(Console(), model, found)
+    if found.provable is None:
+        raise typer.Exit(2)
+
+
+def _values(found: Inspection) -> dict[str, Any]:
+    values = dataclasses.asdict(found)
+    return {**values, "sha256": found.sha256.hex(), "rewritten": found.rewritten}
+
+
+def _show(console: Console, path: Path, found: Inspection) -> None:
+    given = found.given
+    facts = Table(show_header=False, title=escape(f"\n{path.name}"), title_justify="left")
+    facts.add_row("file", f"{found.size_bytes:,} bytes, SHA-256 {found.sha256.hex()}")
+    opsets = ", ".join(f"{domain} {version}" for domain, version in given.opsets.items())
+    facts.add_row("opsets", escape(opsets + (f"; {given.producer}" if given.producer else "")))
+    facts.add_row("operators", _counts(given.operators))
+    facts.add_row("parameters", f"{given.parameters:,}")
+    facts.add_row("inputs", _tensors(given.inputs))
+    facts.add_row("outputs", _tensors(given.outputs))
+    if found.provable:
+        proved = found.provable
+        if found.rewritten:
+            facts.add_row("rewritten", escape(", ".join(found.rewritten)))
+            facts.add_row("as proved", _counts(proved.graph.operators))
+        facts.add_row("numbers in, out", f"{proved.input_length}, {proved.output_length}")
+        facts.add_row("batches", "yes" if proved.takes_batches else "no, its first axis is fixed")
+        if proved.labels:
+            facts.add_row("classes", escape(", ".join(proved.labels)))
+    console.print(facts)
+    if found.refusal:
+        console.print(f"[red]{escape(found.refusal)}[/]", soft_wrap=True)
+    if found.provable:
+        console.print(_estimates(found.provable.estimates))
+        console.print(
+            "A build measures. MiB of memory; numbers inside are taken to stay below 2^32."
+        )
+
+
+def _estimates(estimates: tuple[Estimated, ...]) -> Table:
+    table = Table("rows", "for", title="\nEstimates for a proof", title_justify="left")
+    for column in ("circuit", "seconds", "gas", "MiB", "key MB", "verifier B"):
+        table.add_column(column, justify="right")
+    for each in estimates:
+        table.add_row(
+            str(each.size),
+            each.objective,
+            f"2^{each.logrows}*{each.columns}",
+            f"{each.cost.prove_seconds:.2f}",
+            f"{each.cost.gas:,}",
+            f"{each.cost.memory_bytes / 2**20:,.0f}",
+            f"{each.cost.key_bytes / 1e6:,.1f}",
+            f"{each.cost.verifier_bytes:,}",
+        )
+        if each.problem:
+            table.add_row("", "", f"[red]{each.problem}[/]")
+    return table
+
+
+def _counts(operators: dict[str, int]) -> str:
+    return escape(", ".join(f"{count} {name}" for name, count in operators.items()))
+
+
+def _tensors(tensors: tuple[Tensor, ...]) -> str:
+    return escape(
+        "\n".join(
+            f"{tensor.name}: {tensor.type} "
+            f"[{', '.join('?' if size is None else str(size) for size in tensor.shape)}]"
+            for tensor in tensors
+        )
+    )

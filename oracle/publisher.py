@@ -1,0 +1,106 @@
+"""The publisher's side: a bundle's verifiers on the chain, its model in the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from oracle.chain.account import Account
+from oracle.chain.codec import ContractAbi
+from oracle.chain.contracts import RegistryContract, code_hash
+from oracle.chain.registration import registration
+from oracle.chain.rpc import Rpc
+from oracle.chain.signer import Signer
+from oracle.circuits.bundle import Bundle
+from oracle.errors import ContractMismatch
+from oracle.types import ZERO_ADDRESS
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A model that was registered."""
+
+    model_id: int
+    #: Addresses of the verifiers, the one for a single row first.
+    verifiers: tuple[str, ...]
+    transaction_hash: bytes
+    #: Gas of all transactions.
+    gas_used: int
+
+
+def register(
+    bundle: Bundle,
+    rpc: Rpc,
+    registry: str,
+    signer: Signer,
+    *,
+    fee: int,
+    receiver: str | None = None,
+    receiver_bps: int = 0,
+    token: str = ZERO_ADDRESS,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Registered:
+    """Deploy a bundle's verifiers and register its model.
+
+    Args:
+        bundle: what was built.
+        rpc: endpoints of the chain.
+        registry: address of the ModelRegistry.
+        signer: the publisher's account; it pays for the gas and may close the model later.
+        fee: price of one inference in ``token``.
+        receiver: who gets the publisher's share; the account itself by default.
+        receiver_bps: that share in basis points.
+        token: currency of the fee; the zero address is ETH.
+        progress: called with a few words before each transaction.
+
+    Raises:
+        SrsUnsafe: the bundle is for devnets and this chain is none; nothing was sent.
+        ContractMismatch: a verifier's code on the chain is not the bundle's.
+        ChainError: a transaction failed.
+    """
+    bundle.require_safe(rpc.chain_id)
+    account = Account(rpc, signer)
+    abi = ContractAbi.of("ModelRegistry")
+    verifiers, gas = [], 0
+    hashes = (
+        bundle.spec.verifier_code_hash,
+        *(batch.verifier_code_hash for batch in bundle.spec.batches),
+    )
+    for circuit, expected in zip(bundle.circuits, hashes, strict=True):
+        progress(f"deploying the verifier for {circuit.size} rows")
+        receipt = account.send(None, circuit.verifier_bytecode)
+        gas += receipt.gas_used
+        if receipt.contract is None or code_hash(rpc, receipt.contract) != expected:
+            raise ContractMismatch(
+                f"the verifier at {receipt.contract} is not the bundle's",
+                remedy="Audit the bundle: oracle model audit",
+            )
+        verifiers.append(receipt.contract)
+    progress("registering the model")
+    model = registration(
+        bundle.spec,
+        verifiers=verifiers,
+        fee=fee,
+        receiver=receiver or account.address,
+        receiver_bps=receiver_bps,
+        token=token,
+    )
+    call = abi.call("register", _tuple(model))
+    # Before the estimate: an endpoint words its refusal less clearly than the contract does.
+    RegistryContract(rpc, registry).simulate(call, account.address)
+    receipt = account.send(registry, call)
+    block = receipt.block_number
+    logs = rpc.logs(registry, [abi.topic("ModelRegistered")], block, block)
+    (mine,) = [log for log in logs if log.transaction_hash == receipt.transaction_hash]
+    return Registered(
+        model_id=abi.event("ModelRegistered", mine)["modelId"],
+        verifiers=tuple(verifiers),
+        transaction_hash=receipt.transaction_hash,
+        gas_used=gas + receipt.gas_used,
+    )
+
+
+def _tuple(value: Any) -> Any:
+    """A struct as the encoder takes it; its fields are in the struct's order."""
+    return tuple(map(_tuple, value.values())) if isinstance(value, dict) else value

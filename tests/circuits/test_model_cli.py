@@ -1,0 +1,273 @@
+"""``oracle model``: what a publisher types and reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from eth_account import Account
+from typer.testing import CliRunner, Result
+
+from oracle.circuits.bundle import Bundle
+from oracle.circuits.srs import SrsSource
+from oracle.cli.model import app
+from oracle.devnet import CHAIN_ID, Anvil, Deployed, deploy, fund_new_key
+from oracle.errors import (
+    AccountUnfunded,
+    AuditFailed,
+    OracleError,
+    SrsUnsafe,
+    TransactionReverted,
+    UsageError,
+    WrongChain,
+)
+from tests.circuits.makers import linear, saved
+
+
+def oracle_model(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Holds ``model.onnx`` and ``samples.csv``."""
+    made = tmp_path_factory.mktemp("publisher")
+    saved(linear("Identity"), made)
+    samples = np.random.default_rng(1).uniform(-1, 1, size=(16, 2))
+    np.savetxt(made / "samples.csv", samples, delimiter=",")
+    return made
+
+
+@pytest.fixture(scope="module")
+def summary(folder: Path) -> dict:
+    """What ``build --json`` prints of a bundle for one row and for two, labels only."""
+    result = oracle_model(
+        *("build", folder / "model.onnx", "--samples", folder / "samples.csv"),
+        *("--out", folder / "bundle", "--batch", "2,1", "--reveal", "top1", "--codec", "text"),
+        *("--optimize", "gas", "--max-error", "0.05", "--name", "argmax"),
+        *("--unsafe-devnet-srs", "--json"),
+    )
+    assert result.exit_code == 0, result.exception
+    return json.loads(result.stdout)
+
+
+@pytest.fixture(scope="module")
+def chain(
+    summary: dict, devnet_srs: SrsSource, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Anvil, Deployed]]:
+    bundle = Bundle.load(Path(summary["path"]), devnet_srs.folder)
+    with Anvil(tmp_path_factory.mktemp("anvil") / "anvil.log") as anvil:
+        yield anvil, deploy(anvil.w3, bundle, "PredictionConsumer")
+
+
+def test_build__json__the_bundle_that_was_asked_for(
+    summary: dict, folder: Path, devnet_srs: SrsSource
+) -> None:
+    bundle = Bundle.load(folder / "bundle", devnet_srs.folder)
+    assert summary["bundle_id"] == bundle.bundle_id
+    assert summary["name"] == "argmax"
+    assert list(summary["measures"]) == ["1", "2"]
+    assert summary["measures"]["1"]["verify_gas"] == bundle.measures.verify_gas
+    assert summary["measures"]["1"]["srs_unsafe"] is True
+    assert bundle.spec.output.length == 1
+    assert bundle.spec.codec == 1
+
+
+def test_list__shows_bundles_and_what_is_broken(summary: dict, folder: Path) -> None:
+    (folder / "broken").mkdir(exist_ok=True)
+    (folder / "broken" / "manifest.json").write_text("{")
+    text = oracle_model("list", folder)
+    assert text.exit_code == 0, text.exception
+    assert "argmax" in text.output
+    broken, good = json.loads(oracle_model("list", folder, "--json").stdout)
+    assert "is not JSON" in broken["error"]
+    assert good["batches"] == [1, 2]
+    assert good["bundle_id"] == summary["bundle_id"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "choose where the SRS comes from"),
+        (("--unsafe-devnet-srs", "--srs", "."), "choose where the SRS comes from"),
+        (("--unsafe-devnet-srs", "--batch", "1,x"), "--batch 1,x is not a list of sizes"),
+        (("--unsafe-devnet-srs", "--batch", "0"), "--batch 0 is not a list of sizes"),
+        (("--unsafe-devnet-srs", "--reveal", "most"), "'most' is no reveal policy"),
+        (("--unsafe-devnet-srs", "--reveal", "topk:3"), "needs 3 scores, the model has 2"),
+        (("--unsafe-devnet-srs", "--codec", "json"), "--codec json is unknown"),
+        (("--unsafe-devnet-srs", "--dim", "batch"), "--dim batch sets no dimension"),
+        (("--unsafe-devnet-srs", "--dim", "n=0"), "--dim n=0 sets no dimension"),
+        (("--unsafe-devnet-srs", "--samples", "none.npy"), "cannot read samples"),
+    ],
+)
+def test_build__wrong_option__one_line_before_any_work(
+    folder: Path, tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    result = oracle_model(
+        *("build", folder / "model.onnx", "--samples", folder / "samples.csv"),
+        *("--out", tmp_path / "bundle", *options),
+    )
+    assert isinstance(result.exception, UsageError), result.output
+    assert message in result.exception.message
+    assert "\n" not in result.exception.line()
+    assert not list(tmp_path.iterdir())
+
+
+def audited(bundle: Path, anvil: Anvil, *options: object) -> Result:
+    return oracle_model(
+        *("audit", bundle, "--json", "--rpc", anvil.url, "--chain-id", CHAIN_ID, *options)
+    )
+
+
+def test_audit__bundle_as_registered__every_check_holds(
+    summary: dict, chain: tuple[Anvil, Deployed]
+) -> None:
+    anvil, deployed = chain
+    result = audited(
+        Path(summary["path"]), anvil, "--model-id", 1, "--oracle", deployed.oracle.address
+    )
+    assert result.exit_code == 0, result.exception
+    found = json.loads(result.stdout)
+    assert found["ok"]
+    assert found["srs_unsafe"]
+    assert all(check["ok"] for check in found["checks"])
+    assert any("on chain 31337" in check["subject"] for check in found["checks"])
+
+
+def test_audit__another_verifier_on_chain__named_and_refused(
+    summary: dict, chain: tuple[Anvil, Deployed]
+) -> None:
+    anvil, deployed = chain
+    honest = anvil.w3.eth.get_code(deployed.verifier.address)
+    code = ("anvil_setCode", [deployed.verifier.address, "0x6001"])
+    anvil.w3.provider.make_request(*code)
+    try:
+        result = audited(
+            Path(summary["path"]), anvil, "--model-id", 1, "--registry", deployed.registry.address
+        )
+    finally:
+        anvil.w3.provider.make_request(
+            "anvil_setCode", [deployed.verifier.address, honest.to_0x_hex()]
+        )
+    assert isinstance(result.exception, AuditFailed), result.output
+    subject = f"code at {deployed.verifier.address}, one row"
+    assert subject in result.exception.line()
+    found = json.loads(result.stdout)
+    assert [check["subject"] for check in found["checks"] if not check["ok"]] == [subject]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--model-id", 2, "--oracle", "{oracle}"), "the registry has no model 2"),
+        (("--model-id", 1), "the chain's model cannot be found"),
+        (("--model-id", 1, "--oracle", "0x12"), "not an Ethereum address"),
+        (("--oracle", "{oracle}"), "no model to compare with"),
+    ],
+)
+def test_audit__chain_named_badly__one_line(
+    summary: dict, chain: tuple[Anvil, Deployed], options: tuple[object, ...], message: str
+) -> None:
+    anvil, deployed = chain
+    filled = [str(option).format(oracle=deployed.oracle.address) for option in options]
+    result = audited(Path(summary["path"]), anvil, *filled)
+    assert isinstance(result.exception, OracleError), result.output
+    assert message in result.exception.message
+
+
+def registered(bundle: Path, anvil: Anvil, deployed: Deployed, *options: object) -> Result:
+    return oracle_model(
+        *("register", bundle, "--rpc", anvil.url, "--chain-id", CHAIN_ID),
+        *("--oracle", deployed.oracle.address, *options, "--json"),
+    )
+
+
+@pytest.fixture
+def key(chain: tuple[Anvil, Deployed], tmp_path: Path) -> Path:
+    """A publisher with ten ether."""
+    fund_new_key(chain[0].w3, tmp_path / "publisher.key", 10**19)
+    return tmp_path / "publisher.key"
+
+
+def test_register__bundle__a_model_with_every_verifier_that_an_audit_passes(
+    summary: dict, chain: tuple[Anvil, Deployed], key: Path
+) -> None:
+    anvil, deployed = chain
+    bundle = Path(summary["path"])
+    result = registered(
+        bundle, anvil, deployed, "--key-file", key, "--fee", 7, "--receiver-bps", 100
+    )
+    assert result.exit_code == 0, result.exception
+    found = json.loads(result.stdout)
+    model = deployed.registry.functions.getModel(found["model_id"]).call()
+    assert [verifier[2] for verifier in model[-1]] == found["verifiers"]
+    assert len(found["verifiers"]) == 2
+    assert model[7] == 7
+    audit = audited(
+        *(bundle, anvil, "--model-id", found["model_id"], "--oracle", deployed.oracle.address)
+    )
+    assert audit.exit_code == 0, audit.exception
+
+
+def test_register__keystore__decrypted_with_its_password(
+    summary: dict, chain: tuple[Anvil, Deployed], key: Path, tmp_path: Path
+) -> None:
+    anvil, deployed = chain
+    keystore, password = tmp_path / "keystore.json", tmp_path / "password"
+    for path in (keystore, password):
+        path.touch(mode=0o600)
+    password.write_text("secret\n")
+    secret = key.read_text().strip()
+    keystore.write_text(json.dumps(Account.encrypt(secret, "secret", iterations=1)))
+    result = registered(
+        *(Path(summary["path"]), anvil, deployed, "--keystore", keystore),
+        *("--password-file", password),
+    )
+    assert result.exit_code == 0, result.exception
+    publisher = deployed.registry.functions.publisherOf(json.loads(result.stdout)["model_id"])
+    assert publisher.call() == Account.from_key(secret).address
+    assert "secret" not in result.output
+
+
+def test_register__home_made_srs_on_another_chain__refused_and_nothing_sent(
+    summary: dict, chain: tuple[Anvil, Deployed], key: Path
+) -> None:
+    anvil, deployed = chain
+    before = anvil.w3.eth.block_number
+    for chain_id, error in ((1, SrsUnsafe), (1337, WrongChain)):
+        result = registered(
+            *(Path(summary["path"]), anvil, deployed),
+            *("--key-file", key, "--chain-id", chain_id),
+        )
+        assert isinstance(result.exception, error), result.output
+    assert anvil.w3.eth.block_number == before
+
+
+def test_register__account_without_money__nothing_sent(
+    summary: dict, chain: tuple[Anvil, Deployed], tmp_path: Path
+) -> None:
+    anvil, deployed = chain
+    fund_new_key(anvil.w3, tmp_path / "poor.key", 10)
+    result = registered(Path(summary["path"]), anvil, deployed, "--key-file", tmp_path / "poor.key")
+    assert isinstance(result.exception, AccountUnfunded), result.output
+
+
+def test_register__registry_refuses__its_reason_is_shown(
+    summary: dict, chain: tuple[Anvil, Deployed], key: Path
+) -> None:
+    anvil, deployed = chain
+    result = registered(
+        *(Path(summary["path"]), anvil, deployed, "--key-file", key),
+        *("--receiver", "0x" + "00" * 20, "--receiver-bps", 100),
+    )
+    assert isinstance(result.exception, TransactionReverted), result.output
+    assert "InvalidModel" in result.exception.line()
+
+
+def test_register__no_account__usage_error(summary: dict, chain: tuple[Anvil, Deployed]) -> None:
+    result = registered(Path(summary["path"]), *chain)
+    assert isinstance(result.exception, UsageError)
+    assert "--keystore" in result.exception.line()
