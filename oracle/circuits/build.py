@@ -390,7 +390,7 @@ def _best(measured: Sequence[Made], objective: Objective) -> Made:
 
 
 def _rank(made: Made, objective: Objective) -> float:
-    return objective.rank(made.measures.verify_gas, made.measures.prove_seconds)[0]
+    return objective.rank(made.measures.verify_gas, made.processor_seconds)[0]
 
 
 def _origin(

@@ -11,7 +11,7 @@ from oracle.circuits.cost import Objective
 
 
 def made(gas: int, seconds: float) -> SimpleNamespace:
-    return SimpleNamespace(measures=SimpleNamespace(verify_gas=gas, prove_seconds=seconds))
+    return SimpleNamespace(measures=SimpleNamespace(verify_gas=gas), processor_seconds=seconds)
 
 
 @pytest.mark.parametrize(
