@@ -19,7 +19,7 @@ def made(gas: int, seconds: float) -> SimpleNamespace:
     [
         (Objective.GAS, [made(400, 1), made(390, 2)], 1),
         (Objective.LATENCY, [made(400, 1.0), made(400, 0.5)], 1),
-        (Objective.BALANCED, [made(400, 1.0), made(500, 0.5), made(450, 0.7)], 1),
+        (Objective.BALANCED, [made(400, 4.0), made(500, 2.0), made(450, 2.8)], 1),
     ],
     ids=["gas", "latency", "balanced"],
 )
