@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from xml.sax.saxutils import escape
 
-_ROW = 18
-_NAMES = 150
-_PANEL = 360
-_GAP = 70
-_HEAD = 44
+from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
+
+from oracle.circuits.plot import svg_of
+
 _COLOURS = ("#2b6cb0", "#b7791f")
 
 
@@ -28,56 +26,22 @@ class Bar:
 
 def bars(names: Sequence[str], panels: Sequence[Bar]) -> str:
     """Panels side by side, a row a name; a line marks the value 1."""
-    width = _NAMES + len(panels) * (_PANEL + _GAP)
-    height = _HEAD + _ROW * len(names) + 12
-    size = f'width="{width}" height="{height}"'
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="12">',
-        f'<rect {size} fill="white"/>',
-    ]
-    parts += [
-        _text(name, _NAMES - 8, _middle(row), 'text-anchor="end"') for row, name in enumerate(names)
-    ]
-    for index, panel in enumerate(panels):
-        left = _NAMES + index * (_PANEL + _GAP)
-        parts += _panel(panel, left, _COLOURS[index % len(_COLOURS)], height)
-    return "\n".join([*parts, "</svg>"]) + "\n"
-
-
-def _panel(panel: Bar, left: int, colour: str, height: int) -> list[str]:
-    known = [value for value in panel.values if value is not None]
-    greatest = max([*known, 1.0])
-    one = left + _length(1.0, greatest, logarithmic=panel.logarithmic)
-    ends = f'x1="{one:.1f}" y1="{_HEAD - 6}" x2="{one:.1f}" y2="{height - 8}"'
-    shapes = []
-    texts = [
-        _text(panel.title, left, 18, 'font-weight="bold"'),
-        _text("1", one, _HEAD - 10, 'text-anchor="middle" fill="gray"'),
-    ]
-    for row, value in enumerate(panel.values):
-        if value is None:
-            texts.append(_text("none", left, _middle(row), 'fill="gray"'))
-            continue
-        length = _length(value, greatest, logarithmic=panel.logarithmic)
-        size = f'width="{length:.1f}" height="{_ROW - 6}"'
-        shapes.append(f'<rect x="{left}" y="{_HEAD + _ROW * row + 3}" {size} fill="{colour}"/>')
-        # A white edge keeps the number legible across the line.
-        edge = 'paint-order="stroke" stroke="white" stroke-width="3"'
-        texts.append(_text(f"{value:.3g}{panel.unit}", left + length + 4, _middle(row), edge))
-    line = f'<line {ends} stroke="black" stroke-dasharray="3 3"/>'
-    return [*shapes, line, *texts]
-
-
-def _text(text: str, x: float, y: float, style: str = "") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" {style}>{escape(text)}</text>'
-
-
-def _length(value: float, greatest: float, *, logarithmic: bool) -> float:
-    """Pixels; a logarithmic axis starts at one half."""
-    if not logarithmic:
-        return _PANEL * value / greatest
-    return _PANEL * max(0.0, math.log(2 * value)) / math.log(2 * greatest)
-
-
-def _middle(row: int) -> int:
-    return _HEAD + _ROW * row + 13
+    figure = Figure(figsize=(2 + 4.5 * len(panels), 1 + 0.24 * len(names)), layout="constrained")
+    row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, panel, colour in zip(row, panels, _COLOURS, strict=False):
+        known = [(place, v) for place, v in enumerate(panel.values) if v is not None]
+        drawn = axes.barh([place for place, _ in known], [v for _, v in known], color=colour)
+        axes.bar_label(drawn, [f"{v:.3g}{panel.unit}" for _, v in known], padding=3, fontsize=8)
+        for place, value in enumerate(panel.values):
+            if value is None:
+                axes.text(0.01, place, "none", transform=axes.get_yaxis_transform(), va="center")
+        axes.axvline(1, color="black", linestyle="--", linewidth=0.8)
+        if panel.logarithmic:
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.set_title(panel.title, fontsize=10)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.margins(x=0.12)
+    row[0].set_yticks(range(len(names)), names, fontsize=8)
+    row[0].invert_yaxis()
+    return svg_of(figure)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+import io
+from collections.abc import Sequence
 from dataclasses import dataclass
-from xml.sax.saxutils import escape
+from typing import TYPE_CHECKING, Any
 
-_WIDTH, _HEIGHT = 760, 500
-_LEFT, _RIGHT, _TOP, _BOTTOM = 80, 140, 50, 60
-#: Space around the data, as a share of its extent.
-_MARGIN = 0.08
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 _BLUE, _RED, _GREY, _LINE = "#1f6feb", "#d1242f", "#9aa5b1", "#e5e8eb"
-#: Round numbers for the marks of an axis.
-_ROUND = (1, 2, 5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,24 +29,57 @@ class Point:
 
 def pareto(points: Sequence[Point]) -> str:
     """An SVG of gas over proving time (logarithmic), at least one point."""
+    # Half a second to import, which only builds need.
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, StrMethodFormatter
+
+    figure = Figure(figsize=(8, 5.2), layout="constrained")
+    axes = figure.subplots()
+    axes.set(
+        title="Circuits that were considered",
+        xlabel="seconds to prove",
+        ylabel="gas to verify",
+        xscale="log",
+    )
+    axes.grid(color=_LINE)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_formatter(EngFormatter(sep=""))
+    kinds: tuple[tuple[str, list[Point], dict[str, Any]], ...] = (
+        ("estimated", [p for p in points if not p.measured], {"c": _GREY, "s": 28}),
+        ("measured", [p for p in points if p.measured], {"c": _BLUE, "s": 60}),
+        (
+            "chosen",
+            [p for p in points if p.chosen],
+            {"facecolors": "none", "edgecolors": _RED, "s": 180, "linewidths": 2},
+        ),
+    )
+    for name, some, style in kinds:
+        if some:
+            axes.scatter([p.seconds for p in some], [p.gas for p in some], label=name, **style)
     front = front_of(points)
-    x = _axis([math.log(p.seconds) for p in points], _LEFT, _WIDTH - _RIGHT)
-    y = _axis([p.gas for p in points], _HEIGHT - _BOTTOM, _TOP)
-    size = f'width="{_WIDTH}" height="{_HEIGHT}"'
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="12">',
-        f'<rect {size} fill="white"/>',
-        _text("Circuits that were considered", _LEFT, 24, 'font-size="15" font-weight="bold"'),
-        *_grid(points, x, y),
-        *_steps(front, x, y),
-    ]
-    for point in sorted(points, key=lambda p: (p.measured, p.chosen)):
-        parts += _mark(x(math.log(point.seconds)), y(point.gas), point)
-    parts += [
-        _text(point.label, x(math.log(point.seconds)) + 9, y(point.gas) - 7, 'font-size="11"')
-        for point in front
-    ]
-    return "\n".join([*parts, *_legend(), "</svg>"]) + "\n"
+    axes.step(
+        [p.seconds for p in front],
+        [p.gas for p in front],
+        where="post",
+        color=_BLUE,
+        alpha=0.5,
+        label="Pareto front",
+    )
+    for point in front:
+        axes.annotate(
+            point.label,
+            (point.seconds, point.gas),
+            xytext=(8, 6),
+            textcoords="offset points",
+            fontsize=8,
+        )
+    axes.margins(0.1)
+    axes.legend(frameon=False)
+    return svg_of(figure)
 
 
 def front_of(points: Sequence[Point]) -> list[Point]:
@@ -61,81 +91,11 @@ def front_of(points: Sequence[Point]) -> list[Point]:
     return front
 
 
-def _axis(values: Sequence[float], start: float, end: float) -> Callable[[float], float]:
-    """From a value to its place, with a margin around the data."""
-    low, high = min(values), max(values)
-    margin = _MARGIN * (high - low) or 0.5 * (abs(high) or 1)
-    low, high = low - margin, high + margin
-    return lambda value: start + (value - low) / (high - low) * (end - start)
+def svg_of(figure: Figure) -> str:
+    """The same text for the same figure: no date, no random names, letters as letters."""
+    import matplotlib as mpl
 
-
-def _grid(
-    points: Sequence[Point], x: Callable[[float], float], y: Callable[[float], float]
-) -> Iterator[str]:
-    bottom, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
-    times = [p.seconds for p in points]
-    for second in _decades(min(times) / 2, max(times) * 2):
-        at = x(math.log(second))
-        if _LEFT <= at <= right:
-            yield f'<path d="M{at:.1f} {_TOP}V{bottom}" stroke="{_LINE}"/>'
-            yield _text(f"{second:g}", at, bottom + 18, 'text-anchor="middle"')
-    prices = [p.gas for p in points]
-    step = _step(max(prices) - min(prices) or max(prices))
-    for index in range(int(max(prices) / step) + 3):
-        at = y(index * step)
-        if _TOP <= at <= bottom:
-            yield f'<path d="M{_LEFT} {at:.1f}H{right}" stroke="{_LINE}"/>'
-            yield _text(f"{index * step / 1000:,g}k", _LEFT - 8, at + 4, 'text-anchor="end"')
-    yield f'<path d="M{_LEFT} {_TOP}V{bottom}H{right}" fill="none" stroke="#57606a"/>'
-    middle = (_LEFT + right) / 2
-    yield _text("seconds to prove", middle, _HEIGHT - 18, 'text-anchor="middle"')
-    turned = f'text-anchor="middle" transform="rotate(-90 18 {_HEIGHT / 2:.0f})"'
-    yield _text("gas to verify", 18, _HEIGHT / 2, turned)
-
-
-def _decades(low: float, high: float) -> Iterator[float]:
-    for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1):
-        yield from (digit * 10.0**power for digit in _ROUND)
-
-
-def _step(extent: float) -> float:
-    """A round distance that cuts ``extent`` into four to ten parts."""
-    power = 10.0 ** math.floor(math.log10(extent / 4))
-    return max(digit * power for digit in _ROUND if digit * power <= extent / 4)
-
-
-def _steps(
-    front: Sequence[Point], x: Callable[[float], float], y: Callable[[float], float]
-) -> Iterator[str]:
-    first, *others = front
-    path = f"M{x(math.log(first.seconds)):.1f} {y(first.gas):.1f}"
-    for point in others:
-        path += f"H{x(math.log(point.seconds)):.1f}V{y(point.gas):.1f}"
-    yield f'<path d="{path}" fill="none" stroke="{_BLUE}" stroke-opacity="0.5"/>'
-
-
-def _mark(x: float, y: float, point: Point) -> Iterator[str]:
-    colour, radius = (_BLUE, 5) if point.measured else (_GREY, 3.5)
-    yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{colour}"/>'
-    if point.chosen:
-        ring = f'fill="none" stroke="{_RED}" stroke-width="2"'
-        yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="9" {ring}/>'
-
-
-def _legend() -> Iterator[str]:
-    left, top = _WIDTH - _RIGHT + 24, _TOP + 10
-    samples = (
-        ("chosen", Point(1, 1, "", measured=True, chosen=True)),
-        ("measured", Point(1, 1, "", measured=True)),
-        ("estimated", Point(1, 1, "")),
-    )
-    for row, (name, sample) in enumerate(samples):
-        yield from _mark(left, top + 24 * row, sample)
-        yield _text(name, left + 16, top + 24 * row + 4)
-    line = top + 24 * len(samples)
-    yield f'<path d="M{left - 8} {line}h16" stroke="{_BLUE}" stroke-opacity="0.5"/>'
-    yield _text("Pareto front", left + 16, line + 4)
-
-
-def _text(text: str, x: float, y: float, style: str = "") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" {style}>{escape(text)}</text>'
+    text = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "oracle"}):
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    return text.getvalue()
