@@ -68,6 +68,8 @@ class Receipt:
     gas_used: int
     #: Wei per gas actually paid.
     gas_price: int
+    #: Every contract's events, in order.
+    logs: tuple[Log, ...]
 
 
 class Transport(Protocol):
@@ -357,6 +359,7 @@ def _receipt(transaction_hash: bytes, raw: Any) -> Receipt:
         block_hash=_bytes(raw["blockHash"]),
         gas_used=_quantity(raw["gasUsed"]),
         gas_price=_quantity(raw["effectiveGasPrice"]),
+        logs=tuple(_logs(raw["logs"])),
     )
 
 

@@ -35,7 +35,13 @@ def store(tmp_path: Path):
 
 def send(store: Store, request_id: int, nonce: int, hash_: bytes = b"x" * 32) -> bool:
     return store.add_intent(
-        request_id, make_attempt(hash_), account=ACCOUNT, nonce=nonce, gas=1, ceiling=BIG
+        [request_id],
+        make_attempt(hash_),
+        job_id=f"job{request_id}",
+        account=ACCOUNT,
+        nonce=nonce,
+        gas=1,
+        ceiling=BIG,
     )
 
 
@@ -128,7 +134,7 @@ def test_enqueue__statement_proved_before__goes_straight_to_proved(store: Store)
     assert store.rewind(4) == [7]
     assert store.add_request(make_request(block_number=6))
     assert store.move(7, RequestState.SEEN, RequestState.ACCEPTED)
-    assert store.enqueue(7, "job7", "bundle", 1)
+    assert store.enqueue([7], "job7", "bundle", size=1, memory_bytes=1)
     row = store.request(7)
     assert row is not None
     assert row.state is RequestState.PROVED
@@ -187,8 +193,8 @@ def test_add_intent__nonce_of_a_displaced_intent__may_be_given_again(store: Stor
     assert send(store, 7, 0)
     (second,) = store.intents(IntentState.PENDING)
     assert [attempt.hash for attempt in second.attempts] == [b"x" * 32]
-    assert not store.is_newest(first)
-    assert store.is_newest(second)
+    assert not store.is_newest(first, 7)
+    assert store.is_newest(second, 7)
 
 
 def test_sendable__leaves_out_who_pays_too_little_and_pages_in_chain_order(store: Store) -> None:
