@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from oracle import fees, tensor
-from oracle.policy import ServedCircuit, Situation, common_sizes, fitting, in_time
+from oracle.policy import ServedCircuit, Situation, Skip, common_sizes, fitting, in_time
 from oracle.store.records import RequestRow
 from oracle.types import RegisteredModel
 
@@ -69,10 +69,10 @@ def _largest(situation: Situation, limits: Limits) -> tuple[ServedCircuit, int] 
         return None
     most = min(limits.max_requests, common_sizes(model.spec, served.spec)[-1])
     circuit = fitting(model, served, most, situation.code_hashes)
-    if isinstance(circuit, ServedCircuit) and circuit.size > 1:
-        if fees.BatchTerms.of(model.spec, circuit.size).saved(most) > 0:
-            return circuit, most
-    return None
+    if isinstance(circuit, Skip) or circuit.size == 1:
+        return None
+    terms = fees.BatchTerms.of(model.spec, circuit.size)
+    return (circuit, most) if terms.saved(most) > 0 else None
 
 
 def _may_join(

@@ -267,6 +267,7 @@ class FakeChain:
         self._models: dict[int, RegisteredModel] = {}
         self._code: dict[str, bytes] = {ORACLE: b"\x01", REGISTRY: b"\x01"}
         self._waiting: list[_Action] = []
+        self._dropped: dict[int, _Opened] = {}
         self._made = 0
         self._blocks = [_Block(0, keccak(b"genesis"), bytes(32), int(clock()), [])]
         self._replay()
@@ -332,6 +333,10 @@ class FakeChain:
         self._include(opened)
         return request_id
 
+    def reopen(self, request_ids: Sequence[int]) -> None:
+        """Mine requests again that a reorg dropped."""
+        self._append([self._dropped[request_id] for request_id in request_ids])
+
     def top_up(self, request_id: int, wei: int) -> None:
         """Add to a request's gas money."""
         self._include(_ToppedUp(request_id, wei))
@@ -353,7 +358,10 @@ class FakeChain:
         dropped = self._blocks[-depth:]
         del self._blocks[-depth:]
         self._made += 1
-        actions = [action for block in dropped for action in block.actions] if keep else []
+        actions = [action for block in dropped for action in block.actions]
+        self._dropped.update((a.request_id, a) for a in actions if isinstance(a, _Opened))
+        if not keep:
+            actions = []
         self._replay()
         for index in range(depth):
             self._append(actions if index == depth - 1 else [])

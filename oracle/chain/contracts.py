@@ -27,7 +27,6 @@ from oracle.types import (
     TensorSpec,
 )
 
-
 #: Of `IInferenceOracle.Request`.
 _PREIMAGE_TYPES = (
     *("address", "uint256", "address", "uint64", "address", "uint64"),

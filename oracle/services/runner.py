@@ -12,7 +12,7 @@ from structlog.typing import FilteringBoundLogger
 
 from oracle import tensor
 from oracle.errors import OracleError, ProverCrashed, ProverMemory, ProverUnavailable
-from oracle.log import request_hex
+from oracle.log import request_fields, request_hex
 from oracle.policy import ServedModel
 from oracle.prover.base import Prover
 from oracle.store.ledger import Store
@@ -131,9 +131,8 @@ class Runner:
         )
         self._log.info(
             "proving",
-            request=request_hex(key.request_id),
+            **request_fields(job.request_ids),
             job=job.job_id,
-            requests=len(requests),
             rows=len(rows),
             attempt=job.attempts,
         )

@@ -17,7 +17,7 @@ from oracle.batching import Limits, plan
 from oracle.chain.contracts import RegistryContract, code_hash
 from oracle.chain.rpc import Rpc
 from oracle.errors import ModelUnsupported
-from oracle.log import request_hex
+from oracle.log import request_fields, request_hex
 from oracle.policy import (
     PASSING,
     Reason,
@@ -218,7 +218,8 @@ class Scheduler:
                 found |= {
                     row.request_id
                     for row in rows
-                    if not row.alone and self._store.attach(row.request_id, job.job_id)
+                    if not row.alone
+                    and self._store.attach(row.request_id, RequestState.ACCEPTED, job.job_id)
                 }
         return found & {row.request_id for row in accepted}
 
@@ -251,7 +252,7 @@ class Scheduler:
         if len(ids) > 1:
             self._log.info(
                 "requests joined",
-                requests=[request_hex(request_id) for request_id in ids],
+                **request_fields(ids),
                 model=served.name,
                 size=circuit.size,
                 job=job_id,

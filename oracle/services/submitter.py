@@ -19,7 +19,7 @@ from oracle.chain.contracts import OracleContract, RegistryContract, Status, com
 from oracle.chain.rpc import Receipt, Rpc
 from oracle.chain.signer import Fees, Signer, Unsigned
 from oracle.errors import RpcRejected, RpcUnreachable, TransactionReverted
-from oracle.log import request_hex
+from oracle.log import request_fields, request_hex
 from oracle.store.ledger import START, Store
 from oracle.store.records import Attempt, Intent, Job, RequestRow
 from oracle.store.states import IntentState, JobState, RequestState
@@ -29,6 +29,8 @@ from oracle.types import RegisteredModel
 _ALREADY = ("already known", "known transaction", "already imported", "already in mempool")
 #: Gas of a transfer without data, which uses up a nonce.
 _TRANSFER_GAS = 21_000
+#: Requests whose own proof is not finished.
+_UNPROVED = (RequestState.ACCEPTED, RequestState.QUEUED, RequestState.RUNNING)
 #: Most new transactions in a step.
 _BATCH = 20
 #: What using up a nonce may cost per gas, as a multiple of what a request behind it pays: a
@@ -49,6 +51,11 @@ class _Delivery:
     ceiling: int
     #: Gas that a batch saves against each request alone.
     saved: int = 0
+
+    @property
+    def request_ids(self) -> tuple[int, ...]:
+        """Ids of the requests to be answered."""
+        return tuple(row.request_id for row in self.rows)
 
 
 class Submitter:
@@ -128,56 +135,60 @@ class Submitter:
         rows = self._store.requests_of(job.job_id)
         rows = [each for each in rows if each.state is RequestState.PROVED]
         again = [each for each in rows if self._store.live_intent(each.request_id) is not None]
-        if again or not rows:
+        for each in again:
             # Mined again after a reorg while the first transaction still waits.
-            return any(
-                [
-                    self._store.move(each.request_id, RequestState.PROVED, RequestState.PENDING)
-                    for each in again
-                ]
-            )
+            self._store.move(each.request_id, RequestState.PROVED, RequestState.PENDING)
+        if again or not rows:
+            return bool(again)
         delivery = self._delivery(job, rows)
         if delivery.saved < 0:
             return self._split(rows, "too few of its batch are left")
-        base_fee = self._base_fee()
-        price = fees.first(base_fee, self._tip(), delivery.ceiling)
+        price = self._first_price(delivery)
         if price is None:
-            for each in rows:
-                self._store.set_ceiling(each.request_id, delivery.ceiling)
-            self._log.warning(
-                "waiting for a lower base fee",
-                **_named(job.request_ids),
-                base_fee=base_fee,
-                pays=delivery.ceiling,
-            )
             return False
         try:
             result = self._oracle.simulate(delivery.data, self._signer.address, delivery.gas)
         except TransactionReverted as error:
             return self._refused(delivery, error)
-        if _is_batch(job) and self._oracle.delivered(result) < len(rows):
-            return self._leave_out(rows)
-        nonce = self._store.next_nonce(self._signer.address, self._rpc.nonce(self._signer.address))
+        changed = self._regroup(delivery, result) if _is_batch(job) else None
+        return self._send(delivery, price) if changed is None else changed
+
+    def _first_price(self, delivery: _Delivery) -> Fees | None:
+        """What to pay for gas; None while the requests pay too little."""
+        base_fee = self._base_fee()
+        price = fees.first(base_fee, self._tip(), delivery.ceiling)
+        if price is None:
+            for row in delivery.rows:
+                self._store.set_ceiling(row.request_id, delivery.ceiling)
+            self._log.warning(
+                "waiting for a lower base fee",
+                **request_fields(delivery.request_ids),
+                base_fee=base_fee,
+                pays=delivery.ceiling,
+            )
+        return price
+
+    def _send(self, delivery: _Delivery, price: Fees) -> bool:
+        account, ids = self._signer.address, delivery.request_ids
+        nonce = self._store.next_nonce(account, self._rpc.nonce(account))
         attempt = self._sign(nonce, delivery.gas, price, delivery.data)
-        ids = tuple(each.request_id for each in rows)
-        if not self._store.add_intent(
+        if self._store.add_intent(
             ids,
             attempt,
-            job_id=job.job_id,
-            account=self._signer.address,
+            job_id=delivery.job.job_id,
+            account=account,
             nonce=nonce,
             gas=delivery.gas,
             ceiling=delivery.ceiling,
         ):
-            return True
-        self._log.info(
-            "transaction signed",
-            **_named(ids),
-            nonce=nonce,
-            tx=attempt.hash,
-            max_fee=price.max_fee,
-        )
-        self._broadcast(ids, attempt)
+            self._log.info(
+                "transaction signed",
+                **request_fields(ids),
+                nonce=nonce,
+                tx=attempt.hash,
+                max_fee=price.max_fee,
+            )
+            self._broadcast(ids, attempt)
         return True
 
     def _delivery(self, job: Job, rows: Sequence[RequestRow]) -> _Delivery:
@@ -212,7 +223,7 @@ class Submitter:
             self._store.refuse_job(delivery.job.job_id, error.line())
             self._log.warning(
                 "batch refused, proving each alone",
-                **_named(delivery.job.request_ids),
+                **request_fields(delivery.job.request_ids),
                 job=delivery.job.job_id,
                 reason=error.line(),
             )
@@ -242,6 +253,19 @@ class Submitter:
             self._move(row.request_id, RequestState.PROVED, RequestState.ACCEPTED, reason)
         return True
 
+    def _regroup(self, delivery: _Delivery, result: bytes) -> bool | None:
+        """Part with requests that the batch would skip, take back those that it would not.
+
+        Returns:
+            whether any moved; None when the batch can go as it is.
+        """
+        delivered = self._oracle.delivered(result)
+        if delivered < len(delivery.rows):
+            return self._leave_out(delivery.rows)
+        if delivered > len(delivery.rows) and self._take_back(delivery.job):
+            return True
+        return None
+
     def _leave_out(self, rows: Sequence[RequestRow]) -> bool:
         """Part with the requests that a batch would skip; the others go without them."""
         moved = False
@@ -250,6 +274,14 @@ class Submitter:
             # Not known: an endpoint that is late or reorganising. The watcher will tell.
             if target is not RequestState.PROVED and not self._is_deliverable(row):
                 moved |= self._move(row.request_id, RequestState.PROVED, target, reason)
+        return moved
+
+    def _take_back(self, job: Job) -> bool:
+        """Answer requests that had left the batch, and that it would deliver all the same."""
+        moved = False
+        for row in self._store.requests_in_proof(job.job_id):
+            if row.state in _UNPROVED and self._is_deliverable(row):
+                moved |= self._store.attach(row.request_id, row.state, job.job_id)
         return moved
 
     def _fate(self, row: RequestRow) -> tuple[RequestState, str]:
@@ -402,7 +434,7 @@ class Submitter:
             event = "request ended, nonce used up" if ended else "paid too little, nonce used up"
         self._log.warning(
             event,
-            **_named(intent.request_ids),
+            **request_fields(intent.request_ids),
             nonce=intent.nonce,
             tx=attempt.hash,
             max_fee=price.max_fee,
@@ -435,7 +467,7 @@ class Submitter:
                 )
         self._log.warning(
             "nonce used by another sender of this account",
-            **_named(intent.request_ids),
+            **request_fields(intent.request_ids),
             nonce=intent.nonce,
         )
 
@@ -458,7 +490,7 @@ class Submitter:
                         self._store.move(
                             request_id, RequestState.MINED, RequestState.PENDING, "reorganised"
                         )
-            self._log.warning("transaction left the chain", **_named(intent.request_ids))
+            self._log.warning("transaction left the chain", **request_fields(intent.request_ids))
             return True
         # Only these: another nonce may answer a request that this one was in vain for.
         answered = self._answered(intent, *found)
@@ -483,7 +515,7 @@ class Submitter:
             if not any(words in error.message.lower() for words in _ALREADY):
                 self._log.warning(
                     "transaction not taken",
-                    **_named(request_ids),
+                    **request_fields(request_ids),
                     tx=attempt.hash,
                     code=error.code,
                     detail=error.message,
@@ -492,7 +524,7 @@ class Submitter:
         except RpcUnreachable as error:
             self._log.warning(
                 "transaction sent, outcome unknown",
-                **_named(request_ids),
+                **request_fields(request_ids),
                 tx=attempt.hash,
                 code=error.code,
                 detail=error.message,
@@ -558,13 +590,6 @@ class Submitter:
 def _is_batch(job: Job) -> bool:
     """Whether a proof names several requests, which is another call of the contract."""
     return len(job.request_ids) > 1
-
-
-def _named(request_ids: Sequence[int]) -> dict[str, object]:
-    """Requests as a log line names them."""
-    if len(request_ids) == 1:
-        return {"request": request_hex(request_ids[0])}
-    return {"requests": [request_hex(request_id) for request_id in request_ids]}
 
 
 def _outcome(status: Status, *, expired: bool) -> tuple[RequestState, str]:

@@ -361,7 +361,7 @@ class Store:
                     request_id=hex(request_id),
                 )
                 if job is not None and job.state is JobState.PROVED:
-                    self.attach(request_id, job_id)
+                    self.attach(request_id, RequestState.ACCEPTED, job_id)
                     continue
                 self._db.run("set_job", request_id=hex(request_id), job_id=job_id)
                 self.move(request_id, RequestState.ACCEPTED, RequestState.QUEUED)
@@ -369,12 +369,10 @@ class Store:
                     self.move(request_id, RequestState.QUEUED, RequestState.RUNNING)
         return True
 
-    def attach(self, request_id: int, job_id: str) -> bool:
-        """Give an ACCEPTED request a proof that names it; False when it is not ACCEPTED."""
+    def attach(self, request_id: int, source: RequestState, job_id: str) -> bool:
+        """Take a request to PROVED by a finished proof that names it; False if not in ``source``."""
         with self.transaction():
-            moved = self.move(
-                request_id, RequestState.ACCEPTED, RequestState.PROVED, "proved before"
-            )
+            moved = self.move(request_id, source, RequestState.PROVED, "proved before")
             if moved:
                 self._db.run("set_job", request_id=hex(request_id), job_id=job_id)
         return moved
