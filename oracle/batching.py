@@ -41,14 +41,15 @@ def plan(rows: Sequence[RequestRow], situation: Situation, limits: Limits, *, ho
         rows: ACCEPTED requests of one model, oldest first.
         situation: the model's, as in `oracle.policy.decide`.
         limits: the operator's.
-        hold: every worker is busy, so that waiting costs nothing.
+        hold: the workers are busy with what came before, so that waiting costs nothing.
     """
     largest = _largest(situation, limits)
     if largest is None or situation.model is None:
         return Plan((), tuple(rows))
     circuit, most = largest
     waiting = [row for row in rows if _may_join(row, situation.model, situation, circuit)]
-    alone = [row for row in rows if row not in waiting]
+    joinable = {row.request_id for row in waiting}
+    alone = [row for row in rows if row.request_id not in joinable]
     batches = []
     while waiting:
         if len(waiting) < most and _has_time(waiting, situation, limits, circuit, hold=hold):

@@ -191,10 +191,14 @@ class Scheduler:
         for row in accepted:
             if row.request_id not in reused:
                 by_model.setdefault(row.request.model_id, []).append(row)
-        # More than a page must not wait: nobody would look at those behind it.
-        hold = self._store.backlog() >= self._workers and len(accepted) < _PAGE
         plans = [
-            plan(rows, self._situation(rows[0], cursor), self._limits, hold=hold)
+            plan(
+                rows,
+                self._situation(rows[0], cursor),
+                self._limits,
+                # More than a page must not wait: nobody would look at those behind it.
+                hold=len(accepted) < _PAGE and self._is_behind_others(rows),
+            )
             for rows in by_model.values()
         ]
         jobs = [batch for each in plans for batch in each.batches]
@@ -202,6 +206,11 @@ class Scheduler:
         for rows in sorted(jobs, key=lambda job: job[0].place):
             self._enqueue(rows)
         return bool(reused or jobs)
+
+    def _is_behind_others(self, rows: Sequence[RequestRow]) -> bool:
+        """Whether jobs that are older than the requests keep every worker busy."""
+        oldest = min(row.updated_at for row in rows)
+        return self._store.backlog(before=oldest) >= self._workers
 
     def _reuse(self, accepted: Sequence[RequestRow]) -> set[int]:
         """Give requests mined again the finished proof that names them among others; their ids.

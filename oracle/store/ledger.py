@@ -7,6 +7,7 @@ succeeds, and each step lands in the history with its time.
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -336,8 +337,9 @@ class Store:
             memory_bytes: the prover's cap.
         """
         with self.transaction():
-            rows = [self.request(request_id) for request_id in request_ids]
-            if not all(row and row.state is RequestState.ACCEPTED for row in rows):
+            found = [self.request(request_id) for request_id in request_ids]
+            rows = [row for row in found if row and row.state is RequestState.ACCEPTED]
+            if len(rows) < len(request_ids):
                 return False
             job = self.job(job_id)
             if job is None:
@@ -347,7 +349,8 @@ class Store:
                     bundle_id=bundle_id,
                     size=size,
                     memory_bytes=memory_bytes,
-                    now=self._clock(),
+                    # A batch has lost nothing by waiting: its place is its oldest request's.
+                    now=min(row.updated_at for row in rows),
                 )
             else:
                 self._db.run(
@@ -465,9 +468,9 @@ class Store:
         """RUNNING jobs of which nothing was heard in their time."""
         return self._jobs("lapsed_leases", now=now)
 
-    def backlog(self) -> int:
-        """Jobs that are not proved yet."""
-        row = self._db.row("backlog")
+    def backlog(self, before: float = math.inf) -> int:
+        """Jobs that are not proved yet, of those whose requests were accepted by a time."""
+        row = self._db.row("backlog", before=before)
         return int(row["amount"]) if row else 0
 
     def finish_job(self, proof: Proof) -> bool:

@@ -235,7 +235,7 @@ SELECT count(*) AS amount FROM jobs WHERE state = 'running' AND lease_until > :n
 SELECT * FROM jobs WHERE state = 'running' AND lease_until <= :now;
 
 -- name: backlog
-SELECT count(*) AS amount FROM jobs WHERE state IN ('queued', 'running');
+SELECT count(*) AS amount FROM jobs WHERE state IN ('queued', 'running') AND created_at <= :before;
 
 -- name: prove_times
 SELECT prove_time FROM jobs WHERE state = 'proved' AND bundle_id = :bundle_id AND size = :size

@@ -295,6 +295,33 @@ def test_two_models__are_not_mixed(world: World) -> None:
     assert len(world.chain.received) == 3
 
 
+def test_another_models_queue__does_not_hold_requests_for_ever(
+    make_world: MakeWorld,
+) -> None:
+    plain = spec(vk_hash=b"w" * 32)
+    world = make_world(served=(SERVED, served(plain, bundle_id="c" * 64)))
+    world.model_id = world.chain.register(MODEL, verifier_code=VERIFIER_CODE)
+    other = world.chain.register(plain, verifier_code=VERIFIER_CODE)
+    world.prover.held = True
+    world.ask(9, 9, model_id=other)
+    world.settle()
+    ids = ask_together(world, 2)
+    world.settle()
+    # More of the other model comes in all the time than can be proved.
+    for i in range(8):
+        world.clock.now += 1
+        world.ask(i, 1, model_id=other)
+        world.ask(i, 2, model_id=other)
+        world.settle()
+        world.prover.held = False
+        world.node.runner.step()
+        world.prover.held = True
+        world.settle()
+    assert world.store.backlog() > 5
+    assert states(world, ids) == ["final"] * 2
+    assert world.row(ids[0]).job_id == world.row(ids[1]).job_id
+
+
 # --- a batch that cannot go as it was made ---
 
 
