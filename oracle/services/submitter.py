@@ -346,7 +346,9 @@ class Submitter:
                 # An earlier nonce in vain says nothing about the one that the request has now.
                 moved[request_id] = (
                     request_id in answered or self._store.is_newest(intent, request_id)
-                ) and self._move(request_id, RequestState.PENDING, target, reason)
+                ) and self._move(
+                    request_id, RequestState.PENDING, target, reason, receipt.block_number
+                )
             if in_vain and any(target is RequestState.ACCEPTED for target, _ in ends.values()):
                 self._store.refuse_job(intent.job_id, TransactionReverted().line())
         for request_id, (target, _) in ends.items():
@@ -414,8 +416,8 @@ class Submitter:
         job = self._store.job(intent.job_id)
         if live and job is not None and job.state is JobState.PROVED:
             delivery = self._delivery(job, live)
-            # What has ended meanwhile does not pay any more.
-            ceiling = min(ceiling, delivery.ceiling)
+            # A top-up pays for more, a request that has ended for nothing.
+            ceiling = delivery.ceiling
             price, data = fees.bump(before, base_fee, tip, ceiling), delivery.data
         behind = max((other.ceiling for other in pending if other.nonce > intent.nonce), default=0)
         held_up = behind >= base_fee and (price is None or ceiling < base_fee)
@@ -574,12 +576,26 @@ class Submitter:
         cursor = self._store.cursor()
         return max(self._clock(), cursor.head_timestamp if cursor else 0)
 
+    def _head(self) -> int:
+        cursor = self._store.cursor()
+        return cursor.head if cursor else 0
+
     def _move(
-        self, request_id: int, source: RequestState, target: RequestState, reason: str
+        self,
+        request_id: int,
+        source: RequestState,
+        target: RequestState,
+        reason: str,
+        block: int | None = None,
     ) -> bool:
-        """Take a request on, and out of its batch if it is to be proved alone."""
+        """Take a request on, and out of its batch if it is to be proved alone.
+
+        The chain ended a LOST or CANCELLED one in ``block`` or before, by default its head.
+        """
         if target is RequestState.ACCEPTED:
             moved = self._store.take_out(request_id, source, reason)
+        elif target in (RequestState.LOST, RequestState.CANCELLED):
+            moved = self._store.end(request_id, source, target, reason, block or self._head())
         else:
             moved = self._store.move(request_id, source, target, reason)
         if moved and reason:

@@ -301,8 +301,22 @@ class Store:
                 RequestState.EXPIRED,
             ):
                 return False
-            self._db.run("set_ended", request_id=hex(request_id), block=block)
-            return self.move(request_id, row.state, target, reason)
+            return self.end(request_id, row.state, target, reason, block)
+
+    def end(
+        self,
+        request_id: int,
+        source: RequestState,
+        target: RequestState,
+        reason: str,
+        block: int,
+    ) -> bool:
+        """As `move`; a reorg of ``block``, in which the chain ended the request, takes it back."""
+        with self.transaction():
+            moved = self.move(request_id, source, target, reason)
+            if moved:
+                self._db.run("set_ended", request_id=hex(request_id), block=block)
+        return moved
 
     def reconsider(self, codes: Iterable[str]) -> int:
         """Give requests that still have time another decision; how many.

@@ -66,7 +66,7 @@ INSERT INTO top_ups (request_id, block, previous)
 SELECT request_id, :block, gas_money FROM requests WHERE request_id = :request_id;
 
 -- name: set_gas_money
-UPDATE requests SET gas_money = :gas_money WHERE request_id = :request_id;
+UPDATE requests SET gas_money = :gas_money, ceiling = NULL WHERE request_id = :request_id;
 
 -- name: undo_top_ups
 UPDATE requests SET gas_money = (

@@ -104,7 +104,7 @@ class Intent:
     nonce: int
     state: IntentState
     gas: int
-    #: Wei per gas that no transaction for the requests exceeds.
+    #: Wei per gas that the requests' money justified when it was made.
     ceiling: int
     mined_block: int | None
     attempts: tuple[Attempt, ...]
