@@ -39,6 +39,8 @@ _GAS_USED = 500_000
 #: Gas that a request on the fake chain is quoted for.
 GAS_UNITS = 1_000_000
 _ETHER = 10**18
+#: Of `IInferenceOracle.Skipped`; the fake chain gives no other reason.
+NOT_OPEN = 0
 
 
 def proof_of(instances: Sequence[int]) -> bytes:
@@ -618,10 +620,15 @@ class FakeChain:
                 delivered = self._deliverable(sent.data)
             except _Refused:
                 succeeded, delivered = False, []
-            *_, payee, _, _ = self._call_of(sent.data)
-            for request_id in delivered:
-                end = _Closed(request_id, Status.FULFILLED, to_checksum_address(payee))
-                self._close(block, end, sent.hash)
+            _, items, payee, _, _ = self._call_of(sent.data)
+            for request_id in [item[0] for item in items] if succeeded else []:
+                if request_id in delivered:
+                    end = _Closed(request_id, Status.FULFILLED, to_checksum_address(payee))
+                    self._close(block, end, sent.hash)
+                else:
+                    self._log(
+                        block, sent.hash, "RequestSkipped", requestId=request_id, reason=NOT_OPEN
+                    )
         block.receipts[sent.hash] = {
             "status": hex(succeeded),
             "blockNumber": hex(block.number),

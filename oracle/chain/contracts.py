@@ -133,14 +133,14 @@ class OracleContract:
         """What the contract holds for a request: `commitment_of` it while it is open."""
         return bytes(self._read("commitments", request_id))
 
-    def fulfilled(self, receipt: Receipt) -> frozenset[int]:
-        """Ids of the requests that a transaction fulfilled."""
-        topic = self._abi.topic("RequestFulfilled")
-        return frozenset(
-            int.from_bytes(log.topics[1], "big")
+    def outcome(self, receipt: Receipt) -> dict[int, bool]:
+        """For each request that a transaction fulfilled or skipped: whether it fulfilled it."""
+        ends = {self._abi.topic("RequestFulfilled"): True, self._abi.topic("RequestSkipped"): False}
+        return {
+            int.from_bytes(log.topics[1], "big"): ends[log.topics[0]]
             for log in receipt.logs
-            if log.topics[:1] == (topic,) and _checksum(log.address) == self.address
-        )
+            if log.topics[:1] and log.topics[0] in ends and _checksum(log.address) == self.address
+        }
 
     def fulfill_calldata(
         self, request: Request, payee: str, outputs: Sequence[int], proof: bytes

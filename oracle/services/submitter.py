@@ -368,9 +368,15 @@ class Submitter:
         if not receipt.succeeded or attempt.cancels:
             return frozenset()
         job = self._store.job(intent.job_id)
-        if job is not None and not _is_batch(job):
+        if job is None or not _is_batch(job):
             return frozenset(intent.request_ids)
-        return self._oracle.fulfilled(receipt) & frozenset(intent.request_ids)
+        outcome = self._oracle.outcome(receipt)
+        if not outcome.keys() >= set(job.request_ids):
+            # Taken for the truth, it would say that others were paid for what this node delivered.
+            raise RpcUnreachable(
+                f"the receipt of transaction 0x{attempt.hash.hex()} came without all of its events"
+            )
+        return frozenset(i for i in intent.request_ids if outcome[i])
 
     def _unanswered(
         self, request_id: int, intent: Intent, attempt: Attempt

@@ -10,7 +10,7 @@ import pytest
 
 from oracle.chain.contracts import Status
 from oracle.chain.signer import Fees, Unsigned
-from oracle.errors import ProverInput, ProverMemory
+from oracle.errors import ProverInput, ProverMemory, RpcUnreachable
 from oracle.store.database import Database
 from oracle.store.states import IntentState
 from oracle.testing import GAS_UNITS, FakeChain
@@ -349,6 +349,27 @@ def test_one_ends_elsewhere_after_the_batch_was_sent__the_others_are_answered(
     world.settle()
     assert states(world, ids) == ["lost", "final", "final"]
     assert fulfilments(world, ids) == [1, 1, 1]
+
+
+def test_receipt_without_its_events__is_asked_for_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = proved_batch(world, 3)
+    send = FakeChain.send
+
+    def truncated(chain: FakeChain, method: str, params: list[object]) -> object:
+        answer = send(chain, method, params)
+        if method == "eth_getTransactionReceipt" and isinstance(answer, dict):
+            return {**answer, "logs": answer["logs"][:1]}
+        return answer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeChain, "send", truncated)
+        with pytest.raises(RpcUnreachable, match="without all of its events"):
+            world.node.submitter.step()
+    assert states(world, ids) == ["pending"] * 3
+    world.settle()
+    assert states(world, ids) == ["final"] * 3
 
 
 def test_one_topped_up_after_the_batch_was_sent__is_answered_alone(world: World) -> None:
