@@ -17,6 +17,10 @@ ELEMENT_GAS = 1_200
 TEXT_ELEMENT_GAS = 27_000
 #: Most gas of one transaction (EIP-7825).
 TRANSACTION_GAS = 1 << 24
+#: Most bytes of one transaction's calldata: endpoints refuse transactions above 128 KiB.
+TRANSACTION_BYTES = 120 * 1024
+#: More than a proof has.
+_PROOF_BYTES = 8_192
 #: Gas that one more item adds to a batch besides its callback: commitment, credit, preimage, logs.
 _ITEM_GAS = 45_000
 #: Bytes of an item in a batch's calldata besides input and callback data: 16 words, two paddings.
@@ -49,6 +53,8 @@ class BatchTerms:
     alone: int
     #: The batch circuit's proof, however many requests it answers.
     shared: int
+    #: Bytes of its calldata.
+    shared_bytes: int
 
     @classmethod
     def of(cls, spec: ModelSpec, size: int, skipped: int = 0) -> BatchTerms:
@@ -61,7 +67,9 @@ class BatchTerms:
         """
         verify_gas = {batch.size: batch.verify_gas for batch in spec.batches}[size]
         shared = _quote(spec, size, verify_gas) + skipped * _SKIPPED_GAS
-        return cls(_quote(spec, 1, spec.verify_gas), shared)
+        return cls(
+            _quote(spec, 1, spec.verify_gas), shared, _PROOF_BYTES + 32 * size * spec.output.length
+        )
 
     def saved(self, count: int) -> int:
         """Gas that ``count`` requests save together; less than zero when they cost more."""
@@ -72,9 +80,11 @@ class BatchTerms:
         return self.shared + sum(map(self._own, requests))
 
     def fits(self, requests: Sequence[Request]) -> bool:
-        """Whether one transaction may use as much gas."""
-        calldata = sum(len(r.input) + len(r.callback_data) + _ITEM_BYTES for r in requests)
-        return _with_reserve(self.sent_units(requests), calldata) <= TRANSACTION_GAS
+        """Whether one transaction may use as much gas and carry as many bytes."""
+        own = sum(len(r.input) + len(r.callback_data) + _ITEM_BYTES for r in requests)
+        calldata = self.shared_bytes + own
+        gas = _with_reserve(self.sent_units(requests), calldata)
+        return gas <= TRANSACTION_GAS and calldata <= TRANSACTION_BYTES
 
     def sent_units(self, requests: Sequence[Request]) -> int:
         """Gas of the batch when every callback fails, for `gas_limit`."""

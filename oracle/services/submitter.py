@@ -18,7 +18,7 @@ from oracle import fees, tensor
 from oracle.chain.contracts import OracleContract, RegistryContract, Status, commitment_of
 from oracle.chain.rpc import Receipt, Rpc
 from oracle.chain.signer import Fees, Signer, Unsigned
-from oracle.errors import RpcRejected, RpcUnreachable, TransactionReverted
+from oracle.errors import OracleError, RpcRejected, RpcUnreachable, TransactionReverted
 from oracle.log import request_fields, request_hex
 from oracle.store.ledger import START, Store
 from oracle.store.records import Attempt, Intent, Job, RequestRow
@@ -150,6 +150,11 @@ class Submitter:
             result = self._oracle.simulate(delivery.data, self._signer.address, delivery.gas)
         except TransactionReverted as error:
             return self._refused(delivery, error)
+        except RpcRejected as error:
+            if error.transient or not _is_batch(job):
+                raise
+            # Too large for this endpoint, perhaps: one by one they are not.
+            return self._refuse_batch(job, error)
         changed = self._regroup(delivery, result) if _is_batch(job) else None
         return self._send(delivery, price) if changed is None else changed
 
@@ -220,14 +225,7 @@ class Submitter:
         if error.name == "NothingToDeliver":
             return self._leave_out(delivery.rows)
         if _is_batch(delivery.job):
-            self._store.refuse_job(delivery.job.job_id, error.line())
-            self._log.warning(
-                "batch refused, proving each alone",
-                **request_fields(delivery.job.request_ids),
-                job=delivery.job.job_id,
-                reason=error.line(),
-            )
-            return True
+            return self._refuse_batch(delivery.job, error)
         (row,) = delivery.rows
         if error.name == "CommitmentMismatch":
             # Topped up in a block that the watcher has not read: the proof stays good.
@@ -246,6 +244,17 @@ class Submitter:
         return True
 
     # --- a batch that cannot be delivered whole ---
+
+    def _refuse_batch(self, job: Job, error: OracleError) -> bool:
+        """Have each request proved alone, and the batch's proof not used again."""
+        self._store.refuse_job(job.job_id, error.line())
+        self._log.warning(
+            "batch refused, proving each alone",
+            **request_fields(job.request_ids),
+            job=job.job_id,
+            reason=error.line(),
+        )
+        return True
 
     def _split(self, rows: Sequence[RequestRow], reason: str) -> bool:
         """Have each request proved alone."""

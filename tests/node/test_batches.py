@@ -8,9 +8,10 @@ from itertools import count
 
 import pytest
 
+from oracle import fees
 from oracle.chain.contracts import Status
 from oracle.chain.signer import Fees, Unsigned
-from oracle.errors import ProverInput, ProverMemory, RpcUnreachable
+from oracle.errors import ProverInput, ProverMemory, RpcLimit, RpcRejected, RpcUnreachable
 from oracle.store.database import Database
 from oracle.store.states import IntentState
 from oracle.testing import GAS_UNITS, FakeChain
@@ -492,6 +493,36 @@ def test_simulation_of_the_batch_reverts__each_is_answered_alone_with_the_reason
     # The batch's proof is not used again.
     assert world.prover.submitted[1].inputs[:2] == (1, 0)
     assert [len(job.inputs) // 2 for job in world.prover.submitted] == [1, 4, 1, 1, 1]
+
+
+def test_endpoint_cannot_simulate_the_batch__each_is_answered_alone(world: World) -> None:
+    ids = proved_batch(world, 3)
+    world.endpoint.fail("eth_call", RpcRejected("gas limit too high"))
+    world.settle()
+    assert states(world, ids) == ["final"] * 3
+    assert [len(job.inputs) // 2 for job in world.prover.submitted] == [1, 4, 1, 1, 1]
+
+
+def test_endpoint_limits_calls_for_a_moment__the_batch_is_sent_afterwards(world: World) -> None:
+    ids = proved_batch(world, 3)
+    world.endpoint.fail("eth_call", RpcLimit())
+    with pytest.raises(RpcLimit):
+        world.node.submitter.step()
+    world.settle()
+    assert states(world, ids) == ["final"] * 3
+    assert len(world.chain.received) == 2
+
+
+def test_callbacks_that_may_use_much_gas__are_joined_as_far_as_one_transaction_goes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fees, "TRANSACTION_GAS", 2_500_000)
+    _, ids = joined(world, 4)
+    world.settle()
+    assert states(world, ids) == ["final"] * 4
+    # Three together, and one that finds no room.
+    assert [len(job.inputs) // 2 for job in world.prover.submitted] == [1, 4, 1]
+    assert world.prover.submitted[1].inputs == (1, 0, 2, -1, 3, -2, 1, 0)
 
 
 def test_batch_reverts_when_mined__each_is_answered_alone(world: World) -> None:

@@ -130,3 +130,9 @@ def test_batch_terms__callbacks_beyond_one_transactions_gas__do_not_fit() -> Non
     assert TERMS.fits(requests[:2])
     assert not TERMS.fits(requests)
     assert fees.gas_limit(TERMS.sent_units(requests), b"") == fees.TRANSACTION_GAS
+
+
+def test_batch_terms__inputs_beyond_one_transactions_bytes__do_not_fit() -> None:
+    wide = replace(of_price(1, TERMS.alone), input=bytes(50_000))
+    assert TERMS.fits([wide, wide])
+    assert not TERMS.fits([wide, wide, wide])
