@@ -86,6 +86,11 @@ class NodeConfig(BaseSettings):
     prove_timeout: float = Field(default=600, gt=0, le=_MAX_SECONDS)
     #: Seconds to keep between a proof and its request's deadline.
     deadline_margin: float = Field(default=30, ge=0, le=_MAX_SECONDS)
+    #: Seconds that a request may wait for others of its model, to be proved together for less gas.
+    #: Those that wait for a free worker anyway are joined whatever this says.
+    batch_wait_seconds: float = Field(default=0, ge=0, le=_MAX_SECONDS)
+    #: Most requests that one proof answers; 1 proves each alone.
+    batch_max_requests: int = Field(default=64, ge=1, le=256)
     #: Wei the account must hold; below that the node takes no new requests.
     min_balance: int = Field(default=10**16, ge=0)
     #: Wei of the model fee, less the publisher's share, that a request must leave to this node.

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TextIO
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 #: Fields that are public and may hold 32 bytes in hex.
-_PUBLIC = frozenset({"request", "tx", "block_hash", "job", "bundle", "code_hash"})
+_PUBLIC = frozenset({"request", "requests", "tx", "block_hash", "job", "bundle", "code_hash"})
 #: Fields that a person recognises by their first digits.
-_SHORTENED = frozenset({"request", "job"})
+_SHORTENED = frozenset({"request", "requests", "job"})
 _SECRET_NAME = re.compile(r"key|secret|password|passphrase|mnemonic|token|credential", re.I)
 #: A private key is 32 bytes in hex.
 _KEY_LIKE = re.compile(r"(?<![0-9a-fA-F])(?:0x)?[0-9a-fA-F]{64}(?![0-9a-fA-F])")
@@ -59,9 +60,16 @@ def request_hex(request_id: int) -> str:
     return f"{request_id:#066x}"
 
 
+def request_fields(request_ids: Sequence[int]) -> dict[str, str]:
+    """One request, or several that go together, as the fields of a line."""
+    name = "request" if len(request_ids) == 1 else "requests"
+    return {name: " ".join(map(request_hex, request_ids))}
+
+
 def _shorten(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     for name in _SHORTENED & event.keys():
-        event[name] = str(event[name]).removeprefix("0x")[:8]
+        words = str(event[name]).split()
+        event[name] = " ".join(word.removeprefix("0x")[:8] for word in words)
     return event
 
 

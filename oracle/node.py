@@ -21,6 +21,7 @@ from typing import Protocol
 from structlog.typing import FilteringBoundLogger
 
 from oracle import __version__
+from oracle.batching import Limits
 from oracle.chain.contracts import OracleContract, RegistryContract, code_hash
 from oracle.chain.rpc import Rpc, redacted
 from oracle.chain.signer import LocalSigner, Signer
@@ -36,7 +37,7 @@ from oracle.errors import (
     ProverMemory,
     ProverTimeout,
 )
-from oracle.policy import ServedModel, same_circuit
+from oracle.policy import ServedCircuit, ServedModel, common_sizes, same_circuit
 from oracle.prover.base import Prover, memory_cap
 from oracle.prover.local import LocalProver
 from oracle.services.janitor import Janitor
@@ -275,6 +276,7 @@ class Node:
             workers=config.workers,
             confirmations=config.confirmations,
             margin_seconds=config.deadline_margin,
+            limits=Limits(config.batch_wait_seconds, config.batch_max_requests),
             min_balance=config.min_balance,
             min_income=config.min_income,
             clock=clock,
@@ -332,13 +334,14 @@ class Node:
     def run(self) -> None:
         """Serve until `stop`; returns when every service has finished its step."""
         self.recover()
+        intervals = {"runner": self._runner_interval, "scheduler": self._scheduler_interval}
         threads = [
             Supervised(
                 name,
                 service,
                 doorbell=self._doorbell,
                 stop=self._stop,
-                interval=self._runner_interval if service is self.runner else self._interval,
+                interval=intervals.get(name, self._interval),
                 log=self._log,
             )
             for name, service in self.services.items()
@@ -370,6 +373,11 @@ class Node:
 
     def _interval(self) -> float:
         return self._parts.config.poll_seconds
+
+    def _scheduler_interval(self) -> float:
+        config = self._parts.config
+        # Requests that wait for others are due between two looks at the chain.
+        return min(config.poll_seconds, config.batch_wait_seconds or config.poll_seconds)
 
     def _runner_interval(self) -> float:
         return _PROOF_POLL if self.runner.busy else self._interval()
@@ -425,9 +433,15 @@ def _serve(path: Path, config: NodeConfig) -> ServedModel:
         bundle_id=bundle.bundle_id,
         name=bundle.name,
         spec=bundle.spec,
-        circuit=bundle.circuit,
-        prove_seconds=bundle.measures.prove_seconds,
-        memory_bytes=memory_cap(bundle.circuit),
+        circuits=tuple(
+            ServedCircuit(
+                size=sized.size,
+                circuit=sized.circuit,
+                prove_seconds=sized.measures.prove_seconds,
+                memory_bytes=memory_cap(sized.circuit),
+            )
+            for sized in bundle.circuits
+        ),
     )
 
 
@@ -446,7 +460,8 @@ def _find_model(rpc: Rpc, registry: RegistryContract, served: ServedModel) -> st
             continue
         actual = code_hash(rpc, model.verifier)
         if actual == served.spec.verifier_code_hash:
-            return f"{served.name} is model {model_id}"
+            sizes = ", ".join(map(str, common_sizes(model.spec, served.spec)))
+            return f"{served.name} is model {model_id} (rows in a proof: {sizes})"
         differs = ContractMismatch(
             f"the verifier of model {model_id} has code hash {actual.hex()}, "
             f"the bundle {served.name} says {served.spec.verifier_code_hash.hex()}",

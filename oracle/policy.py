@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum, auto
 
 from oracle import fees, tensor
 from oracle.errors import TensorError
-from oracle.types import CircuitFiles, ModelSpec, RegisteredModel, Request
+from oracle.types import BatchVerifier, CircuitFiles, ModelSpec, RegisteredModel, Request
 
 
 class Reason(StrEnum):
@@ -39,12 +39,11 @@ PASSING = frozenset({Reason.FEE_LOW, Reason.DEADLINE_NEAR})
 
 
 @dataclass(frozen=True, slots=True)
-class ServedModel:
-    """A model this node can prove."""
+class ServedCircuit:
+    """A model's circuit for one number of rows."""
 
-    bundle_id: str
-    name: str
-    spec: ModelSpec
+    #: Rows that one proof covers.
+    size: int
     circuit: CircuitFiles
     #: Seconds of one proof as measured when the bundle was built.
     prove_seconds: float
@@ -53,18 +52,33 @@ class ServedModel:
 
 
 @dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A model this node can prove."""
+
+    bundle_id: str
+    name: str
+    spec: ModelSpec
+    #: By ascending size, the first for one row.
+    circuits: tuple[ServedCircuit, ...]
+
+    def circuit(self, size: int) -> ServedCircuit | None:
+        """The circuit of exactly this size."""
+        return next((circuit for circuit in self.circuits if circuit.size == size), None)
+
+
+@dataclass(frozen=True, slots=True)
 class Situation:
     """What a decision depends on besides the request."""
 
     #: The registry's row; None for an unknown id.
     model: RegisteredModel | None
-    #: EXTCODEHASH of the registered verifier as it is now.
-    verifier_code_hash: bytes
+    #: EXTCODEHASH of each registered verifier as it is now, by the size of its circuit.
+    code_hashes: Mapping[int, bytes]
     served: ServedModel | None
     #: Seconds since the epoch, as the chain sees it.
     now: float
-    #: Seconds until a proof would be ready.
-    expected_seconds: float
+    #: Seconds until a proof would be ready, by the size of its circuit.
+    expected_seconds: Mapping[int, float]
     #: Seconds to keep between the proof and the deadline.
     margin_seconds: float
     base_fee: int
@@ -90,11 +104,21 @@ def decide(request: Request, situation: Situation) -> Skip | None:
         return Skip(Reason.UNKNOWN_MODEL, f"model {request.model_id} is not registered")
     if served is None:
         return Skip(Reason.NO_BUNDLE, f"no bundle here proves model {model.model_id}")
-    return (
-        _check_identity(model, served, situation.verifier_code_hash)
-        or _check_input(request, served.spec)
-        or _check_deadline(request, situation)
-        or _check_money(request, model, situation)
+    skip = _check_identity(model, served)
+    if skip is not None:
+        return skip
+    try:
+        rows = tensor.rows(request.input, served.spec.input, served.spec.codec)
+        for row in rows:
+            tensor.check(row, served.spec.input)
+    except TensorError as error:
+        return Skip(Reason.INPUT_INVALID, error.message)
+    circuit = fitting(model, served, len(rows), situation.code_hashes)
+    if isinstance(circuit, Skip):
+        return circuit
+    needed = situation.expected_seconds[circuit.size] + situation.margin_seconds
+    return _check_deadline(request.deadline, needed, situation) or _check_money(
+        request, model, situation
     )
 
 
@@ -113,6 +137,61 @@ def same_circuit(registered: ModelSpec, served: ModelSpec) -> bool:
     )
 
 
+def fitting(
+    model: RegisteredModel, served: ServedModel, rows: int, code_hashes: Mapping[int, bytes]
+) -> ServedCircuit | Skip:
+    """The circuit that proves ``rows`` rows, or why it cannot be used here.
+
+    The contract takes the smallest registered one of at least that size, and no other.
+
+    Args:
+        model: the registry's row.
+        served: this node's bundle of it.
+        rows: at least 1.
+        code_hashes: as in `Situation`.
+    """
+    registered = next((v for v in _verifiers(model.spec) if v.size >= rows), None)
+    if registered is None:
+        return Skip(
+            Reason.INPUT_INVALID, f"{rows} rows, model {model.model_id} has no circuit for as many"
+        )
+    size = registered.size
+    ours = next((v for v in _verifiers(served.spec) if v.size == size), None)
+    circuit = served.circuit(size)
+    if ours is None or circuit is None or _statement(ours) != _statement(registered):
+        return Skip(
+            Reason.BUNDLE_DIFFERS,
+            f"the bundle {served.name} lacks the circuit for {size} rows of model {model.model_id}",
+        )
+    actual = code_hashes.get(size, b"")
+    if not (actual == registered.verifier_code_hash == ours.verifier_code_hash):
+        return Skip(
+            Reason.VERIFIER_DIFFERS,
+            f"the verifier of {size} rows has code {actual.hex()[:8]}, registered "
+            f"{registered.verifier_code_hash.hex()[:8]}, bundle {ours.verifier_code_hash.hex()[:8]}",
+        )
+    # The contract gives the verifier no more than was registered: every proof would be in vain.
+    if registered.verify_gas < ours.verify_gas:
+        return Skip(
+            Reason.BUNDLE_DIFFERS,
+            f"model {model.model_id} grants its verifier {registered.verify_gas} gas, "
+            f"the bundle says {ours.verify_gas}",
+        )
+    return circuit
+
+
+def common_sizes(registered: ModelSpec, served: ModelSpec) -> tuple[int, ...]:
+    """The sizes, ascending, whose circuits are the same in both."""
+    ours = {v.size: _statement(v) for v in _verifiers(served)}
+    return tuple(v.size for v in _verifiers(registered) if ours.get(v.size) == _statement(v))
+
+
+def in_time(requests: Sequence[Request], size: int, situation: Situation, wait: float = 0) -> bool:
+    """Whether a proof with a circuit, begun in ``wait`` seconds, is early enough for all."""
+    needed = situation.expected_seconds[size] + situation.margin_seconds + wait
+    return all(request.deadline - situation.now >= needed for request in requests)
+
+
 def p95(times: Sequence[float], default: float) -> float:
     """The 95th percentile (nearest rank) of measured times, or the default without any."""
     if not times:
@@ -120,16 +199,25 @@ def p95(times: Sequence[float], default: float) -> float:
     return sorted(times)[-(-95 * len(times) // 100) - 1]
 
 
-def _check_identity(
-    model: RegisteredModel, served: ServedModel, verifier_code_hash: bytes
-) -> Skip | None:
-    registered = model.spec.verifier_code_hash
-    if not (verifier_code_hash == registered == served.spec.verifier_code_hash):
-        return Skip(
-            Reason.VERIFIER_DIFFERS,
-            f"verifier {model.verifier} has code {verifier_code_hash.hex()[:8]}, registered "
-            f"{registered.hex()[:8]}, bundle {served.spec.verifier_code_hash.hex()[:8]}",
-        )
+def _verifiers(spec: ModelSpec) -> tuple[BatchVerifier, ...]:
+    """All of a model's verifiers by ascending size, that of one row included."""
+    one = BatchVerifier(
+        size=1,
+        settings_hash=spec.settings_hash,
+        vk_hash=spec.vk_hash,
+        srs_hash=spec.srs_hash,
+        verifier_code_hash=spec.verifier_code_hash,
+        verify_gas=spec.verify_gas,
+    )
+    return (one, *spec.batches)
+
+
+def _statement(verifier: BatchVerifier) -> tuple[bytes, bytes, bytes]:
+    """What proofs depend on."""
+    return verifier.vk_hash, verifier.settings_hash, verifier.srs_hash
+
+
+def _check_identity(model: RegisteredModel, served: ServedModel) -> Skip | None:
     ours, theirs = served.spec, model.spec
     if (ours.input, ours.output, ours.tag, ours.codec) != (
         theirs.input,
@@ -140,27 +228,11 @@ def _check_identity(
         return Skip(
             Reason.BUNDLE_DIFFERS, f"model {model.model_id} is registered with other tensors"
         )
-    # The contract gives the verifier no more than was registered: every proof would be in vain.
-    if theirs.verify_gas < ours.verify_gas:
-        return Skip(
-            Reason.BUNDLE_DIFFERS,
-            f"model {model.model_id} grants its verifier {theirs.verify_gas} gas, "
-            f"the bundle says {ours.verify_gas}",
-        )
     return None
 
 
-def _check_input(request: Request, spec: ModelSpec) -> Skip | None:
-    try:
-        tensor.check(tensor.read(request.input, spec.input, spec.codec), spec.input)
-    except TensorError as error:
-        return Skip(Reason.INPUT_INVALID, error.message)
-    return None
-
-
-def _check_deadline(request: Request, situation: Situation) -> Skip | None:
-    left = request.deadline - situation.now
-    needed = situation.expected_seconds + situation.margin_seconds
+def _check_deadline(deadline: int, needed: float, situation: Situation) -> Skip | None:
+    left = deadline - situation.now
     if left >= needed:
         return None
     return Skip(Reason.DEADLINE_NEAR, f"{left:.0f} s left, {needed:.1f} s needed")

@@ -123,6 +123,30 @@ def read(data: bytes, spec: TensorSpec, codec: Codec) -> tuple[int, ...]:
     return unpack(data, spec) if codec is Codec.PACKED else parse(data, spec)
 
 
+def rows(data: bytes, spec: TensorSpec, codec: Codec) -> tuple[tuple[int, ...], ...]:
+    """Request bytes of one or more rows as fixed-point integers, not checked for range.
+
+    Raises:
+        TensorLength: not whole rows, or none.
+        TensorEncoding: as in `parse`.
+    """
+    if codec is Codec.PACKED:
+        length = spec.length * spec.width
+        if not data or len(data) % length:
+            raise TensorLength(
+                f"the model takes rows of {length} bytes, got {len(data)} bytes",
+                remedy="Encode whole rows with the model's width",
+            )
+        return tuple(unpack(data[i : i + length], spec) for i in range(0, len(data), length))
+    numbers = _integers(data, spec.scale)
+    if not numbers or len(numbers) % spec.length:
+        raise TensorLength(
+            f"the model takes rows of {spec.length} values, got {len(numbers)}",
+            remedy=f"Send a multiple of {spec.length} values",
+        )
+    return tuple(numbers[i : i + spec.length] for i in range(0, len(numbers), spec.length))
+
+
 def write(integers: Sequence[int], spec: TensorSpec, codec: Codec) -> bytes:
     """Fixed-point integers as the result bytes that the contract delivers."""
     if codec is Codec.PACKED:
@@ -163,9 +187,9 @@ def parse(data: bytes, spec: TensorSpec) -> tuple[int, ...]:
         TensorEncoding: a byte cannot stand where it does, or a number has too many digits.
         TensorLength: not ``spec.length`` numbers.
     """
-    numbers = _numbers(data)
-    _require_count(len(numbers), spec)
-    return tuple(_divide(digits << spec.scale, 10**places) for digits, places in numbers)
+    integers = _integers(data, spec.scale)
+    _require_count(len(integers), spec)
+    return integers
 
 
 def pad(rows: Sequence[Sequence[int]], size: int) -> tuple[int, ...]:
@@ -246,6 +270,10 @@ def _numbers(data: bytes, whole_digits: int = _WHOLE_DIGITS) -> list[tuple[int, 
         digits = int(whole + (fraction or b""))
         numbers.append((-digits if sign == b"-" else digits, len(fraction or b"")))
     return numbers
+
+
+def _integers(data: bytes, scale: int) -> tuple[int, ...]:
+    return tuple(_divide(digits << scale, 10**places) for digits, places in _numbers(data))
 
 
 def _skip(data: bytes, position: int) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from eth_account import Account
@@ -39,6 +39,8 @@ _GAS_USED = 500_000
 #: Gas that a request on the fake chain is quoted for.
 GAS_UNITS = 1_000_000
 _ETHER = 10**18
+#: Of `IInferenceOracle.Skipped`; the fake chain gives no other reason.
+NOT_OPEN = 0
 
 
 def proof_of(instances: Sequence[int]) -> bytes:
@@ -180,6 +182,14 @@ class _Opened:
 
 
 @dataclass(frozen=True, slots=True)
+class _ToppedUp:
+    """Gas money added to a request."""
+
+    request_id: int
+    wei: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Closed:
     """A request's end."""
 
@@ -202,7 +212,16 @@ class _Sent:
     max_fee: int
 
 
-_Action = _Opened | _Closed | _Sent
+_Action = _Opened | _ToppedUp | _Closed | _Sent
+
+
+class _Refused(Exception):
+    """A call reverts with this error of the contract's."""
+
+    def __init__(self, name: str, *arguments: Any) -> None:
+        self.name = name
+        self.arguments = arguments
+        super().__init__(name)
 
 
 @dataclass(slots=True)
@@ -231,6 +250,7 @@ class FakeChain:
         log_limit: most blocks that a log query may cover.
         balances: wei by account; accounts not in it are rich.
         revert_with: an error of the contract's with which every fulfilment fails.
+        revert_batches_with: the same for fulfilments of several requests.
     """
 
     def __init__(self, chain_id: int = 31337, clock: Callable[[], float] = lambda: 0) -> None:
@@ -242,12 +262,14 @@ class FakeChain:
         self.log_limit: int | None = None
         self.balances: dict[str, int] = {}
         self.revert_with: tuple[str, tuple[Any, ...]] | None = None
+        self.revert_batches_with: tuple[str, tuple[Any, ...]] | None = None
         self._clock = clock
         self._oracle = ContractAbi.of("InferenceOracle")
         self._registry = ContractAbi.of("ModelRegistry")
         self._models: dict[int, RegisteredModel] = {}
         self._code: dict[str, bytes] = {ORACLE: b"\x01", REGISTRY: b"\x01"}
         self._waiting: list[_Action] = []
+        self._dropped: dict[int, _Opened] = {}
         self._made = 0
         self._blocks = [_Block(0, keccak(b"genesis"), bytes(32), int(clock()), [])]
         self._replay()
@@ -266,10 +288,13 @@ class FakeChain:
     def register(
         self, spec: ModelSpec, *, verifier_code: bytes, fee: int = 0, receiver_bps: int = 0
     ) -> int:
-        """Register a model; its verifier's code is ``verifier_code``. Its id."""
+        """Register a model; its verifiers' code is ``verifier_code``. Its id."""
         model_id = len(self._models) + 1
-        verifier = to_checksum_address(keccak(b"verifier" + bytes([model_id]))[:20])
-        self._code[verifier] = verifier_code
+        verifier, *others = (
+            to_checksum_address(keccak(b"verifier" + bytes([model_id, index]))[:20])
+            for index in range(1 + len(spec.batches))
+        )
+        self._code.update(dict.fromkeys((verifier, *others), verifier_code))
         self._models[model_id] = RegisteredModel(
             model_id=model_id,
             spec=spec,
@@ -278,12 +303,14 @@ class FakeChain:
             receiver=PUBLISHER,
             receiver_bps=receiver_bps,
             is_open=True,
+            batch_verifiers=tuple(others),
         )
         return model_id
 
     def change_code(self, model_id: int, code: bytes) -> None:
-        """Put other code where a model's verifier is."""
-        self._code[self._models[model_id].verifier] = code
+        """Put other code where a model's verifiers are."""
+        model = self._models[model_id]
+        self._code.update(dict.fromkeys((model.verifier, *model.batch_verifiers), code))
 
     def request(
         self,
@@ -293,7 +320,7 @@ class FakeChain:
         lifetime: int = 3600,
         gas_money: int = 10**16,
     ) -> int:
-        """Open a request; its id."""
+        """Open a request, of as many rows as ``data`` has; its id."""
         model = self._models.get(model_id)
         self._made += 1
         request_id = int.from_bytes(keccak(b"request%d" % self._made), "big")
@@ -307,6 +334,14 @@ class FakeChain:
         )
         self._include(opened)
         return request_id
+
+    def reopen(self, request_ids: Sequence[int]) -> None:
+        """Mine requests again that a reorg dropped."""
+        self._append([self._dropped[request_id] for request_id in request_ids])
+
+    def top_up(self, request_id: int, wei: int) -> None:
+        """Add to a request's gas money."""
+        self._include(_ToppedUp(request_id, wei))
 
     def end(
         self, request_id: int, status: Status = Status.FULFILLED, beneficiary: str = PUBLISHER
@@ -325,7 +360,10 @@ class FakeChain:
         dropped = self._blocks[-depth:]
         del self._blocks[-depth:]
         self._made += 1
-        actions = [action for block in dropped for action in block.actions] if keep else []
+        actions = [action for block in dropped for action in block.actions]
+        self._dropped.update((a.request_id, a) for a in actions if isinstance(a, _Opened))
+        if not keep:
+            actions = []
         self._replay()
         for index in range(depth):
             self._append(actions if index == depth - 1 else [])
@@ -422,9 +460,15 @@ class FakeChain:
         if data[:4] == self._oracle.selector("status"):
             (request_id,) = self._oracle.arguments("status", data)
             return "0x" + self._oracle.encode_result("status", self.status(request_id)).hex()
-        refusal = self._refusal(data)
-        if refusal is not None:
-            raise _reverted(self._oracle, *refusal)
+        if data[:4] == self._oracle.selector("commitments"):
+            (request_id,) = self._oracle.arguments("commitments", data)
+            return "0x" + self._commitment(request_id).hex()
+        try:
+            delivered = self._deliverable(data)
+        except _Refused as refused:
+            raise _reverted(self._oracle, refused.name, *refused.arguments) from None
+        if data[:4] == self._oracle.selector("fulfillBatch"):
+            return "0x" + self._oracle.encode_result("fulfillBatch", len(delivered)).hex()
         return "0x"
 
     def _call_registry(self, data: bytes) -> bytes:
@@ -489,6 +533,8 @@ class FakeChain:
         for action in block.actions:
             if isinstance(action, _Opened):
                 self._open(block, action)
+            elif isinstance(action, _ToppedUp):
+                self._top_up(block, action)
             elif isinstance(action, _Closed):
                 self._close(block, action, keccak(repr(action).encode()))
             else:
@@ -523,6 +569,20 @@ class FakeChain:
             protocolBps=0,
         )
 
+    def _top_up(self, block: _Block, topped_up: _ToppedUp) -> None:
+        request_id = topped_up.request_id
+        if self.status(request_id) is not Status.OPEN:
+            return
+        opened = self._opened[request_id]
+        self._opened[request_id] = replace(opened, gas_money=opened.gas_money + topped_up.wei)
+        self._log(
+            block,
+            keccak(repr(topped_up).encode()),
+            "RequestToppedUp",
+            requestId=request_id,
+            gasMoney=self._opened[request_id].gas_money,
+        )
+
     def _close(self, block: _Block, closed: _Closed, transaction_hash: bytes) -> None:
         if self.status(closed.request_id) is not Status.OPEN:
             return
@@ -554,47 +614,99 @@ class FakeChain:
         if sent.nonce != self._nonces.get(sent.sender, 0):
             return
         self._nonces[sent.sender] = sent.nonce + 1
-        succeeded = True
+        succeeded, first_log = True, len(block.logs)
         if sent.to == ORACLE:
-            succeeded = self._refusal(sent.data) is None
-            if succeeded:
-                request_id, *_, payee, _, _ = self._oracle.arguments("fulfill", sent.data)
-                self._close(
-                    block,
-                    _Closed(request_id, Status.FULFILLED, to_checksum_address(payee)),
-                    sent.hash,
-                )
+            try:
+                delivered = self._deliverable(sent.data)
+            except _Refused:
+                succeeded, delivered = False, []
+            _, items, payee, _, _ = self._call_of(sent.data)
+            for request_id in [item[0] for item in items] if succeeded else []:
+                if request_id in delivered:
+                    end = _Closed(request_id, Status.FULFILLED, to_checksum_address(payee))
+                    self._close(block, end, sent.hash)
+                else:
+                    self._log(
+                        block, sent.hash, "RequestSkipped", requestId=request_id, reason=NOT_OPEN
+                    )
         block.receipts[sent.hash] = {
             "status": hex(succeeded),
             "blockNumber": hex(block.number),
             "blockHash": "0x" + block.hash.hex(),
             "gasUsed": hex(min(sent.gas, _GAS_USED)),
             "effectiveGasPrice": hex(self.base_fee),
+            "logs": block.logs[first_log:],
         }
 
-    def _refusal(self, data: bytes) -> tuple[Any, ...] | None:
-        """The error with which a fulfilment reverts, name first; None when it would succeed."""
-        request_id, preimage, input_, _, payee, outputs, proof = self._oracle.arguments(
-            "fulfill", data
-        )
+    def _call_of(self, data: bytes) -> tuple[bool, list[Any], str, Sequence[int], bytes]:
+        """A fulfilment's arguments: whether it is a batch, its items, payee, outputs, proof."""
+        if data[:4] == self._oracle.selector("fulfillBatch"):
+            items, payee, outputs, proof = self._oracle.arguments("fulfillBatch", data)
+            return True, list(items), payee, outputs, proof
+        *item, payee, outputs, proof = self._oracle.arguments("fulfill", data)
+        return False, [tuple(item)], payee, outputs, proof
+
+    def _deliverable(self, data: bytes) -> list[int]:
+        """The requests that a fulfilment would end.
+
+        Raises:
+            _Refused: it reverts.
+        """
+        is_batch, items, payee, outputs, proof = self._call_of(data)
+        delivered = []
+        for request_id, preimage, *_ in items:
+            try:
+                self._check_item(request_id, preimage)
+            except _Refused:
+                if not is_batch:
+                    raise
+            else:
+                delivered.append(request_id)
+        if not delivered:
+            raise _Refused("NothingToDeliver")
+        refusal = self.revert_with or (self.revert_batches_with if is_batch else None)
+        if refusal is not None:
+            raise _Refused(refusal[0], *refusal[1])
+        spec = self._models[items[0][1][1]].spec
+        rows = [
+            row for _, _, input_, _ in items for row in tensor.rows(input_, spec.input, spec.codec)
+        ]
+        if is_batch and len(rows) != len(items):
+            raise _Refused("InputLength", len(rows), len(items))
+        # The smallest circuit that has room, and no other.
+        size = min(s for s in (1, *(b.size for b in spec.batches)) if s >= len(rows))
+        if len(outputs) != size * spec.output.length:
+            raise _Refused("OutputLength", len(outputs), size * spec.output.length)
+        tag = tensor.tag(self.chain_id, ORACLE, [item[0] for item in items], payee, spec.tag)
+        inputs = [tensor.to_field(value) for value in tensor.pad(rows, size)]
+        if proof != proof_of([*inputs, *tag, *outputs]):
+            raise _Refused("ProofRejected")
+        return delivered
+
+    def _check_item(self, request_id: int, preimage: tuple[Any, ...]) -> None:
         if self.status(request_id) is not Status.OPEN:
-            return ("NotOpen", request_id, self.status(request_id))
+            raise _Refused("NotOpen", request_id, self.status(request_id))
+        if preimage != self._preimage(request_id):
+            raise _Refused("CommitmentMismatch", request_id)
+        deadline = self._opened[request_id].deadline
+        if self._blocks[-1].timestamp > deadline:
+            raise _Refused("DeadlinePassed", deadline)
+
+    def _preimage(self, request_id: int) -> tuple[Any, ...]:
         opened = self._opened[request_id]
         terms = (CALLER.lower(), opened.model_id, ZERO_ADDRESS, 0, CALLER.lower(), opened.deadline)
         money = (opened.fee, opened.gas_money, GAS_UNITS, 0)
-        if preimage != (*terms, *money, keccak(opened.input), keccak(b"")):
-            return ("CommitmentMismatch", request_id)
-        if self._blocks[-1].timestamp > opened.deadline:
-            return ("DeadlinePassed", opened.deadline)
-        if self.revert_with is not None:
-            name, arguments = self.revert_with
-            return (name, *arguments)
-        spec = self._models[opened.model_id].spec
-        tag = tensor.tag(self.chain_id, ORACLE, [request_id], payee, spec.tag)
-        inputs = [tensor.to_field(v) for v in tensor.read(input_, spec.input, spec.codec)]
-        if proof != proof_of([*inputs, *tag, *outputs]):
-            return ("ProofRejected",)
-        return None
+        return (*terms, *money, keccak(opened.input), keccak(b""))
+
+    def _commitment(self, request_id: int) -> bytes:
+        status = self.status(request_id)
+        if status is Status.OPEN:
+            # Every field is one word, as in `fulfill`'s own encoding of the struct.
+            head = self._oracle.call("refund", request_id, self._preimage(request_id))
+            return keccak(head[36:])
+        return {Status.UNKNOWN: 0, Status.FULFILLED: 1, Status.REFUNDED: 2}[status].to_bytes(
+            32, "big"
+        )
 
     def _log(self, block: _Block, transaction_hash: bytes, name: str, **fields: Any) -> None:
         topics, data = self._oracle.encode_event(name, **fields)

@@ -8,12 +8,13 @@ from enum import IntEnum
 from functools import lru_cache
 from typing import Any
 
+from eth_abi.abi import encode
 from eth_abi.exceptions import DecodingError
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from oracle.chain.codec import ContractAbi
-from oracle.chain.rpc import Log, Rpc
+from oracle.chain.rpc import Log, Receipt, Rpc
 from oracle.errors import ContractMismatch, ModelUnsupported, RpcRejected, TransactionReverted
 from oracle.types import (
     BatchVerifier,
@@ -24,6 +25,12 @@ from oracle.types import (
     RequestKey,
     TagLayout,
     TensorSpec,
+)
+
+#: Of `IInferenceOracle.Request`.
+_PREIMAGE_TYPES = (
+    *("address", "uint256", "address", "uint64", "address", "uint64"),
+    *("uint96", "uint96", "uint64", "uint16", "bytes32", "bytes32"),
 )
 
 
@@ -122,6 +129,19 @@ class OracleContract:
         """Where a request stands."""
         return Status(self._read("status", request_id))
 
+    def commitment(self, request_id: int) -> bytes:
+        """What the contract holds for a request: `commitment_of` it while it is open."""
+        return bytes(self._read("commitments", request_id))
+
+    def outcome(self, receipt: Receipt) -> dict[int, bool]:
+        """For each request that a transaction fulfilled or skipped: whether it fulfilled it."""
+        ends = {self._abi.topic("RequestFulfilled"): True, self._abi.topic("RequestSkipped"): False}
+        return {
+            int.from_bytes(log.topics[1], "big"): ends[log.topics[0]]
+            for log in receipt.logs
+            if log.topics[:1] and log.topics[0] in ends and _checksum(log.address) == self.address
+        }
+
     def fulfill_calldata(
         self, request: Request, payee: str, outputs: Sequence[int], proof: bytes
     ) -> bytes:
@@ -144,19 +164,35 @@ class OracleContract:
             proof,
         )
 
+    def fulfill_batch_calldata(
+        self, requests: Sequence[Request], payee: str, outputs: Sequence[int], proof: bytes
+    ) -> bytes:
+        """Calldata that delivers one proof to several requests, in the order of its rows."""
+        items = [
+            (request.key.request_id, _preimage(request), request.input, request.callback_data)
+            for request in requests
+        ]
+        return self._abi.call("fulfillBatch", items, payee, list(outputs), proof)
+
+    def delivered(self, result: bytes) -> int:
+        """How many items a simulated `fulfill_batch_calldata` delivered."""
+        return int(self._abi.result("fulfillBatch", result))
+
     def refund_calldata(self, request: Request) -> bytes:
         """Calldata that gives the escrow of an expired request back."""
         return self._abi.call("refund", request.key.request_id, _preimage(request))
 
     def simulate(
         self, calldata: bytes, sender: str, gas: int | None = None, value: int = 0
-    ) -> None:
-        """Run a call on the latest state without sending it.
+    ) -> bytes:
+        """What a call returns, run on the latest state without sending it.
 
         Raises:
             TransactionReverted: it would revert; ``name`` is the contract's error.
         """
-        _call(self._rpc, self._abi, self.address, calldata, sender=sender, gas=gas, value=value)
+        return _call(
+            self._rpc, self._abi, self.address, calldata, sender=sender, gas=gas, value=value
+        )
 
     def _read(self, function: str, *arguments: Any) -> Any:
         data = self._abi.call(function, *arguments)
@@ -284,6 +320,11 @@ def _call(
             raise
         name, text = abi.error(error.data)
         raise TransactionReverted(f"the contract refused: {text}", name=name) from error
+
+
+def commitment_of(request: Request) -> bytes:
+    """keccak256 of a request's preimage, which the contract holds while the request is open."""
+    return keccak(encode(_PREIMAGE_TYPES, _preimage(request)))
 
 
 def _preimage(request: Request) -> tuple[Any, ...]:

@@ -69,6 +69,8 @@ class Receipt:
     gas_used: int
     #: Wei per gas actually paid.
     gas_price: int
+    #: Every contract's events, in order.
+    logs: tuple[Log, ...]
     #: What the transaction created, if it did.
     contract: str | None = None
 
@@ -360,6 +362,7 @@ def _receipt(transaction_hash: bytes, raw: Any) -> Receipt:
         block_hash=_bytes(raw["blockHash"]),
         gas_used=_quantity(raw["gasUsed"]),
         gas_price=_quantity(raw["effectiveGasPrice"]),
+        logs=tuple(_logs(raw["logs"])),
         contract=str(to_checksum_address(created))
         if (created := raw.get("contractAddress"))
         else None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ import typer
 from oracle.config import load_node_config
 from oracle.log import make_logger
 from oracle.store.ledger import Store
+from oracle.store.records import Job
 
 app = typer.Typer(help="The daemon that proves and answers requests.", no_args_is_help=True)
 
@@ -49,7 +51,7 @@ def status(
     as_json: _Json = False,
     last: Annotated[int, typer.Option(help="How many requests to list.")] = 10,
 ) -> None:
-    """Requests by state and the newest ones with their reasons; works beside a running node."""
+    """Requests by state, the newest ones with their reasons, batches; also beside a running node."""
     settings = load_node_config(config)
     store = Store.open(
         settings.store, settings.chain_id, settings.oracle, time.time, read_only=True
@@ -63,6 +65,7 @@ def status(
 
 def _report(store: Store, last: int) -> dict[str, Any]:
     cursor = store.cursor()
+    batches = [_batch(store, job) for job in store.open_batches(last)]
     return {
         "block": cursor.block if cursor else None,
         "head": cursor.head if cursor else None,
@@ -74,18 +77,42 @@ def _report(store: Store, last: int) -> dict[str, Any]:
                 "state": row.state.value,
                 "reason": row.reason,
                 "block": row.request.block_number,
+                "job": row.job_id,
                 "updated": datetime.fromtimestamp(row.updated_at, UTC).isoformat(),
             }
             for row in store.recent(last)
         ],
+        "batches": batches,
+    }
+
+
+def _batch(store: Store, job: Job) -> dict[str, Any]:
+    """A proof of several requests that is on its way: those it is still to answer, and how far."""
+    states = Counter(row.state.value for row in store.requests_of(job.job_id))
+    return {
+        "job": job.job_id,
+        "proof": job.state.value,
+        "error": job.error,
+        "rows": job.size,
+        "requests": [hex(request_id) for request_id in job.request_ids],
+        "states": dict(states),
     }
 
 
 def _text(report: dict[str, Any]) -> str:
-    counts = ", ".join(f"{amount} {state}" for state, amount in report["requests"].items())
-    lines = [f"block {report['block']} of {report['head']}; requests: {counts or 'none'}"]
+    counts = _amounts(report["requests"])
+    lines = [f"block {report['block']} of {report['head']}; requests: {counts}"]
     lines += [
         f"{row['request_id'][:10]:10}  {row['state']:9}  {row['updated'][:19]}  {row['reason']}"
         for row in report["last"]
     ]
+    lines += [
+        f"batch {row['job'][:8]}  proof {row['proof']:9}  {len(row['requests'])} requests in "
+        f"{row['rows']} rows: {_amounts(row['states'])}"
+        for row in report["batches"]
+    ]
     return "\n".join(lines)
+
+
+def _amounts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{amount} {state}" for state, amount in counts.items()) or "none"

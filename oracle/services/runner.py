@@ -12,7 +12,7 @@ from structlog.typing import FilteringBoundLogger
 
 from oracle import tensor
 from oracle.errors import OracleError, ProverCrashed, ProverMemory, ProverUnavailable
-from oracle.log import request_hex
+from oracle.log import request_fields, request_hex
 from oracle.policy import ServedModel
 from oracle.prover.base import Prover
 from oracle.store.ledger import Store
@@ -106,30 +106,34 @@ class Runner:
 
     def _start(self, job: Job) -> bool:
         """Give a job to the prover; False when this machine can start nothing now."""
-        requests = [row.request for row in self._store.requests_of(job.job_id)]
+        requests = [row.request for row in self._store.requests_in_proof(job.job_id)]
         served = self._served.get(job.bundle_id)
-        if served is None:
+        circuit = served.circuit(job.size) if served else None
+        if served is None or circuit is None:
             self._store.fail_job(job.job_id, "NO_BUNDLE: the bundle is not configured any more")
             return True
+        spec = served.spec
+        rows = [row for r in requests for row in tensor.rows(r.input, spec.input, spec.codec)]
         key = requests[0].key
         statement = ProofJob(
             job_id=job.job_id,
-            circuit=served.circuit,
-            inputs=tensor.read(requests[0].input, served.spec.input, served.spec.codec),
+            circuit=circuit.circuit,
+            inputs=tensor.pad(rows, circuit.size),
             tag=tensor.tag(
                 key.chain_id,
                 key.oracle,
                 [request.key.request_id for request in requests],
                 self._payee,
-                served.spec.tag,
+                spec.tag,
             ),
             timeout=self._timeout,
             memory_bytes=job.memory_bytes,
         )
         self._log.info(
             "proving",
-            request=request_hex(key.request_id),
+            **request_fields(job.request_ids),
             job=job.job_id,
+            rows=len(rows),
             attempt=job.attempts,
         )
         try:
@@ -186,7 +190,8 @@ class Runner:
         memory = job.memory_bytes
         if isinstance(error, ProverMemory):
             served = self._served.get(job.bundle_id)
-            again = served is not None and memory < served.memory_bytes * _MEMORY_FACTOR
+            circuit = served.circuit(job.size) if served else None
+            again = circuit is not None and memory < circuit.memory_bytes * _MEMORY_FACTOR
             memory *= _MEMORY_FACTOR
         else:
             again = error.transient and job.attempts < MAX_ATTEMPTS

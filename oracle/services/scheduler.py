@@ -1,27 +1,32 @@
-"""Decides which requests are worth a proof, and queues those.
+"""Decides which requests are worth a proof, joins those that are cheaper together, queues them.
 
-Invariant: nothing is spent on a request before `oracle.policy` has said yes, and every no is
-stored with its reason.
+Invariants: nothing is spent on a request before `oracle.policy` has said yes, and every no is
+stored with its reason. What a proof names is fixed when it is queued. A request that a batch could
+not answer is never joined again.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from structlog.typing import FilteringBoundLogger
 
+from oracle import tensor
+from oracle.batching import Limits, plan
 from oracle.chain.contracts import RegistryContract, code_hash
 from oracle.chain.rpc import Rpc
 from oracle.errors import ModelUnsupported
-from oracle.log import request_hex
+from oracle.log import request_fields, request_hex
 from oracle.policy import (
     PASSING,
     Reason,
     ServedModel,
     Situation,
     Skip,
+    common_sizes,
     decide,
+    fitting,
     p95,
     same_circuit,
 )
@@ -36,6 +41,8 @@ _BALANCE_AGE = 10.0
 #: many of them one look takes: the cost does not grow with their number.
 _RECONSIDER_INTERVAL = 60.0
 _RECONSIDER_BATCH = 100
+#: Most accepted requests to look at in a step. More than that do not wait for others.
+_PAGE = 1_000
 
 
 class Scheduler:
@@ -51,6 +58,7 @@ class Scheduler:
         workers: proofs at the same time.
         confirmations: the watcher's.
         margin_seconds: time to keep between proof and deadline.
+        limits: what may be joined.
         min_balance: wei below which nothing new is taken.
         min_income: wei of the model fee below which a request is skipped.
         clock: seconds since the epoch.
@@ -69,6 +77,7 @@ class Scheduler:
         workers: int,
         confirmations: int,
         margin_seconds: float,
+        limits: Limits,
         min_balance: int,
         min_income: int,
         clock: Callable[[], float],
@@ -83,12 +92,13 @@ class Scheduler:
         self._workers = workers
         self._confirmations = confirmations
         self._margin_seconds = margin_seconds
+        self._limits = limits
         self._min_balance = min_balance
         self._min_income = min_income
         self._clock = clock
         self._log = log
         # Registered models and verifier code never change: one look a process is enough.
-        self._models: dict[int, tuple[RegisteredModel, bytes]] = {}
+        self._models: dict[int, tuple[RegisteredModel, Mapping[int, bytes]]] = {}
         self._funded = True
         self._balance_at = float("-inf")
         # A start has just looked at them all.
@@ -107,10 +117,8 @@ class Scheduler:
             seen = []
         for row in seen:
             self._decide(row, cursor)
-        accepted = self._store.requests(RequestState.ACCEPTED)
-        for row in accepted:
-            self._enqueue(row)
-        return bool(seen or accepted)
+        queued = self._queue(self._store.requests(RequestState.ACCEPTED, _PAGE), cursor)
+        return bool(seen) or queued
 
     def _reconsider(self, cursor: Cursor) -> None:
         """Take back refusals that time has ended: the fee covers the gas now, the queue is shorter.
@@ -159,62 +167,152 @@ class Scheduler:
             )
 
     def _situation(self, row: RequestRow, cursor: Cursor) -> Situation:
-        model, verifier_code = self._model(row.request.model_id)
+        model, code_hashes = self._model(row.request.model_id)
         served = self._serving(model)
         return Situation(
             model=model,
-            verifier_code_hash=verifier_code,
+            code_hashes=code_hashes,
             served=served,
             now=max(self._clock(), cursor.head_timestamp),
-            expected_seconds=self._expected_seconds(served) if served else 0,
+            expected_seconds=self._expected_seconds(served) if served else {},
             margin_seconds=self._margin_seconds,
             base_fee=cursor.head_base_fee,
             min_income=self._min_income,
         )
 
-    def _enqueue(self, row: RequestRow) -> None:
-        model, _ = self._model(row.request.model_id)
-        served = self._serving(model)
-        if served is None:
-            self._store.move(
-                row.request_id, RequestState.ACCEPTED, RequestState.FAILED, "the bundle is gone"
+    # --- jobs ---
+
+    def _queue(self, accepted: Sequence[RequestRow], cursor: Cursor) -> bool:
+        """Give accepted requests their jobs, all but those that wait for others."""
+        if not accepted:
+            return False
+        reused = self._reuse(accepted)
+        by_model: dict[int, list[RequestRow]] = {}
+        for row in accepted:
+            if row.request_id not in reused:
+                by_model.setdefault(row.request.model_id, []).append(row)
+        plans = [
+            plan(
+                rows,
+                self._situation(rows[0], cursor),
+                self._limits,
+                # More than a page must not wait: nobody would look at those behind it.
+                hold=len(accepted) < _PAGE and self._is_behind_others(rows),
             )
+            for rows in by_model.values()
+        ]
+        jobs = [batch for each in plans for batch in each.batches]
+        jobs += [(row,) for each in plans for row in each.alone]
+        for rows in sorted(jobs, key=lambda job: job[0].place):
+            self._enqueue(rows)
+        return bool(reused or jobs)
+
+    def _is_behind_others(self, rows: Sequence[RequestRow]) -> bool:
+        """Whether jobs that are older than the requests keep every worker busy."""
+        oldest = min(row.updated_at for row in rows)
+        return self._store.backlog(before=oldest) >= self._workers
+
+    def _reuse(self, accepted: Sequence[RequestRow]) -> set[int]:
+        """Give requests mined again the finished proof that names them among others; their ids.
+
+        In one transaction: whoever sends the proof sees them together.
+        """
+        found: set[int] = set()
+        for job in self._store.reusable_proofs():
+            rows = self._store.requests_in_proof(job.job_id)
+            served = self._serving(self._model(rows[0].request.model_id)[0])
+            if served is None or job.job_id != self._job_id(rows, served):
+                continue
+            with self._store.transaction():
+                found |= {
+                    row.request_id
+                    for row in rows
+                    if not row.alone
+                    and self._store.attach(row.request_id, RequestState.ACCEPTED, job.job_id)
+                }
+        return found & {row.request_id for row in accepted}
+
+    def _enqueue(self, rows: Sequence[RequestRow]) -> None:
+        """Queue the proof of one request, or of several single-row requests of one model."""
+        model, code_hashes = self._model(rows[0].request.model_id)
+        served = self._serving(model)
+        if model is None or served is None:
+            self._fail(rows, "the bundle is gone")
             return
-        job_id = self._job_id(row, served)
-        if self._store.enqueue(row.request_id, job_id, served.bundle_id, served.memory_bytes):
+        spec = served.spec
+        inputs = [tensor.rows(row.request.input, spec.input, spec.codec) for row in rows]
+        circuit = fitting(model, served, sum(map(len, inputs)), code_hashes)
+        if isinstance(circuit, Skip):
+            self._fail(rows, str(circuit))
+            return
+        ids = [row.request_id for row in rows]
+        job_id = self._job_id(rows, served)
+        if not self._store.enqueue(
+            ids, job_id, served.bundle_id, size=circuit.size, memory_bytes=circuit.memory_bytes
+        ):
+            return
+        for request_id in ids:
             self._log.info(
                 "request accepted",
-                request=request_hex(row.request_id),
+                request=request_hex(request_id),
                 model=served.name,
                 job=job_id,
             )
+        if len(ids) > 1:
+            self._log.info(
+                "requests joined",
+                **request_fields(ids),
+                model=served.name,
+                size=circuit.size,
+                job=job_id,
+            )
 
-    def _model(self, model_id: int) -> tuple[RegisteredModel | None, bytes]:
+    def _fail(self, rows: Sequence[RequestRow], reason: str) -> None:
+        for row in rows:
+            self._store.move(row.request_id, RequestState.ACCEPTED, RequestState.FAILED, reason)
+
+    def _model(self, model_id: int) -> tuple[RegisteredModel | None, Mapping[int, bytes]]:
         if model_id not in self._models:
             model = self._registry.model(model_id)
             if model is None:
-                return None, b""
-            self._models[model_id] = (model, code_hash(self._rpc, model.verifier))
+                return None, {}
+            sizes = (1, *(batch.size for batch in model.spec.batches))
+            verifiers = (model.verifier, *model.batch_verifiers)
+            hashes = {
+                size: code_hash(self._rpc, verifier)
+                for size, verifier in zip(sizes, verifiers, strict=True)
+            }
+            self._models[model_id] = (model, hashes)
         return self._models[model_id]
 
     def _serving(self, model: RegisteredModel | None) -> ServedModel | None:
+        """The bundle of a model; of several the one that has most of its batch sizes."""
         if model is None:
             return None
-        return next((s for s in self._served if same_circuit(model.spec, s.spec)), None)
+        spec = model.spec
+        return max(
+            (served for served in self._served if same_circuit(spec, served.spec)),
+            key=lambda served: len(common_sizes(spec, served.spec)),
+            default=None,
+        )
 
-    def _expected_seconds(self, served: ServedModel) -> float:
-        one = p95(self._store.prove_times(served.bundle_id), served.prove_seconds)
-        return one * (1 + self._store.backlog() / self._workers)
+    def _expected_seconds(self, served: ServedModel) -> dict[int, float]:
+        queue = 1 + self._store.backlog() / self._workers
+        return {
+            circuit.size: queue
+            * p95(self._store.prove_times(served.bundle_id, circuit.size), circuit.prove_seconds)
+            for circuit in served.circuits
+        }
 
-    def _job_id(self, row: RequestRow, served: ServedModel) -> str:
+    def _job_id(self, rows: Sequence[RequestRow], served: ServedModel) -> str:
         """The hash of what the proof will state: the same statement has the same job."""
-        key = row.request.key
+        key = rows[0].request.key
         statement = (
             key.chain_id,
             key.oracle,
-            [key.request_id],
+            [row.request_id for row in rows],
             self._payee,
             served.bundle_id,
-            row.request.input.hex(),
+            ",".join(row.request.input.hex() for row in rows),
         )
         return hashlib.sha256(repr(statement).encode()).hexdigest()[:32]

@@ -1,37 +1,61 @@
 """Sends proofs: the only writer of its account.
 
 Invariants: a transaction's bytes are in the store before they are sent; a nonce is given to one
-request only; an error after sending means *unknown*, and only a receipt or the account's nonce
+request, or one batch, only; an error after sending means *unknown*, and only a receipt or the account's nonce
 says what happened. A request never pays more than its ceiling, and never holds up one that can
-pay: its nonce is used up at the market's price then, and it waits for a lower one.
+pay: its nonce is used up at the market's price then, and it waits for a lower one. A request that
+its batch could not answer is proved alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
 
 from oracle import fees, tensor
-from oracle.chain.contracts import OracleContract, RegistryContract, Status
+from oracle.chain.contracts import OracleContract, RegistryContract, Status, commitment_of
 from oracle.chain.rpc import Receipt, Rpc
 from oracle.chain.signer import Fees, Signer, Unsigned
-from oracle.errors import RpcRejected, RpcUnreachable, TransactionReverted
-from oracle.log import request_hex
+from oracle.errors import OracleError, RpcRejected, RpcUnreachable, TransactionReverted
+from oracle.log import request_fields, request_hex
 from oracle.store.ledger import START, Store
-from oracle.store.records import Attempt, Intent, RequestRow
-from oracle.store.states import IntentState, RequestState
+from oracle.store.records import Attempt, Intent, Job, RequestRow
+from oracle.store.states import IntentState, JobState, RequestState
 from oracle.types import RegisteredModel
 
 #: What endpoints say to bytes that they hold already.
 _ALREADY = ("already known", "known transaction", "already imported", "already in mempool")
 #: Gas of a transfer without data, which uses up a nonce.
 _TRANSFER_GAS = 21_000
+#: Requests whose own proof is not finished.
+_UNPROVED = (RequestState.ACCEPTED, RequestState.QUEUED, RequestState.RUNNING)
 #: Most new transactions in a step.
 _BATCH = 20
 #: What using up a nonce may cost per gas, as a multiple of what a request behind it pays: a
 #: transfer takes less than a thirtieth of a fulfilment's gas, so that stays a small share of it.
 _WAY_FACTOR = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Delivery:
+    """A call that answers requests with a proof."""
+
+    job: Job
+    #: Those to be answered; a batch's proof may name others, which have ended.
+    rows: tuple[RequestRow, ...]
+    data: bytes
+    gas: int
+    #: Wei per gas at which it stops paying.
+    ceiling: int
+    #: Gas that a batch saves against each request alone.
+    saved: int = 0
+
+    @property
+    def request_ids(self) -> tuple[int, ...]:
+        """Ids of the requests to be answered."""
+        return tuple(row.request_id for row in self.rows)
 
 
 class Submitter:
@@ -86,9 +110,9 @@ class Submitter:
         proved = self._store.sendable(fees.least(self._base_fee()), self._opened_to, _BATCH)
         # A full page may be one of requests that wait: the next step looks behind it.
         self._opened_to = proved[-1].place if len(proved) == _BATCH else START
-        for row in proved:
+        for job_id in dict.fromkeys(row.job_id for row in proved):
             try:
-                worked |= self._open(row)
+                worked |= self._open(job_id)
             except RpcRejected as error:
                 # One request that the endpoint cannot handle must not hold up the others.
                 refusal = error
@@ -103,51 +127,109 @@ class Submitter:
 
     # --- a new transaction ---
 
-    def _open(self, row: RequestRow) -> bool:
-        if self._store.live_intent(row.request_id) is not None:
-            # Mined again after a reorg while its first transaction still waits.
-            return self._store.move(row.request_id, RequestState.PROVED, RequestState.PENDING)
-        model = self._model(row.request.model_id)
-        data = self._calldata(row)
-        gas = fees.gas_limit(row.request, data)
-        base_fee, ceiling = self._base_fee(), fees.ceiling(row.request, model)
-        price = fees.first(base_fee, self._tip(), ceiling)
+    def _open(self, job_id: str | None) -> bool:
+        """Answer the PROVED requests of a job."""
+        job = self._store.job(job_id or "")
+        if job is None:
+            raise ValueError(f"a request is PROVED by job {job_id}, which is gone")
+        rows = self._store.requests_of(job.job_id)
+        rows = [each for each in rows if each.state is RequestState.PROVED]
+        again = [each for each in rows if self._store.live_intent(each.request_id) is not None]
+        for each in again:
+            # Mined again after a reorg while the first transaction still waits.
+            self._store.move(each.request_id, RequestState.PROVED, RequestState.PENDING)
+        if again or not rows:
+            return bool(again)
+        delivery = self._delivery(job, rows)
+        if delivery.saved < 0:
+            return self._split(rows, "too few of its batch are left")
+        price = self._first_price(delivery)
         if price is None:
-            self._store.set_ceiling(row.request_id, ceiling)
-            self._log.warning(
-                "waiting for a lower base fee",
-                request=request_hex(row.request_id),
-                base_fee=base_fee,
-                pays=ceiling,
-            )
             return False
         try:
-            self._oracle.simulate(data, self._signer.address, gas)
+            result = self._oracle.simulate(delivery.data, self._signer.address, delivery.gas)
         except TransactionReverted as error:
-            return self._refused(row, error)
-        nonce = self._store.next_nonce(self._signer.address, self._rpc.nonce(self._signer.address))
-        attempt = self._sign(nonce, gas, price, data)
-        if not self._store.add_intent(
-            row.request_id,
+            return self._refused(delivery, error)
+        except RpcRejected as error:
+            if error.transient or not _is_batch(job):
+                raise
+            # Too large for this endpoint, perhaps: one by one they are not.
+            return self._refuse_batch(job, error)
+        changed = self._regroup(delivery, result) if _is_batch(job) else None
+        return self._send(delivery, price) if changed is None else changed
+
+    def _first_price(self, delivery: _Delivery) -> Fees | None:
+        """What to pay for gas; None while the requests pay too little."""
+        base_fee = self._base_fee()
+        price = fees.first(base_fee, self._tip(), delivery.ceiling)
+        if price is None:
+            for row in delivery.rows:
+                self._store.set_ceiling(row.request_id, delivery.ceiling)
+            self._log.warning(
+                "waiting for a lower base fee",
+                **request_fields(delivery.request_ids),
+                base_fee=base_fee,
+                pays=delivery.ceiling,
+            )
+        return price
+
+    def _send(self, delivery: _Delivery, price: Fees) -> bool:
+        account, ids = self._signer.address, delivery.request_ids
+        nonce = self._store.next_nonce(account, self._rpc.nonce(account))
+        attempt = self._sign(nonce, delivery.gas, price, delivery.data)
+        if self._store.add_intent(
+            ids,
             attempt,
-            account=self._signer.address,
+            job_id=delivery.job.job_id,
+            account=account,
             nonce=nonce,
-            gas=gas,
-            ceiling=ceiling,
+            gas=delivery.gas,
+            ceiling=delivery.ceiling,
         ):
-            return True
-        self._log.info(
-            "transaction signed",
-            request=request_hex(row.request_id),
-            nonce=nonce,
-            tx=attempt.hash,
-            max_fee=price.max_fee,
-        )
-        self._broadcast(row.request_id, attempt)
+            self._log.info(
+                "transaction signed",
+                **request_fields(ids),
+                nonce=nonce,
+                tx=attempt.hash,
+                max_fee=price.max_fee,
+            )
+            self._broadcast(ids, attempt)
         return True
 
-    def _refused(self, row: RequestRow, error: TransactionReverted) -> bool:
+    def _delivery(self, job: Job, rows: Sequence[RequestRow]) -> _Delivery:
+        """The call that answers ``rows`` with a finished proof, as their requests stand now."""
+        if job.proof is None or job.outputs is None:
+            raise ValueError(f"job {job.job_id} is PROVED without a proof")
+        requests = [row.request for row in rows]
+        model = self._model(requests[0].model_id)
+        outputs = [tensor.to_field(value) for value in job.outputs]
+        if not _is_batch(job):
+            (request,) = requests
+            data = self._oracle.fulfill_calldata(request, self._payee, outputs, job.proof)
+            gas = fees.gas_limit(request.gas_units, data)
+            return _Delivery(job, tuple(rows), data, gas, fees.ceiling(request, model))
+        named = [row.request for row in self._store.requests_in_proof(job.job_id)]
+        data = self._oracle.fulfill_batch_calldata(named, self._payee, outputs, job.proof)
+        terms = fees.BatchTerms.of(model.spec, job.size, skipped=len(named) - len(requests))
+        return _Delivery(
+            job,
+            tuple(rows),
+            data,
+            fees.gas_limit(terms.sent_units(requests), data),
+            terms.ceiling(requests, model),
+            terms.saved(len(requests)),
+        )
+
+    def _refused(self, delivery: _Delivery, error: TransactionReverted) -> bool:
         """The simulation reverted: end the request, or wait if the chain is about to change."""
+        if error.name == "NothingToDeliver":
+            return self._leave_out(delivery.rows)
+        if _is_batch(delivery.job):
+            return self._refuse_batch(delivery.job, error)
+        (row,) = delivery.rows
+        if error.name == "CommitmentMismatch":
+            # Topped up in a block that the watcher has not read: the proof stays good.
+            return False
         if error.name == "NotOpen":
             status = self._oracle.status(row.request_id)
             if status in (Status.UNKNOWN, Status.OPEN):
@@ -158,8 +240,75 @@ class Submitter:
         target, reason = _outcome(status, expired=error.name == "DeadlinePassed")
         if target is RequestState.FAILED:
             reason = error.line()
-        self._end(row.request_id, RequestState.PROVED, target, reason)
+        self._move(row.request_id, RequestState.PROVED, target, reason)
         return True
+
+    # --- a batch that cannot be delivered whole ---
+
+    def _refuse_batch(self, job: Job, error: OracleError) -> bool:
+        """Have each request proved alone, and the batch's proof not used again."""
+        self._store.refuse_job(job.job_id, error.line())
+        self._log.warning(
+            "batch refused, proving each alone",
+            **request_fields(job.request_ids),
+            job=job.job_id,
+            reason=error.line(),
+        )
+        return True
+
+    def _split(self, rows: Sequence[RequestRow], reason: str) -> bool:
+        """Have each request proved alone."""
+        for row in rows:
+            self._move(row.request_id, RequestState.PROVED, RequestState.ACCEPTED, reason)
+        return True
+
+    def _regroup(self, delivery: _Delivery, result: bytes) -> bool | None:
+        """Part with requests that the batch would skip, take back those that it would not.
+
+        Returns:
+            whether any moved; None when the batch can go as it is.
+        """
+        delivered = self._oracle.delivered(result)
+        if delivered < len(delivery.rows):
+            return self._leave_out(delivery.rows)
+        if delivered > len(delivery.rows) and self._take_back(delivery.job):
+            return True
+        return None
+
+    def _leave_out(self, rows: Sequence[RequestRow]) -> bool:
+        """Part with the requests that a batch would skip; the others go without them."""
+        moved = False
+        for row in rows:
+            target, reason = self._fate(row)
+            # Not known: an endpoint that is late or reorganising. The watcher will tell.
+            if target is not RequestState.PROVED and not self._is_deliverable(row):
+                moved |= self._move(row.request_id, RequestState.PROVED, target, reason)
+        return moved
+
+    def _take_back(self, job: Job) -> bool:
+        """Answer requests that had left the batch, and that it would deliver all the same."""
+        moved = False
+        for row in self._store.requests_in_proof(job.job_id):
+            if row.state in _UNPROVED and self._is_deliverable(row):
+                moved |= self._store.attach(row.request_id, row.state, job.job_id)
+        return moved
+
+    def _fate(self, row: RequestRow) -> tuple[RequestState, str]:
+        """What becomes of a request that its batch skips."""
+        status = self._oracle.status(row.request_id)
+        if status is Status.UNKNOWN:
+            return RequestState.PROVED, "its block is reorganised"
+        target, reason = _outcome(status, expired=row.request.deadline < self._now())
+        if target is RequestState.FAILED:
+            # Open: topped up, so that the batch named another commitment.
+            return RequestState.ACCEPTED, "left out of its batch"
+        return target, reason
+
+    def _is_deliverable(self, row: RequestRow) -> bool:
+        """Whether the request is open as the store knows it, and in time."""
+        return row.request.deadline >= self._now() and (
+            self._oracle.commitment(row.request_id) == commitment_of(row.request)
+        )
 
     # --- a transaction on its way ---
 
@@ -168,7 +317,7 @@ class Submitter:
             return True
         last = intent.attempts[-1]
         if last.broadcast_at is None:
-            self._broadcast(intent.request_id, last)
+            self._broadcast(intent.request_ids, last)
             if self._look_for_receipt(intent):
                 return True
         # A transaction that no endpoint takes is stuck too: underpriced, or its nonce is used.
@@ -191,32 +340,79 @@ class Submitter:
         return False
 
     def _mined(self, intent: Intent, attempt: Attempt, receipt: Receipt) -> None:
-        fulfilled = _fulfils(attempt, receipt)
-        row = self._store.request(intent.request_id)
-        if fulfilled:
-            target, reason = RequestState.MINED, ""
-        else:
-            status = self._oracle.status(intent.request_id)
-            late = row is not None and row.request.deadline < self._clock()
-            target, reason = _outcome(status, expired=late)
-            if target is RequestState.FAILED and (attempt.cancels or status is Status.UNKNOWN):
-                # Nothing was refused: the nonce made way, or the request's block is reorganised.
-                target, reason = RequestState.PROVED, "its nonce was used up"
+        answered = self._answered(intent, attempt, receipt)
+        ends = {
+            request_id: (RequestState.MINED, "")
+            if request_id in answered
+            else self._unanswered(request_id, intent, attempt)
+            for request_id in intent.request_ids
+        }
+        in_vain = not attempt.cancels and not receipt.succeeded
+        moved = {}
         with self._store.transaction():
             self._store.move_intent(intent, IntentState.MINED, receipt.block_number)
-            # An earlier nonce in vain says nothing about the one that the request has now.
-            moved = (fulfilled or self._store.is_newest(intent)) and self._store.move(
-                intent.request_id, RequestState.PENDING, target, reason
+            for request_id, (target, reason) in ends.items():
+                # An earlier nonce in vain says nothing about the one that the request has now.
+                moved[request_id] = (
+                    request_id in answered or self._store.is_newest(intent, request_id)
+                ) and self._move(
+                    request_id, RequestState.PENDING, target, reason, receipt.block_number
+                )
+            if in_vain and any(target is RequestState.ACCEPTED for target, _ in ends.values()):
+                self._store.refuse_job(intent.job_id, TransactionReverted().line())
+        for request_id, (target, _) in ends.items():
+            row = self._store.request(request_id)
+            self._log.info(
+                "request fulfilled" if request_id in answered else "transaction mined in vain",
+                request=request_hex(request_id),
+                state=target.value if moved[request_id] else None,
+                tx=attempt.hash,
+                block=receipt.block_number,
+                gas=receipt.gas_used,
+                seconds=None if row is None else round(self._clock() - row.seen_at, 3),
             )
-        self._log.info(
-            "request fulfilled" if fulfilled else "transaction mined in vain",
-            request=request_hex(intent.request_id),
-            state=target.value if moved else None,
-            tx=attempt.hash,
-            block=receipt.block_number,
-            gas=receipt.gas_used,
-            seconds=None if row is None else round(self._clock() - row.seen_at, 3),
-        )
+
+    def _answered(self, intent: Intent, attempt: Attempt, receipt: Receipt) -> frozenset[int]:
+        """The intent's requests that a mined transaction fulfilled."""
+        if not receipt.succeeded or attempt.cancels:
+            return frozenset()
+        job = self._store.job(intent.job_id)
+        if job is None or not _is_batch(job):
+            return frozenset(intent.request_ids)
+        outcome = self._oracle.outcome(receipt)
+        if not outcome.keys() >= set(job.request_ids):
+            # Taken for the truth, it would say that others were paid for what this node delivered.
+            raise RpcUnreachable(
+                f"the receipt of transaction 0x{attempt.hash.hex()} came without all of its events"
+            )
+        return frozenset(i for i in intent.request_ids if outcome[i])
+
+    def _unanswered(
+        self, request_id: int, intent: Intent, attempt: Attempt
+    ) -> tuple[RequestState, str]:
+        """What becomes of a request that a mined transaction did not answer."""
+        row = self._store.request(request_id)
+        status = self._oracle.status(request_id)
+        late = row is not None and row.request.deadline < self._now()
+        target, reason = _outcome(status, expired=late)
+        if target is not RequestState.FAILED:
+            return target, reason
+        if attempt.cancels or status is Status.UNKNOWN:
+            # Nothing was refused: the nonce made way, or the request's block is reorganised.
+            return RequestState.PROVED, "its nonce was used up"
+        job = self._store.job(intent.job_id)
+        if job is not None and _is_batch(job):
+            return RequestState.ACCEPTED, "left out of its batch"
+        if row is not None and job is not None and self._was_topped_up(row, job, attempt):
+            return RequestState.PROVED, "topped up while it was sent"
+        return target, reason
+
+    def _was_topped_up(self, row: RequestRow, job: Job, attempt: Attempt) -> bool:
+        """Whether a transaction named other gas money than the request has."""
+        # A signed transaction holds its calldata as they are.
+        return self._delivery(job, [row]).data not in attempt.raw or self._oracle.commitment(
+            row.request_id
+        ) != commitment_of(row.request)
 
     def _replace(self, intent: Intent, pending: Sequence[Intent]) -> bool:
         """Send the same nonce again for more, or only use it up.
@@ -226,21 +422,26 @@ class Submitter:
         """
         last = intent.attempts[-1]
         before, base_fee, tip = Fees(last.max_fee, last.priority_fee), self._base_fee(), self._tip()
-        row = self._store.request(intent.request_id)
-        ended = row is None or self._has_ended(row)
-        price, data = None, None
+        rows = [row for row in map(self._store.request, intent.request_ids) if row is not None]
+        waiting = [row for row in rows if not self._has_ended(row)]
+        ended = not waiting
+        price, data, ceiling = None, None, intent.ceiling
         # Only a PENDING request has its proof: one that is mined again is decided on anew.
-        if row is not None and row.state is RequestState.PENDING and not ended:
-            price = fees.bump(before, base_fee, tip, intent.ceiling)
-            data = self._calldata(row)
+        live = [row for row in waiting if row.state is RequestState.PENDING]
+        job = self._store.job(intent.job_id)
+        if live and job is not None and job.state is JobState.PROVED:
+            delivery = self._delivery(job, live)
+            # A top-up pays for more, a request that has ended for nothing.
+            ceiling = delivery.ceiling
+            price, data = fees.bump(before, base_fee, tip, ceiling), delivery.data
         behind = max((other.ceiling for other in pending if other.nonce > intent.nonce), default=0)
-        held_up = behind >= base_fee and (price is None or intent.ceiling < base_fee)
+        held_up = behind >= base_fee and (price is None or ceiling < base_fee)
         if ended or held_up:
-            way = fees.bump(before, base_fee, tip, max(intent.ceiling, _WAY_FACTOR * behind))
+            way = fees.bump(before, base_fee, tip, max(ceiling, _WAY_FACTOR * behind))
             if way is not None and way.max_fee >= base_fee:
                 price, data = way, None
         if price is None:
-            self._broadcast(intent.request_id, last)
+            self._broadcast(intent.request_ids, last)
             return False
         attempt = self._sign(intent.nonce, intent.gas, price, data)
         self._store.add_attempt(intent.intent_id, attempt)
@@ -250,12 +451,12 @@ class Submitter:
             event = "request ended, nonce used up" if ended else "paid too little, nonce used up"
         self._log.warning(
             event,
-            request=request_hex(intent.request_id),
+            **request_fields(intent.request_ids),
             nonce=intent.nonce,
             tx=attempt.hash,
             max_fee=price.max_fee,
         )
-        self._broadcast(intent.request_id, attempt)
+        self._broadcast(intent.request_ids, attempt)
         return True
 
     def _has_ended(self, row: RequestRow) -> bool:
@@ -274,15 +475,16 @@ class Submitter:
     def _displace(self, intent: Intent) -> None:
         with self._store.transaction():
             self._store.move_intent(intent, IntentState.DISPLACED)
-            self._store.move(
-                intent.request_id,
-                RequestState.PENDING,
-                RequestState.PROVED,
-                f"nonce {intent.nonce} was used by another sender",
-            )
+            for request_id in intent.request_ids:
+                self._store.move(
+                    request_id,
+                    RequestState.PENDING,
+                    RequestState.PROVED,
+                    f"nonce {intent.nonce} was used by another sender",
+                )
         self._log.warning(
             "nonce used by another sender of this account",
-            request=request_hex(intent.request_id),
+            **request_fields(intent.request_ids),
             nonce=intent.nonce,
         )
 
@@ -300,32 +502,37 @@ class Submitter:
         if found is None:
             with self._store.transaction():
                 self._store.move_intent(intent, IntentState.PENDING)
-                if self._store.is_newest(intent):
-                    self._store.move(
-                        intent.request_id, RequestState.MINED, RequestState.PENDING, "reorganised"
-                    )
-            self._log.warning("transaction left the chain", request=request_hex(intent.request_id))
+                for request_id in intent.request_ids:
+                    if self._store.is_newest(intent, request_id):
+                        self._store.move(
+                            request_id, RequestState.MINED, RequestState.PENDING, "reorganised"
+                        )
+            self._log.warning("transaction left the chain", **request_fields(intent.request_ids))
             return True
+        # Only these: another nonce may answer a request that this one was in vain for.
+        answered = self._answered(intent, *found)
         with self._store.transaction():
             self._store.move_intent(intent, IntentState.FINAL, mined)
-            # A nonce that was only used up may be older than the one that answers the request.
-            final = _fulfils(*found) and self._store.move(
-                intent.request_id, RequestState.MINED, RequestState.FINAL
-            )
-        if final:
-            self._log.info("request final", request=request_hex(intent.request_id))
+            final = [
+                request_id
+                for request_id in intent.request_ids
+                if request_id in answered
+                and self._store.move(request_id, RequestState.MINED, RequestState.FINAL)
+            ]
+        for request_id in final:
+            self._log.info("request final", request=request_hex(request_id))
         return True
 
     # --- shared ---
 
-    def _broadcast(self, request_id: int, attempt: Attempt) -> None:
+    def _broadcast(self, request_ids: Sequence[int], attempt: Attempt) -> None:
         try:
             self._rpc.send_raw(attempt.raw)
         except RpcRejected as error:
             if not any(words in error.message.lower() for words in _ALREADY):
                 self._log.warning(
                     "transaction not taken",
-                    request=request_hex(request_id),
+                    **request_fields(request_ids),
                     tx=attempt.hash,
                     code=error.code,
                     detail=error.message,
@@ -334,7 +541,7 @@ class Submitter:
         except RpcUnreachable as error:
             self._log.warning(
                 "transaction sent, outcome unknown",
-                request=request_hex(request_id),
+                **request_fields(request_ids),
                 tx=attempt.hash,
                 code=error.code,
                 detail=error.message,
@@ -364,14 +571,6 @@ class Submitter:
             created_at=self._clock(),
         )
 
-    def _calldata(self, row: RequestRow) -> bytes:
-        job = self._store.job(row.job_id or "")
-        if job is None or job.proof is None or job.outputs is None:
-            raise ValueError(f"request {row.request_id:#x} is PROVED without a proof")
-        return self._oracle.fulfill_calldata(
-            row.request, self._payee, [tensor.to_field(v) for v in job.outputs], job.proof
-        )
-
     def _model(self, model_id: int) -> RegisteredModel:
         if model_id not in self._models:
             model = self._registry.model(model_id)
@@ -387,15 +586,41 @@ class Submitter:
     def _tip(self) -> int:
         return self._rpc.priority_fee() if self._priority_fee is None else self._priority_fee
 
-    def _end(
-        self, request_id: int, source: RequestState, target: RequestState, reason: str
-    ) -> None:
-        if self._store.move(request_id, source, target, reason):
+    def _now(self) -> float:
+        """Seconds since the epoch, as the chain sees it."""
+        cursor = self._store.cursor()
+        return max(self._clock(), cursor.head_timestamp if cursor else 0)
+
+    def _head(self) -> int:
+        cursor = self._store.cursor()
+        return cursor.head if cursor else 0
+
+    def _move(
+        self,
+        request_id: int,
+        source: RequestState,
+        target: RequestState,
+        reason: str,
+        block: int | None = None,
+    ) -> bool:
+        """Take a request on, and out of its batch if it is to be proved alone.
+
+        The chain ended a LOST or CANCELLED one in ``block`` or before, by default its head.
+        """
+        if target is RequestState.ACCEPTED:
+            moved = self._store.take_out(request_id, source, reason)
+        elif target in (RequestState.LOST, RequestState.CANCELLED):
+            moved = self._store.end(request_id, source, target, reason, block or self._head())
+        else:
+            moved = self._store.move(request_id, source, target, reason)
+        if moved and reason:
             self._log.warning(f"request {target}", request=request_hex(request_id), reason=reason)
+        return moved
 
 
-def _fulfils(attempt: Attempt, receipt: Receipt) -> bool:
-    return receipt.succeeded and not attempt.cancels
+def _is_batch(job: Job) -> bool:
+    """Whether a proof names several requests, which is another call of the contract."""
+    return len(job.request_ids) > 1
 
 
 def _outcome(status: Status, *, expired: bool) -> tuple[RequestState, str]:

@@ -7,8 +7,9 @@ succeeds, and each step lands in the history with its time.
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -146,8 +147,9 @@ class Store:
             for intent in self._intents("intents_mined_after", block=ancestor):
                 self.move_intent(intent, IntentState.PENDING)
                 self._db.run("forget_broadcast", intent_id=intent.intent_id)
-                for state in (RequestState.MINED, RequestState.FINAL):
-                    self.move(intent.request_id, state, RequestState.PENDING, "reorganised")
+                for request_id in intent.request_ids:
+                    for state in (RequestState.MINED, RequestState.FINAL):
+                        self.move(request_id, state, RequestState.PENDING, "reorganised")
             orphaned = [
                 row.request_id
                 for row in self._requests("requests_after_block", block=ancestor)
@@ -240,8 +242,12 @@ class Store:
         )
 
     def requests_of(self, job_id: str) -> list[RequestRow]:
-        """The requests that a job answers."""
+        """The requests that a job is to answer, in chain order; not those that left its batch."""
         return self._requests("requests_of_job", job_id=job_id)
+
+    def requests_in_proof(self, job_id: str) -> list[RequestRow]:
+        """The requests that a job's proof names, in the order of its tag."""
+        return self._requests("requests_in_proof", job_id=job_id)
 
     def recent(self, limit: int) -> list[RequestRow]:
         """The newest requests, newest first."""
@@ -295,8 +301,22 @@ class Store:
                 RequestState.EXPIRED,
             ):
                 return False
-            self._db.run("set_ended", request_id=hex(request_id), block=block)
-            return self.move(request_id, row.state, target, reason)
+            return self.end(request_id, row.state, target, reason, block)
+
+    def end(
+        self,
+        request_id: int,
+        source: RequestState,
+        target: RequestState,
+        reason: str,
+        block: int,
+    ) -> bool:
+        """As `move`; a reorg of ``block``, in which the chain ended the request, takes it back."""
+        with self.transaction():
+            moved = self.move(request_id, source, target, reason)
+            if moved:
+                self._db.run("set_ended", request_id=hex(request_id), block=block)
+        return moved
 
     def reconsider(self, codes: Iterable[str]) -> int:
         """Give requests that still have time another decision; how many.
@@ -310,39 +330,96 @@ class Store:
 
     # --- jobs ---
 
-    def enqueue(self, request_id: int, job_id: str, bundle_id: str, memory_bytes: int) -> bool:
-        """Give an ACCEPTED request its job, new or known; False when it is not ACCEPTED any more.
+    def enqueue(
+        self,
+        request_ids: Sequence[int],
+        job_id: str,
+        bundle_id: str,
+        *,
+        size: int,
+        memory_bytes: int,
+    ) -> bool:
+        """Give ACCEPTED requests their job, new or known; False when one is not ACCEPTED any more.
 
-        A job that is already proved takes the request straight to PROVED.
+        A job that is already proved takes its request straight to PROVED.
+
+        Args:
+            request_ids: what the proof will name, in the order of its tag.
+            job_id: the hash of what it will state.
+            bundle_id: whose circuit proves it.
+            size: rows of the circuit.
+            memory_bytes: the prover's cap.
         """
         with self.transaction():
+            found = [self.request(request_id) for request_id in request_ids]
+            rows = [row for row in found if row and row.state is RequestState.ACCEPTED]
+            if len(rows) < len(request_ids):
+                return False
             job = self.job(job_id)
             if job is None:
                 self._db.run(
                     "put_job",
                     job_id=job_id,
                     bundle_id=bundle_id,
+                    size=size,
                     memory_bytes=memory_bytes,
-                    now=self._clock(),
+                    # A batch has lost nothing by waiting: its place is its oldest request's.
+                    now=min(row.updated_at for row in rows),
                 )
             else:
                 self._db.run(
                     "renew_job", job_id=job_id, memory_bytes=memory_bytes, now=self._clock()
                 )
-            self._db.run("set_job", request_id=hex(request_id), job_id=job_id)
-            if job is not None and job.state is JobState.PROVED:
-                return self.move(
-                    request_id, RequestState.ACCEPTED, RequestState.PROVED, "proved before"
+            for position, request_id in enumerate(request_ids):
+                self._db.run(
+                    "put_job_request",
+                    job_id=job_id,
+                    position=position,
+                    request_id=hex(request_id),
                 )
-            moved = self.move(request_id, RequestState.ACCEPTED, RequestState.QUEUED)
-            if moved and job is not None and job.state is JobState.RUNNING:
-                self.move(request_id, RequestState.QUEUED, RequestState.RUNNING)
-            return moved
+                if job is not None and job.state is JobState.PROVED:
+                    self.attach(request_id, RequestState.ACCEPTED, job_id)
+                    continue
+                self._db.run("set_job", request_id=hex(request_id), job_id=job_id)
+                self.move(request_id, RequestState.ACCEPTED, RequestState.QUEUED)
+                if job is not None and job.state is JobState.RUNNING:
+                    self.move(request_id, RequestState.QUEUED, RequestState.RUNNING)
+        return True
+
+    def attach(self, request_id: int, source: RequestState, job_id: str) -> bool:
+        """Take a request to PROVED by a finished proof that names it; False if not in ``source``."""
+        with self.transaction():
+            moved = self.move(request_id, source, RequestState.PROVED, "proved before")
+            if moved:
+                self._db.run("set_job", request_id=hex(request_id), job_id=job_id)
+        return moved
+
+    def reusable_proofs(self) -> list[Job]:
+        """Finished proofs of several requests that name an ACCEPTED one which may be joined."""
+        return self._jobs("reusable_proofs")
+
+    def open_batches(self, limit: int) -> list[Job]:
+        """Jobs for several requests that are not answered for good yet, oldest first."""
+        return self._jobs("open_batches", limit=limit)
+
+    def take_out(self, request_id: int, source: RequestState, reason: str) -> bool:
+        """Give a request that its batch could not answer another decision: a proof of its own."""
+        with self.transaction():
+            moved = self.move(request_id, source, RequestState.ACCEPTED, reason)
+            if moved:
+                self._db.run("set_alone", request_id=hex(request_id))
+        return moved
+
+    def refuse_job(self, job_id: str, reason: str) -> None:
+        """The contract refused a finished proof of several: each is proved alone."""
+        with self.transaction():
+            self._db.run("refuse_job", job_id=job_id, error=reason)
+            for row in self.requests_of(job_id):
+                self.take_out(row.request_id, RequestState.PROVED, reason)
 
     def job(self, job_id: str) -> Job | None:
         """One job."""
-        row = self._db.row("job", job_id=job_id)
-        return None if row is None else _job(row)
+        return next(iter(self._jobs("job", job_id=job_id)), None)
 
     def claim_job(self, now: float, lease: float) -> Job | None:
         """Start the oldest job that is due, for ``lease`` seconds; None when there is none."""
@@ -389,7 +466,7 @@ class Store:
             the number of jobs.
         """
         with self.transaction():
-            jobs = [_job(row) for row in self._db.rows("running_jobs")]
+            jobs = self._jobs("running_jobs")
             for job in jobs:
                 # The interrupted start was not the job's fault and is not counted.
                 self.requeue_job(
@@ -403,11 +480,11 @@ class Store:
 
     def lapsed_leases(self, now: float) -> list[Job]:
         """RUNNING jobs of which nothing was heard in their time."""
-        return [_job(row) for row in self._db.rows("lapsed_leases", now=now)]
+        return self._jobs("lapsed_leases", now=now)
 
-    def backlog(self) -> int:
-        """Proofs that are waited for."""
-        row = self._db.row("backlog")
+    def backlog(self, before: float = math.inf) -> int:
+        """Jobs that are not proved yet, of those whose requests were accepted by a time."""
+        row = self._db.row("backlog", before=before)
         return int(row["amount"]) if row else 0
 
     def finish_job(self, proof: Proof) -> bool:
@@ -425,10 +502,14 @@ class Store:
         return bool(moved)
 
     def fail_job(self, job_id: str, error: str) -> bool:
-        """Give a RUNNING job and its requests up."""
+        """Give a RUNNING job and its request up; of several, each is proved alone."""
         with self.transaction():
+            job = self.job(job_id)
             moved = self._db.run("fail_job", job_id=job_id, error=error)
-            if moved:
+            if moved and job is not None and len(job.request_ids) > 1:
+                for row in self.requests_of(job_id):
+                    self.take_out(row.request_id, RequestState.RUNNING, error)
+            elif moved:
                 self._move_requests(job_id, RequestState.RUNNING, RequestState.FAILED, error)
         return bool(moved)
 
@@ -442,9 +523,9 @@ class Store:
                 self._db.run("cancel_job", job_id=row["job_id"])
         return [row["job_id"] for row in rows if row["state"] == JobState.RUNNING]
 
-    def prove_times(self, bundle_id: str, limit: int = 50) -> list[float]:
-        """Seconds of the last proofs of a bundle on this machine."""
-        rows = self._db.rows("prove_times", bundle_id=bundle_id, limit=limit)
+    def prove_times(self, bundle_id: str, size: int, limit: int = 50) -> list[float]:
+        """Seconds of the last proofs of a bundle's circuit on this machine."""
+        rows = self._db.rows("prove_times", bundle_id=bundle_id, size=size, limit=limit)
         return [row["prove_time"] for row in rows]
 
     # --- transactions ---
@@ -456,24 +537,36 @@ class Store:
         return max(chain_nonce, last + 1)
 
     def add_intent(
-        self, request_id: int, attempt: Attempt, *, account: str, nonce: int, gas: int, ceiling: int
+        self,
+        request_ids: Sequence[int],
+        attempt: Attempt,
+        *,
+        job_id: str,
+        account: str,
+        nonce: int,
+        gas: int,
+        ceiling: int,
     ) -> bool:
-        """Take a PROVED request to PENDING with its signed transaction, which was not sent yet.
+        """Take PROVED requests to PENDING with their signed transaction, which was not sent yet.
 
-        False when the request is not PROVED any more; nothing is stored then.
+        False when one is not PROVED any more; nothing is stored then.
         """
         with self.transaction():
-            if not self.move(request_id, RequestState.PROVED, RequestState.PENDING):
+            rows = [self.request(request_id) for request_id in request_ids]
+            if not all(row and row.state is RequestState.PROVED for row in rows):
                 return False
             intent_id = self._db.insert(
                 "put_intent",
-                request_id=hex(request_id),
+                job_id=job_id,
                 account=account,
                 nonce=nonce,
                 gas=gas,
                 ceiling=str(ceiling),
                 now=self._clock(),
             )
+            for request_id in request_ids:
+                self.move(request_id, RequestState.PROVED, RequestState.PENDING)
+                self._db.run("put_intent_request", intent_id=intent_id, request_id=hex(request_id))
             self.add_attempt(intent_id, attempt)
         return True
 
@@ -502,9 +595,9 @@ class Store:
         """The intent that may still answer a request."""
         return next(iter(self._intents("live_intent", request_id=hex(request_id))), None)
 
-    def is_newest(self, intent: Intent) -> bool:
-        """Whether no later nonce was given to the intent's request."""
-        row = self._db.row("newest_intent", request_id=hex(intent.request_id))
+    def is_newest(self, intent: Intent, request_id: int) -> bool:
+        """Whether no later nonce was given to one of the intent's requests."""
+        row = self._db.row("newest_intent", request_id=hex(request_id))
         return row is not None and row["intent_id"] == intent.intent_id
 
     def move_intent(
@@ -577,6 +670,7 @@ class Store:
             state=RequestState(row["state"]),
             reason=row["reason"],
             job_id=row["job_id"],
+            alone=bool(row["alone"]),
             seen_at=row["seen_at"],
             updated_at=row["updated_at"],
         )
@@ -585,7 +679,8 @@ class Store:
         return [
             Intent(
                 intent_id=row["intent_id"],
-                request_id=int(row["request_id"], 16),
+                job_id=row["job_id"],
+                request_ids=self._ids("ids_of_intent", intent_id=row["intent_id"]),
                 account=row["account"],
                 nonce=row["nonce"],
                 state=IntentState(row["state"]),
@@ -611,16 +706,23 @@ class Store:
             for row in self._db.rows("transactions_of", intent_id=intent_id)
         )
 
+    def _jobs(self, query: str, **values: object) -> list[Job]:
+        return [self._job(row) for row in self._db.rows(query, **values)]
 
-def _job(row: sqlite3.Row) -> Job:
-    outputs = row["outputs"]
-    return Job(
-        job_id=row["job_id"],
-        bundle_id=row["bundle_id"],
-        state=JobState(row["state"]),
-        attempts=row["attempts"],
-        memory_bytes=row["memory_bytes"],
-        error=row["error"],
-        proof=row["proof"],
-        outputs=None if outputs is None else tuple(int(v) for v in json.loads(outputs)),
-    )
+    def _job(self, row: sqlite3.Row) -> Job:
+        outputs = row["outputs"]
+        return Job(
+            job_id=row["job_id"],
+            bundle_id=row["bundle_id"],
+            size=row["size"],
+            request_ids=self._ids("ids_of_job", job_id=row["job_id"]),
+            state=JobState(row["state"]),
+            attempts=row["attempts"],
+            memory_bytes=row["memory_bytes"],
+            error=row["error"],
+            proof=row["proof"],
+            outputs=None if outputs is None else tuple(int(v) for v in json.loads(outputs)),
+        )
+
+    def _ids(self, query: str, **values: object) -> tuple[int, ...]:
+        return tuple(int(row["request_id"], 16) for row in self._db.rows(query, **values))

@@ -66,7 +66,7 @@ INSERT INTO top_ups (request_id, block, previous)
 SELECT request_id, :block, gas_money FROM requests WHERE request_id = :request_id;
 
 -- name: set_gas_money
-UPDATE requests SET gas_money = :gas_money WHERE request_id = :request_id;
+UPDATE requests SET gas_money = :gas_money, ceiling = NULL WHERE request_id = :request_id;
 
 -- name: undo_top_ups
 UPDATE requests SET gas_money = (
@@ -103,12 +103,19 @@ ORDER BY block_number, log_index LIMIT :limit;
 -- name: requests_of_job
 SELECT * FROM requests WHERE job_id = :job_id ORDER BY block_number, log_index;
 
+-- name: requests_in_proof
+SELECT requests.* FROM job_requests JOIN requests USING (request_id)
+WHERE job_requests.job_id = :job_id ORDER BY position;
+
 -- name: recent_requests
 SELECT * FROM requests ORDER BY block_number DESC, log_index DESC LIMIT :limit;
 
 -- name: move_request
 UPDATE requests SET state = :target, reason = :reason, updated_at = :now
 WHERE request_id = :request_id AND state = :source;
+
+-- name: set_alone
+UPDATE requests SET alone = 1 WHERE request_id = :request_id;
 
 -- name: set_job
 UPDATE requests SET job_id = :job_id WHERE request_id = :request_id;
@@ -148,8 +155,33 @@ WHERE expires_at >= :now AND (state = 'skipped' OR (state = 'failed'
 SELECT at, state, reason FROM history WHERE request_id = :request_id ORDER BY rowid;
 
 -- name: put_job
-INSERT INTO jobs (job_id, bundle_id, state, memory_bytes, created_at)
-VALUES (:job_id, :bundle_id, 'queued', :memory_bytes, :now);
+INSERT INTO jobs (job_id, bundle_id, size, state, memory_bytes, created_at)
+VALUES (:job_id, :bundle_id, :size, 'queued', :memory_bytes, :now);
+
+-- name: put_job_request
+INSERT INTO job_requests (job_id, position, request_id) VALUES (:job_id, :position, :request_id)
+ON CONFLICT DO NOTHING;
+
+-- name: ids_of_job
+SELECT request_id FROM job_requests WHERE job_id = :job_id ORDER BY position;
+
+-- name: reusable_proofs
+SELECT * FROM jobs
+WHERE job_id IN (
+    SELECT job_requests.job_id FROM requests JOIN job_requests USING (request_id)
+    WHERE requests.state = 'accepted' AND requests.alone = 0)
+  AND +state = 'proved'
+  AND EXISTS (SELECT 1 FROM job_requests AS more
+              WHERE more.job_id = jobs.job_id AND more.position = 1)
+ORDER BY created_at DESC;
+
+-- name: open_batches
+SELECT * FROM jobs
+WHERE job_id IN (SELECT job_id FROM requests
+                 WHERE state IN ('queued', 'running', 'proved', 'pending', 'mined'))
+  AND EXISTS (SELECT 1 FROM job_requests AS more
+              WHERE more.job_id = jobs.job_id AND more.position = 1)
+ORDER BY created_at, rowid LIMIT :limit;
 
 -- name: renew_job
 UPDATE jobs SET state = 'queued', attempts = 0, memory_bytes = :memory_bytes, not_before = 0,
@@ -180,6 +212,9 @@ WHERE job_id = :job_id AND state = 'running';
 UPDATE jobs SET state = 'failed', error = :error, lease_until = NULL
 WHERE job_id = :job_id AND state = 'running';
 
+-- name: refuse_job
+UPDATE jobs SET state = 'failed', error = :error WHERE job_id = :job_id AND state = 'proved';
+
 -- name: cancel_job
 UPDATE jobs SET state = 'cancelled', lease_until = NULL
 WHERE job_id = :job_id AND state IN ('queued', 'running');
@@ -200,18 +235,24 @@ SELECT count(*) AS amount FROM jobs WHERE state = 'running' AND lease_until > :n
 SELECT * FROM jobs WHERE state = 'running' AND lease_until <= :now;
 
 -- name: backlog
-SELECT count(*) AS amount FROM jobs WHERE state IN ('queued', 'running');
+SELECT count(*) AS amount FROM jobs WHERE state IN ('queued', 'running') AND created_at <= :before;
 
 -- name: prove_times
-SELECT prove_time FROM jobs WHERE state = 'proved' AND bundle_id = :bundle_id
+SELECT prove_time FROM jobs WHERE state = 'proved' AND bundle_id = :bundle_id AND size = :size
 ORDER BY created_at DESC LIMIT :limit;
 
 -- name: last_nonce
 SELECT max(nonce) AS nonce FROM intents WHERE account = :account AND state != 'displaced';
 
 -- name: put_intent
-INSERT INTO intents (request_id, account, nonce, state, gas, ceiling, created_at)
-VALUES (:request_id, :account, :nonce, 'pending', :gas, :ceiling, :now);
+INSERT INTO intents (job_id, account, nonce, state, gas, ceiling, created_at)
+VALUES (:job_id, :account, :nonce, 'pending', :gas, :ceiling, :now);
+
+-- name: put_intent_request
+INSERT INTO intent_requests (intent_id, request_id) VALUES (:intent_id, :request_id);
+
+-- name: ids_of_intent
+SELECT request_id FROM intent_requests WHERE intent_id = :intent_id;
 
 -- name: put_transaction
 INSERT INTO transactions (hash, intent_id, raw, max_fee, priority_fee, cancels, created_at)
@@ -224,11 +265,12 @@ ON CONFLICT (hash) DO UPDATE SET
 SELECT * FROM intents WHERE state = :state ORDER BY account, nonce;
 
 -- name: live_intent
-SELECT * FROM intents WHERE request_id = :request_id AND state = 'pending'
+SELECT * FROM intents JOIN intent_requests USING (intent_id)
+WHERE request_id = :request_id AND state = 'pending'
 ORDER BY intent_id DESC LIMIT 1;
 
 -- name: newest_intent
-SELECT max(intent_id) AS intent_id FROM intents WHERE request_id = :request_id;
+SELECT max(intent_id) AS intent_id FROM intent_requests WHERE request_id = :request_id;
 
 -- name: transactions_of
 SELECT * FROM transactions WHERE intent_id = :intent_id ORDER BY created_at, rowid;
@@ -251,17 +293,24 @@ WHERE intent_id = :intent_id AND state = :source;
 SELECT * FROM intents WHERE mined_block > :block AND state IN ('mined', 'final');
 
 -- name: trim_intents
-DELETE FROM intents WHERE request_id IN (
-    SELECT request_id FROM requests
-    WHERE updated_at < :before
-      AND state IN ('skipped', 'final', 'failed', 'expired', 'lost', 'cancelled', 'orphaned'))
-  AND state IN ('final', 'displaced');
+DELETE FROM intents WHERE state IN ('final', 'displaced') AND NOT EXISTS (
+    SELECT 1 FROM intent_requests JOIN requests USING (request_id)
+    WHERE intent_requests.intent_id = intents.intent_id AND NOT (
+        requests.updated_at < :before AND requests.state IN (
+            'skipped', 'final', 'failed', 'expired', 'lost', 'cancelled', 'orphaned')));
 
 -- name: trim_requests
+-- A proof of several names them all, as long as one of them may need it.
 DELETE FROM requests
 WHERE updated_at < :before
   AND state IN ('skipped', 'final', 'failed', 'expired', 'lost', 'cancelled', 'orphaned')
-  AND NOT EXISTS (SELECT 1 FROM intents WHERE intents.request_id = requests.request_id);
+  AND NOT EXISTS (SELECT 1 FROM intent_requests
+                  WHERE intent_requests.request_id = requests.request_id)
+  AND NOT EXISTS (
+    SELECT 1 FROM job_requests AS mine JOIN job_requests AS theirs USING (job_id)
+    JOIN requests AS other ON other.request_id = theirs.request_id
+    WHERE mine.request_id = requests.request_id AND other.state NOT IN (
+        'skipped', 'final', 'failed', 'expired', 'lost', 'cancelled', 'orphaned'));
 
 -- name: trim_jobs
 DELETE FROM jobs

@@ -30,6 +30,8 @@ class RequestRow:
     state: RequestState
     reason: str
     job_id: str | None
+    #: A batch could not answer it: it is proved alone.
+    alone: bool
     seen_at: float
     updated_at: float
 
@@ -59,6 +61,10 @@ class Job:
 
     job_id: str
     bundle_id: str
+    #: Rows of the circuit.
+    size: int
+    #: What the proof names, in the order of its tag.
+    request_ids: tuple[int, ...]
     state: JobState
     #: Starts so far.
     attempts: int
@@ -78,7 +84,7 @@ class Attempt:
     #: Wei per gas.
     max_fee: int
     priority_fee: int
-    #: Only uses up the nonce: the request had ended, or paid too little for it.
+    #: Only uses up the nonce: the requests had ended, or paid too little for it.
     cancels: bool
     #: When an endpoint last took it; None while that is unknown.
     broadcast_at: float | None
@@ -87,15 +93,18 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """One nonce, the request it answers, and every transaction signed for it (oldest first)."""
+    """One nonce, the requests it answers, and every transaction signed for it (oldest first)."""
 
     intent_id: int
-    request_id: int
+    #: The proof that it carries.
+    job_id: str
+    #: Those of the proof's requests that it was sent for; the others had ended.
+    request_ids: tuple[int, ...]
     account: str
     nonce: int
     state: IntentState
     gas: int
-    #: Wei per gas that no transaction for the request exceeds.
+    #: Wei per gas that the requests' money justified when it was made.
     ceiling: int
     mined_block: int | None
     attempts: tuple[Attempt, ...]

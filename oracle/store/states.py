@@ -4,6 +4,7 @@ Request:
     SEEN -> SKIPPED | ACCEPTED -> QUEUED -> RUNNING -> PROVED -> PENDING -> MINED -> FINAL
     side exits: FAILED (code) · EXPIRED (deadline) · LOST (another node was first)
                 CANCELLED (refunded) · ORPHANED (its block left the chain)
+                ACCEPTED again (its batch could not answer it: it is proved alone)
 Job (one proof):         QUEUED -> RUNNING -> PROVED | FAILED | CANCELLED
 Intent (one nonce):      PENDING -> MINED -> FINAL, or DISPLACED (the nonce went to another sender)
 """
@@ -57,6 +58,7 @@ _R = RequestState
 #: Before its transaction is signed a request may leave for these at any time.
 _EXITS = frozenset({_R.EXPIRED, _R.LOST, _R.CANCELLED, _R.ORPHANED})
 
+# Back to ACCEPTED: a request that its batch could not answer is proved alone.
 REQUEST_STEPS: Mapping[RequestState, frozenset[RequestState]] = {
     _R.SEEN: _EXITS | {_R.SKIPPED, _R.ACCEPTED},
     # Back to SEEN when the base fee fell or the queue got shorter, and at every start: the operator
@@ -65,11 +67,11 @@ REQUEST_STEPS: Mapping[RequestState, frozenset[RequestState]] = {
     # Straight to PROVED when the same statement was proved before a reorg.
     _R.ACCEPTED: _EXITS | {_R.QUEUED, _R.PROVED, _R.FAILED},
     _R.QUEUED: _EXITS | {_R.RUNNING, _R.PROVED, _R.FAILED},
-    _R.RUNNING: _EXITS | {_R.QUEUED, _R.PROVED, _R.FAILED},
-    _R.PROVED: _EXITS | {_R.PENDING, _R.FAILED},
+    _R.RUNNING: _EXITS | {_R.QUEUED, _R.PROVED, _R.FAILED, _R.ACCEPTED},
+    _R.PROVED: _EXITS | {_R.PENDING, _R.FAILED, _R.ACCEPTED},
     # Back to PROVED when its nonce went to something else: another sender of the account, or a
     # transaction that made way for requests that pay more.
-    _R.PENDING: _EXITS | {_R.MINED, _R.PROVED, _R.FAILED},
+    _R.PENDING: _EXITS | {_R.MINED, _R.PROVED, _R.FAILED, _R.ACCEPTED},
     # Back to PENDING when a reorg dropped the transaction's block.
     _R.MINED: frozenset({_R.FINAL, _R.PENDING, _R.ORPHANED}),
     _R.FINAL: frozenset({_R.PENDING, _R.ORPHANED}),
@@ -88,8 +90,8 @@ JOB_STEPS: Mapping[JobState, frozenset[JobState]] = {
     JobState.RUNNING: frozenset(
         {JobState.QUEUED, JobState.PROVED, JobState.FAILED, JobState.CANCELLED}
     ),
-    # Finished proofs stay for a request that is mined again.
-    JobState.PROVED: frozenset(),
+    # Finished proofs stay for a request that is mined again. A batch's that was refused fails.
+    JobState.PROVED: frozenset({JobState.FAILED}),
     JobState.FAILED: frozenset({JobState.QUEUED}),
     JobState.CANCELLED: frozenset({JobState.QUEUED}),
 }

@@ -137,6 +137,7 @@ BLOCK = {
     "gasLimit": "0xffffffffffffffff",
 }
 RECEIPT = {
+    "logs": [],
     "status": "0x1",
     "blockNumber": "0x5",
     "blockHash": "0x" + "11" * 32,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,17 +41,31 @@ class Place:
         return len(list(logs))
 
 
-@pytest.fixture
-def place(tmp_path: Path, iris_bundle: Bundle) -> Iterator[Place]:
-    with Anvil(tmp_path / "anvil.log") as anvil:
-        deployed = deploy(anvil.w3, iris_bundle, "PredictionConsumer")
-        config = demo.write_node_config(tmp_path, anvil, deployed, iris_bundle)
-        result = Place(tmp_path, anvil, deployed, iris_bundle, config)
+@contextmanager
+def opened(folder: Path, bundle: Bundle) -> Iterator[Place]:
+    """A devnet that serves a bundle's model."""
+    with Anvil(folder / "anvil.log") as anvil:
+        deployed = deploy(anvil.w3, bundle, "PredictionConsumer")
+        config = demo.write_node_config(folder, anvil, deployed, bundle)
+        result = Place(folder, anvil, deployed, bundle, config)
         try:
             yield result
         finally:
             for node in result.nodes:
                 node.close()
+
+
+@pytest.fixture
+def place(tmp_path: Path, iris_bundle: Bundle) -> Iterator[Place]:
+    with opened(tmp_path, iris_bundle) as result:
+        yield result
+
+
+@pytest.fixture
+def batch_place(tmp_path: Path, iris_batch_bundle: Bundle) -> Iterator[Place]:
+    """With circuits for one row and for 32."""
+    with opened(tmp_path, iris_batch_bundle) as result:
+        yield result
 
 
 @pytest.fixture

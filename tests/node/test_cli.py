@@ -125,3 +125,31 @@ def test_status__beside_a_running_node__counts_and_lists_with_reasons(config: Pa
     assert (newest["request_id"], newest["state"]) == ("0x2", "seen")
     assert oldest["reason"] == "fee_low: pays too little"
     assert "fee_low: pays too little" in text.output
+
+
+def test_status__batch_on_its_way__says_how_many_it_is_to_answer(config: Path) -> None:
+    settings = load_node_config(config)
+    store = Store.open(settings.store, settings.chain_id, settings.oracle, lambda: 1000.0)
+    for request_id in (1, 2):
+        store.add_request(make_request(request_id, log_index=request_id))
+        store.move(request_id, RequestState.SEEN, RequestState.ACCEPTED)
+    store.enqueue([1, 2], "a1b2c3d4e5", "bundle", size=32, memory_bytes=1)
+    store.claim_job(2000.0, 60)
+    store.move(1, RequestState.RUNNING, RequestState.LOST, "fulfilled for another")
+    try:
+        result = CliRunner().invoke(app, ["status", "--config", str(config), "--json"])
+        text = CliRunner().invoke(app, ["status", "--config", str(config)])
+    finally:
+        store.close()
+    (batch,) = json.loads(result.output)["batches"]
+    assert batch == {
+        "job": "a1b2c3d4e5",
+        "proof": "running",
+        "error": "",
+        "rows": 32,
+        "requests": ["0x1", "0x2"],
+        "states": {"lost": 1, "running": 1},
+    }
+    assert (
+        "batch a1b2c3d4  proof running    2 requests in 32 rows: 1 lost, 1 running" in text.output
+    )

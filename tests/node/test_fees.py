@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from oracle import fees
 from oracle.chain.signer import Fees
 from oracle.policy import p95
-from oracle.types import RegisteredModel
+from oracle.types import RegisteredModel, Request
 from tests.store.makers import make_request
 
-from .world import spec
+from .world import batch, spec
 
 wei = st.integers(0, 10**15)
 
@@ -84,3 +84,55 @@ def test_p95__is_the_nearest_rank() -> None:
     assert p95([3.0], 7.0) == 3.0
     assert p95([float(i) for i in range(1, 101)], 0) == 95.0
     assert p95([float(i) for i in range(1, 21)], 0) == 19.0
+
+
+TERMS = fees.BatchTerms.of(spec(batches=(batch(8),)), 8)
+
+
+def of_price(price: int, units: int, fee: int = 0) -> Request:
+    return make_request(fee=fee, gas_money=price * units, gas_units=units)
+
+
+@given(
+    prices=st.lists(st.integers(0, 10**12), min_size=1, max_size=8),
+    callbacks=st.integers(0, 10**6),
+    fee=st.integers(0, 10**18),
+    bps=st.integers(0, 10_000),
+)
+def test_batch_ceiling__is_the_highest_price_at_which_the_batch_does_not_lose(
+    prices: list[int], callbacks: int, fee: int, bps: int
+) -> None:
+    requests = [of_price(price, TERMS.alone + i * callbacks, fee) for i, price in enumerate(prices)]
+    used = [TERMS.units([request]) - TERMS.shared for request in requests]
+    parts = [gas + TERMS.shared // len(requests) for gas in used]
+    income = sum(fees.share(request, model(bps)) for request in requests)
+
+    def gain(price: int) -> int:
+        paid = sum(min(price, p) * gas for p, gas in zip(prices, parts, strict=True))
+        return income + paid - price * sum(parts)
+
+    ceiling = TERMS.ceiling(requests, model(bps))
+    assert gain(ceiling) >= 0
+    assert gain(ceiling + 1) < 0
+    assert ceiling >= min(prices)
+
+
+def test_batch_terms__more_requests_save_more_and_skipped_ones_less() -> None:
+    saved = [TERMS.saved(count) for count in range(1, 9)]
+    assert saved == sorted(saved)
+    assert saved[0] < 0 < saved[1]
+    half_skipped = fees.BatchTerms.of(spec(batches=(batch(8),)), 8, skipped=4)
+    assert half_skipped.saved(4) < TERMS.saved(4)
+
+
+def test_batch_terms__callbacks_beyond_one_transactions_gas__do_not_fit() -> None:
+    requests = [of_price(1, TERMS.alone + 5_000_000) for _ in range(4)]
+    assert TERMS.fits(requests[:2])
+    assert not TERMS.fits(requests)
+    assert fees.gas_limit(TERMS.sent_units(requests), b"") == fees.TRANSACTION_GAS
+
+
+def test_batch_terms__inputs_beyond_one_transactions_bytes__do_not_fit() -> None:
+    wide = replace(of_price(1, TERMS.alone), input=bytes(50_000))
+    assert TERMS.fits([wide, wide])
+    assert not TERMS.fits([wide, wide, wide])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oracle.log import make_logger, request_hex
+from oracle.log import make_logger, request_fields, request_hex
 
 KEY = "8f" * 32
 
@@ -66,6 +66,13 @@ def test_line__text__shows_the_first_digits_of_a_request() -> None:
     text = line(as_json=False, request="0x" + "12345678" * 8)
     assert "request=12345678\n" in text
     assert "1234567812" not in text
+
+
+def test_line__requests_of_a_batch__are_whole_in_json_and_short_in_text() -> None:
+    fields = request_fields([0x12345678 << 224, 7])
+    first, second = json.loads(line(**fields))["requests"].split()
+    assert (int(first, 16), int(second, 16)) == (0x12345678 << 224, 7)
+    assert "requests='12345678 00000000'\n" in line(as_json=False, **fields)
 
 
 def test_line__endpoint__keeps_its_host() -> None:

@@ -22,14 +22,14 @@ def test_find__same_hashes_with_another_verifier_came_first__the_real_one_is_fou
     chain = FakeChain()
     chain.register(spec(verifier_code_hash=keccak(b"evil")), verifier_code=b"evil")
     chain.register(spec(), verifier_code=VERIFIER_CODE)
-    assert found(chain) == "swap is model 2"
+    assert found(chain) == "swap is model 2 (rows in a proof: 1)"
 
 
 def test_find__codec_of_a_newer_version_came_first__the_real_one_is_found() -> None:
     chain = FakeChain()
     chain.register(spec(codec=7), verifier_code=VERIFIER_CODE)
     chain.register(spec(), verifier_code=VERIFIER_CODE)
-    assert found(chain) == "swap is model 2"
+    assert found(chain) == "swap is model 2 (rows in a proof: 1)"
 
 
 def test_find__only_another_verifier__is_a_mismatch_that_names_it() -> None:

@@ -502,3 +502,50 @@ def test_one_request_that_the_endpoint_cannot_simulate__does_not_hold_up_the_nex
     # With nothing else to do the refusal is reported, so that the supervisor pauses.
     with pytest.raises(RpcRejected):
         world.node.submitter.step()
+
+
+def test_waiting_for_a_lower_base_fee__top_up__is_sent(world: World) -> None:
+    request_id = world.ask(gas_money=POOR)
+    world.until(lambda: world.state(request_id) == "proved")
+    world.chain.base_fee = 10**10
+    world.chain.mine()
+    world.settle()
+    assert world.state(request_id) == "proved"
+    world.chain.top_up(request_id, RICH)
+    world.settle()
+    assert world.state(request_id) == "final"
+
+
+def test_stuck_at_its_ceiling__top_up__is_replaced_above_it(world: World) -> None:
+    request_id = pending(world, gas_money=POOR)
+    world.chain.base_fee = 10**10
+    rounds(world, 2)
+    assert world.state(request_id) == "pending"
+    world.chain.top_up(request_id, RICH)
+    rounds(world, 3)
+    assert world.state(request_id) == "final"
+    assert world.chain.fulfilments(request_id) == 1
+
+
+def test_race_lost_after_sending__reorg_of_both__is_answered(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world(confirmations=1)
+    request_id = world.ask()
+    world.chain.mine()
+    world.until(lambda: world.state(request_id) == "proved")
+    world.chain.automine = False
+    world.node.submitter.step()
+    world.chain.end(request_id)
+    world.chain.mine()
+    world.node.submitter.step()
+    assert world.state(request_id) == "lost"
+    world.chain.mine(2)
+    world.settle()
+    world.chain.reorg(3, keep=False)
+    for _ in range(4):
+        world.chain.mine()
+        world.clock.now += 61
+        world.settle()
+    assert world.state(request_id) == "final"
+    assert world.chain.fulfilments(request_id) == 1

@@ -19,11 +19,11 @@ from oracle.chain.signer import LocalSigner
 from oracle.config import NodeConfig
 from oracle.log import make_logger
 from oracle.node import Node, Parts
-from oracle.policy import ServedModel
+from oracle.policy import ServedCircuit, ServedModel
 from oracle.store.ledger import Store
 from oracle.store.records import RequestRow
 from oracle.testing import ORACLE, REGISTRY, FakeChain, FakeProver, FaultyRpc
-from oracle.types import CircuitFiles, ModelSpec, TensorSpec
+from oracle.types import BatchVerifier, CircuitFiles, ModelSpec, TensorSpec
 
 KEY = "0x" + "11" * 32
 VERIFIER_CODE = b"verifier"
@@ -45,22 +45,38 @@ def spec(**changes: Any) -> ModelSpec:
     return ModelSpec(**(values | changes))
 
 
-def served(model: ModelSpec, **changes: Any) -> ServedModel:
+def batch(size: int, **changes: Any) -> BatchVerifier:
+    values: dict[str, Any] = {
+        "size": size,
+        "settings_hash": b"s%031d" % size,
+        "vk_hash": b"v%031d" % size,
+        "srs_hash": b"r" * 32,
+        "verifier_code_hash": keccak(VERIFIER_CODE),
+        "verify_gas": 600_000,
+    }
+    return BatchVerifier(**(values | changes))
+
+
+def served(
+    model: ModelSpec, *, prove_seconds: float = 1.0, batch_seconds: float = 2.0, **changes: Any
+) -> ServedModel:
     here = Path("/nowhere")
+    files = CircuitFiles(here, here, here, here, here, b"r" * 32)
     values: dict[str, Any] = {
         "bundle_id": "b" * 64,
         "name": "swap",
         "spec": model,
-        "circuit": CircuitFiles(here, here, here, here, here, b"r" * 32),
-        "prove_seconds": 1.0,
-        "memory_bytes": 1 << 30,
+        "circuits": (
+            ServedCircuit(1, files, prove_seconds, 1 << 30),
+            *(ServedCircuit(each.size, files, batch_seconds, 1 << 31) for each in model.batches),
+        ),
     }
     return ServedModel(**(values | changes))
 
 
 def swap(inputs: tuple[int, ...]) -> tuple[int, ...]:
-    """The model: its two inputs the other way round."""
-    return inputs[::-1]
+    """The model: the two inputs of each row the other way round."""
+    return tuple(value for i in range(0, len(inputs), 2) for value in inputs[i : i + 2][::-1])
 
 
 @dataclass
@@ -122,6 +138,7 @@ class World:
         self.start()
 
     def ask(self, *values: int, **options: Any) -> int:
+        """A request; of several rows, if there are several pairs of values."""
         data = tensor.pack(values or (1, 2), 4)
         return self.chain.request(options.pop("model_id", self.model_id), data, **options)
 

@@ -86,4 +86,4 @@ def accept(store: Store, request: Request, job_id: str = "job") -> None:
     store.add_request(request)
     request_id = request.key.request_id
     assert store.move(request_id, RequestState.SEEN, RequestState.ACCEPTED)
-    assert store.enqueue(request_id, job_id, "bundle", 1 << 30)
+    assert store.enqueue([request_id], job_id, "bundle", size=1, memory_bytes=1 << 30)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from oracle.store.states import IntentState, JobState, RequestState
 from .makers import (
     ACCOUNT,
     BIG,
+    CHAIN,
     ORACLE,
     accept,
     make_attempt,
@@ -35,7 +37,13 @@ def store(tmp_path: Path):
 
 def send(store: Store, request_id: int, nonce: int, hash_: bytes = b"x" * 32) -> bool:
     return store.add_intent(
-        request_id, make_attempt(hash_), account=ACCOUNT, nonce=nonce, gas=1, ceiling=BIG
+        [request_id],
+        make_attempt(hash_),
+        job_id=f"job{request_id}",
+        account=ACCOUNT,
+        nonce=nonce,
+        gas=1,
+        ceiling=BIG,
     )
 
 
@@ -128,7 +136,7 @@ def test_enqueue__statement_proved_before__goes_straight_to_proved(store: Store)
     assert store.rewind(4) == [7]
     assert store.add_request(make_request(block_number=6))
     assert store.move(7, RequestState.SEEN, RequestState.ACCEPTED)
-    assert store.enqueue(7, "job7", "bundle", 1)
+    assert store.enqueue([7], "job7", "bundle", size=1, memory_bytes=1)
     row = store.request(7)
     assert row is not None
     assert row.state is RequestState.PROVED
@@ -187,8 +195,8 @@ def test_add_intent__nonce_of_a_displaced_intent__may_be_given_again(store: Stor
     assert send(store, 7, 0)
     (second,) = store.intents(IntentState.PENDING)
     assert [attempt.hash for attempt in second.attempts] == [b"x" * 32]
-    assert not store.is_newest(first)
-    assert store.is_newest(second)
+    assert not store.is_newest(first, 7)
+    assert store.is_newest(second, 7)
 
 
 def test_sendable__leaves_out_who_pays_too_little_and_pages_in_chain_order(store: Store) -> None:
@@ -347,3 +355,102 @@ def test_every_commit__is_synced(store: Store) -> None:
     connection = store._db._connection()
     assert connection.execute("PRAGMA synchronous").fetchone()[0] == 2
     assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+
+
+def test_batch__requests_share_a_job_and_an_intent_and_keep_the_proofs_order(
+    store: Store,
+) -> None:
+    for request_id, place in ((5, 9), (6, 3)):
+        store.add_request(make_request(request_id, log_index=place))
+        assert store.move(request_id, RequestState.SEEN, RequestState.ACCEPTED)
+    assert store.enqueue([5, 6], "both", "bundle", size=4, memory_bytes=1)
+    assert [row.request_id for row in store.requests_in_proof("both")] == [5, 6]
+    assert [row.request_id for row in store.requests_of("both")] == [6, 5]
+    job = store.claim_job(1000, 60)
+    assert job is not None
+    assert (job.size, job.request_ids) == (4, (5, 6))
+    assert store.finish_job(make_proof("both"))
+    assert store.add_intent(
+        [5, 6], make_attempt(), job_id="both", account=ACCOUNT, nonce=0, gas=1, ceiling=1
+    )
+    (intent,) = store.intents(IntentState.PENDING)
+    assert (intent.job_id, set(intent.request_ids)) == ("both", {5, 6})
+    for request_id in (5, 6):
+        live = store.live_intent(request_id)
+        assert live is not None
+        assert live.intent_id == intent.intent_id
+    assert [batch.job_id for batch in store.open_batches(9)] == ["both"]
+
+
+def test_enqueue__one_of_several_not_accepted_any_more__stores_nothing(store: Store) -> None:
+    for request_id in (5, 6):
+        store.add_request(make_request(request_id))
+        assert store.move(request_id, RequestState.SEEN, RequestState.ACCEPTED)
+    assert store.move(6, RequestState.ACCEPTED, RequestState.LOST)
+    assert not store.enqueue([5, 6], "both", "bundle", size=4, memory_bytes=1)
+    assert store.job("both") is None
+    row = store.request(5)
+    assert row is not None
+    assert (row.state, row.job_id) == (RequestState.ACCEPTED, None)
+
+
+def test_add_intent__one_of_several_not_proved_any_more__stores_nothing(store: Store) -> None:
+    for request_id in (5, 6):
+        prove(store, request_id)
+    assert store.move(6, RequestState.PROVED, RequestState.LOST)
+    assert not store.add_intent(
+        [5, 6], make_attempt(), job_id="both", account=ACCOUNT, nonce=0, gas=1, ceiling=1
+    )
+    assert store.intents(IntentState.PENDING) == []
+    row = store.request(5)
+    assert row is not None
+    assert row.state is RequestState.PROVED
+
+
+def test_trim__request_that_an_unanswered_batch_names__stays(store: Store) -> None:
+    store.start_cursor(0, 10)
+    for request_id in (5, 6):
+        store.add_request(make_request(request_id))
+        assert store.move(request_id, RequestState.SEEN, RequestState.ACCEPTED)
+    assert store.enqueue([5, 6], "both", "bundle", size=4, memory_bytes=1)
+    assert store.move(5, RequestState.QUEUED, RequestState.LOST)
+    store.trim(blocks_before=0, rows_before=1001)
+    assert [row.request_id for row in store.requests_in_proof("both")] == [5, 6]
+    assert store.move(6, RequestState.QUEUED, RequestState.LOST)
+    store.cancel_unwanted_jobs()
+    store.trim(blocks_before=0, rows_before=1001)
+    assert store.request(5) is None
+    assert store.request(6) is None
+    assert store.job("both") is None
+
+
+def test_migration__store_of_version_2__keeps_its_transactions_and_proofs(tmp_path: Path) -> None:
+    path = tmp_path / "node.db"
+    connection = sqlite3.connect(path)
+    for number in (1, 2):
+        schema = files("oracle.store").joinpath(f"schema_000{number}.sql").read_text()
+        connection.executescript(schema)
+    connection.execute("PRAGMA user_version = 2")
+    connection.execute("INSERT INTO owner VALUES (?, ?)", (CHAIN, ORACLE))
+    connection.execute(
+        "INSERT INTO jobs (job_id, bundle_id, state, memory_bytes, proof, outputs, created_at) "
+        "VALUES ('job', 'bundle', 'proved', 1, x'00', '[\"1\"]', 1)"
+    )
+    connection.execute(
+        "INSERT INTO requests VALUES ('0x7', 'pending', '', 'a', '1', x'', 'c', '0', x'', 'r', "
+        "'2000', 2000, '0', '0', 5, x'', x'', 0, 'job', NULL, NULL, 1, 1, '1', 0)"
+    )
+    connection.execute(
+        "INSERT INTO intents VALUES (3, '0x7', ?, 0, 'pending', 1, '1', NULL, 1)", (ACCOUNT,)
+    )
+    connection.execute("INSERT INTO transactions VALUES (x'aa', 3, x'bb', '1', '1', 0, NULL, 1)")
+    connection.commit()
+    connection.close()
+    store = make_store(tmp_path)
+    (intent,) = store.intents(IntentState.PENDING)
+    assert (intent.job_id, intent.request_ids) == ("job", (7,))
+    assert [attempt.raw for attempt in intent.attempts] == [b"\xbb"]
+    job = store.job("job")
+    assert job is not None
+    assert (job.size, job.request_ids) == (1, (7,))
+    store.close()

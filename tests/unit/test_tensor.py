@@ -288,3 +288,25 @@ def test_tag__each_part_changed__differs() -> None:
     changes += [(1, ORACLE, [7, 7], PAYEE), (1, ORACLE, [7], ORACLE)]
     tags = {tensor.tag(*parts, TagLayout()) for parts in [good, *changes]}
     assert len(tags) == 6
+
+
+@given(rows=st.lists(st.tuples(*[st.integers(-128, 127)] * 3), min_size=1, max_size=5))
+def test_rows__packed__come_back_one_by_one(rows: list[tuple[int, ...]]) -> None:
+    spec = TensorSpec(length=3, width=1, scale=0, minimum=-128, maximum=127)
+    data = tensor.pack((value for row in rows for value in row), 1)
+    assert tensor.rows(data, spec, Codec.PACKED) == tuple(rows)
+
+
+@pytest.mark.parametrize(
+    ("data", "codec"),
+    [(b"", Codec.PACKED), (b"1234", Codec.PACKED), (b"", Codec.TEXT), (b"1,2,3,4", Codec.TEXT)],
+)
+def test_rows__none_or_not_whole__refused(data: bytes, codec: Codec) -> None:
+    spec = TensorSpec(length=3, width=1, scale=0, minimum=-128, maximum=127)
+    with pytest.raises(TensorLength):
+        tensor.rows(data, spec, codec)
+
+
+def test_rows__text__are_split_by_number() -> None:
+    spec = TensorSpec(length=2, width=1, scale=1, minimum=-128, maximum=127)
+    assert tensor.rows(b"[1, 2.5], [-3, 0]", spec, Codec.TEXT) == ((2, 5), (-6, 0))
