@@ -25,8 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from oracle.circuits.canonical import TensorInfo
-from oracle.circuits.ranges import Range
+from oracle.circuits.row import Range, TensorInfo
 from oracle.circuits.srs import ceremony_pins, find, sha256_file
 from oracle.config import build_dir
 from oracle.errors import BundleInvalid, SrsUnsafe, UsageError

@@ -21,7 +21,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from oracle.circuits.onnx import Model
-from oracle.circuits.ranges import Range
+from oracle.circuits.row import Range
 
 #: Beyond it, on both sides, a curve is flat to within 2**-15.
 _FLAT = {"Sigmoid": 11.0, "Tanh": 6.0}

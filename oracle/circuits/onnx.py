@@ -23,10 +23,10 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper
 
 from oracle.circuits import lowering
-from oracle.circuits.canonical import TensorInfo, pack
+from oracle.circuits.canonical import pack
 from oracle.circuits.lowering.floats import to_float32
 from oracle.circuits.lowering.graph import CORE, ML, Node, known_shape, prune
-from oracle.circuits.ranges import Range
+from oracle.circuits.row import Range, TensorInfo
 from oracle.errors import ModelMalformed, ModelUnsupported, ProverError, TensorLength, UsageError
 from oracle.prover.child import Sandbox
 from oracle.types import TagLayout

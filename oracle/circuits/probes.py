@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from oracle.circuits.ranges import Range
+from oracle.circuits.row import Range
 from oracle.circuits.trial import Floats, Graph
 
 #: Probes reach this many times as far from the centre as the promised range.

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
+
+from oracle.circuits.row import Range
 
 Floats = npt.NDArray[np.float64]
 
 #: A promised range exceeds the samples' range by this share of it, on both sides.
 _MARGIN = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """The real values that an input element may have."""
-
-    low: float
-    high: float
 
 
 def promised(samples: Floats) -> Range:

@@ -33,8 +33,9 @@ from oracle.circuits import cost, trial
 from oracle.circuits.cost import BLINDING_ROWS, Estimate, Objective
 from oracle.circuits.onnx import Model
 from oracle.circuits.probes import probes
-from oracle.circuits.ranges import Range, promised
+from oracle.circuits.ranges import promised
 from oracle.circuits.reveal import Kind, Reveal
+from oracle.circuits.row import Range
 from oracle.circuits.shapes import (
     MAX_LOGROWS,
     SPARE_LOGROWS,
