@@ -115,6 +115,12 @@ class CircuitInaccurate(CircuitError):
     code = "CIRCUIT_INACCURATE"
 
 
+class RangeTooWide(CircuitError):
+    """No circuit takes every input in the promised range."""
+
+    code = "RANGE_TOO_WIDE"
+
+
 class VerifierTooLarge(CircuitError):
     """The verifier contract is over the 24,576-byte limit (EIP-170)."""
 

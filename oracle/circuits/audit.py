@@ -25,6 +25,7 @@ from oracle.chain.toolchain import toolchain
 from oracle.circuits import bundle as files
 from oracle.circuits import keys, verifier
 from oracle.circuits.bundle import Origin
+from oracle.circuits.clamp import clamp
 from oracle.circuits.onnx import TAG, add_tag, load
 from oracle.circuits.reveal import Reveal, apply
 from oracle.circuits.srs import Srs, SrsSource, ceremony_pins, find, is_pinned, sha256_file
@@ -157,7 +158,8 @@ def _from_source(
     yield Check("the publisher's file", origin.file_hash.hex(), _hash(source))
     outputs = [tensor.name for tensor in origin.outputs]
     model = load(source, sandbox, dims=origin.dims, outputs=outputs)
-    tagged = add_tag(apply(model, Reveal.parse(origin.reveal)), spec.tag)
+    model = clamp(apply(model, Reveal.parse(origin.reveal)), origin.limits)
+    tagged = add_tag(model, spec.tag)
     yield Check(
         f"{files.MODEL} made again from it",
         hashlib.sha256(tagged).hexdigest(),

@@ -22,9 +22,10 @@ import numpy.typing as npt
 from oracle import __version__
 from oracle.chain.toolchain import SOLC_VERIFIERS, toolchain
 from oracle.circuits import bundle as files
-from oracle.circuits import onnx, report, trial, tuner
+from oracle.circuits import onnx, ranges, report, trial, tuner
 from oracle.circuits import reveal as policies
-from oracle.circuits.bundle import Bundle, NamedTensor, Origin
+from oracle.circuits.bundle import Bundle, Origin
+from oracle.circuits.clamp import clamp
 from oracle.circuits.cost import Objective
 from oracle.circuits.make import Bench, Made, make
 from oracle.circuits.reveal import Reveal
@@ -36,6 +37,7 @@ from oracle.config import build_dir
 from oracle.errors import (
     BundleInvalid,
     CircuitError,
+    RangeTooWide,
     SrsMismatch,
     TensorLength,
     UsageError,
@@ -137,7 +139,6 @@ def build(
     ) as temporary:
         work = Path(temporary)
         tagged = work / files.MODEL
-        tagged.write_bytes(onnx.add_tag(model, layout))
         progress("measuring this machine")
         goal = Goal(
             max_error=max_error,
@@ -147,8 +148,18 @@ def build(
             seconds=limits.timeout,
         )
         graph = Graph(tagged.resolve(), layout, sandbox)
-        subject = Subject(model, graph, reveal, scored.output_name)
-        found = tuner.tune(subject, rows, goal, progress)
+
+        def search(model: onnx.Model) -> tuple[Subject, Found]:
+            tagged.write_bytes(onnx.add_tag(model, layout))
+            subject = Subject(model, graph, reveal, scored.output_name)
+            return subject, tuner.tune(subject, rows, goal, progress)
+
+        try:
+            subject, found = search(model)
+        except RangeTooWide:
+            progress("no circuit takes the whole range: limiting each feature to its own")
+            model = clamp(model, ranges.each_feature(rows))
+            subject, found = search(model)
         advance(_SEARCHED)
         bench = Bench(srs, sandbox, layout, rows, progress)
         measured = _measure(found, bench, work)
@@ -191,7 +202,7 @@ def build(
             spec=spec,
             input_name=model.input_name,
             output_name=model.output_name,
-            origin=_origin(onnx_path, scored, dims, optimize, reveal, max_error),
+            origin=_origin(onnx_path, model, dims, optimize, reveal, max_error),
             measures=[
                 dataclasses.replace(circuits[0].measures, build_seconds=time.monotonic() - started),
                 *(circuit.measures for circuit in circuits[1:]),
@@ -403,11 +414,12 @@ def _origin(
 ) -> Origin:
     return Origin(
         file_hash=sha256_file(path),
-        inputs=tuple(NamedTensor(t.name, t.shape, t.dtype) for t in model.inputs),
-        outputs=tuple(NamedTensor(t.name, t.shape, t.dtype) for t in model.outputs),
+        inputs=model.inputs,
+        outputs=model.outputs,
         labels=model.labels,
         dims=dict(sorted(dims.items())),
         objective=str(objective),
         reveal=str(reveal),
         max_error=max_error,
+        limits=model.limits,
     )

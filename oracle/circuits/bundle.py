@@ -25,12 +25,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from oracle.circuits.row import Range, TensorInfo
 from oracle.circuits.srs import ceremony_pins, find, sha256_file
 from oracle.config import build_dir
 from oracle.errors import BundleInvalid, SrsUnsafe, UsageError
 from oracle.types import BatchVerifier, CircuitFiles, Codec, ModelSpec, TagLayout, TensorSpec
 
-FORMAT = 3
+FORMAT = 4
 #: Chain ids of development nodes, the only ones where a home-made SRS will do.
 LOCAL_CHAINS = (1337, 31337)
 MODEL = "model.onnx"
@@ -72,25 +73,14 @@ class Measures:
 
 
 @dataclass(frozen=True, slots=True)
-class NamedTensor:
-    """A tensor of the file that the model was built from."""
-
-    name: str
-    #: For one row; a batch dimension is 1.
-    shape: tuple[int, ...]
-    #: As numpy names it.
-    dtype: str
-
-
-@dataclass(frozen=True, slots=True)
 class Origin:
     """What a model was built from, and what was asked for."""
 
     #: SHA-256 of the publisher's file.
     file_hash: bytes
     #: As they lie in a row of the proved model, one after the other.
-    inputs: tuple[NamedTensor, ...]
-    outputs: tuple[NamedTensor, ...]
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
     #: Names of a classifier's classes, by index; empty if the file names none.
     labels: tuple[str, ...]
     #: Sizes that were given to named free dimensions.
@@ -100,6 +90,9 @@ class Origin:
     reveal: str
     #: The bound that `Measures.max_abs_error` had to meet.
     max_error: float
+    #: Range of each input element: beyond it counts as at its edge. Empty if there are no limits
+    #: but the specification's.
+    limits: tuple[Range, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,8 +330,8 @@ def _plain(value: object) -> object:
 def origin_from(values: dict[str, Any]) -> Origin:
     """The inverse of `origin_json`."""
 
-    def tensors(listed: list[dict[str, Any]]) -> tuple[NamedTensor, ...]:
-        return tuple(NamedTensor(t["name"], tuple(t["shape"]), t["dtype"]) for t in listed)
+    def tensors(listed: list[dict[str, Any]]) -> tuple[TensorInfo, ...]:
+        return tuple(TensorInfo(t["name"], tuple(t["shape"]), t["dtype"]) for t in listed)
 
     return Origin(
         file_hash=bytes.fromhex(values["file_hash"]),
@@ -349,6 +342,7 @@ def origin_from(values: dict[str, Any]) -> Origin:
         objective=values["objective"],
         reveal=values["reveal"],
         max_error=values["max_error"],
+        limits=tuple(Range(**limit) for limit in values["limits"]),
     )
 
 

@@ -23,9 +23,10 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper
 
 from oracle.circuits import lowering
-from oracle.circuits.canonical import TensorInfo, pack
+from oracle.circuits.canonical import pack
 from oracle.circuits.lowering.floats import to_float32
 from oracle.circuits.lowering.graph import CORE, ML, Node, known_shape, prune
+from oracle.circuits.row import Range, TensorInfo
 from oracle.errors import ModelMalformed, ModelUnsupported, ProverError, TensorLength, UsageError
 from oracle.prover.child import Sandbox
 from oracle.types import TagLayout
@@ -105,6 +106,8 @@ class Model:
     outputs: tuple[TensorInfo, ...] = ()
     #: Names of the classes, by index; empty if the file names none.
     labels: tuple[str, ...] = ()
+    #: What the graph limits each input element to; empty if it does not.
+    limits: tuple[Range, ...] = ()
 
     @property
     def input_length(self) -> int:

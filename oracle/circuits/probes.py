@@ -1,15 +1,14 @@
-"""Which inputs a circuit promises to take, and the inputs that put that to the test."""
+"""Inputs that put to the test what a circuit promises to take."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
+from oracle.circuits.row import Range
 from oracle.circuits.trial import Floats, Graph
 
-#: The promised range exceeds the samples' range by this share of it, on both sides.
-_RANGE_MARGIN = 0.25
 #: Probes reach this many times as far from the centre as the promised range.
 _REACH = 1.25
 _RANDOM = 16
@@ -17,26 +16,14 @@ _RANDOM = 16
 _DRIVEN = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
-    """The real values that an input element may have."""
-
-    low: float
-    high: float
-
-
-def promised(samples: Floats) -> Range:
-    """The range for samples, float [n, inputs]: one for all elements of a row."""
-    low, high = float(samples.min()), float(samples.max())
-    margin = _RANGE_MARGIN * (high - low)
-    return Range(low - margin, high + margin)
-
-
-def probes(graph: Graph, input_name: str, within: Range, length: int) -> Floats:
+def probes(
+    graph: Graph, input_name: str, within: Range, length: int, limits: Sequence[Range] = ()
+) -> Floats:
     """Corners a little outside the promised range, float [n, length].
 
     Uniform, alternating and random ones, and those that drive the numbers of the float graph
     furthest from what they are at the centre: what these need, any promised input has.
+    Where the graph limits its features, the numbers depend on nothing beyond ``limits``.
     """
     centre, reach = (within.low + within.high) / 2, _REACH * (within.high - within.low) / 2
     alternating = np.where(np.arange(length) % 2 == 0, 1.0, -1.0)
@@ -49,8 +36,8 @@ def probes(graph: Graph, input_name: str, within: Range, length: int) -> Floats:
         {
             "model": str(graph.path),
             "input": input_name,
-            "low": centre - reach,
-            "high": centre + reach,
+            "low": [each.low for each in limits] or centre - reach,
+            "high": [each.high for each in limits] or centre + reach,
             "count": _DRIVEN,
         },
     )["rows"]

@@ -37,8 +37,9 @@ MAX_BITS = 63
 MAX_LOGROWS = 20
 #: Where Freivalds' check of matrix products, which costs columns, may pay.
 _FREIVALDS_ROWS = 1 << 13
-#: How far above the least height the search goes for room.
-_SPARE_LOGROWS = 3
+#: How far above the least height the search goes for room; further where nothing else is left.
+SPARE_LOGROWS = 3
+TALL_LOGROWS = 6
 #: Rows of several columns over their share of the rows of one: at most about this much, as measured.
 _EMPTY_ROWS = 1.07
 #: Legs that are asked for; the others lie on the line through them.
@@ -139,17 +140,20 @@ def survey(graph: Graph, multipliers: Sequence[int] = MULTIPLIERS) -> Survey:
     return found
 
 
-def shapes(found: Survey, tag_bits: int, bound: int = 0) -> Iterator[Shape]:
+def shapes(
+    found: Survey, tag_bits: int, bound: int = 0, spare: int = SPARE_LOGROWS
+) -> Iterator[Shape]:
     """Every layout worth a look: of those of equal cost, the one that takes the largest numbers.
 
     Args:
         found: the rows.
         tag_bits: limbs of the tag have to fit.
         bound: so do numbers below this.
+        spare: how far above the least height.
     """
     least = max(bound, 1 << tag_bits)
     for kind, columns, spread in itertools.product(found.rows, COLUMNS, SPREADS):
-        yield from _heights(found, kind, columns, spread, least)
+        yield from _heights(found, kind, columns, spread, least, spare)
 
 
 def least_logrows(settings: Json) -> int:
@@ -200,7 +204,9 @@ def _ask(graph: Graph, kinds: Sequence[Kind]) -> Survey:
     return Survey(rows, settings)
 
 
-def _heights(found: Survey, kind: Kind, columns: int, spread: int, bound: int) -> Iterator[Shape]:
+def _heights(
+    found: Survey, kind: Kind, columns: int, spread: int, bound: int, spare: int
+) -> Iterator[Shape]:
     seen = set()
     # Columns divide the rows and leave some empty; ezkl's own settings decide in the end.
     for slack in (1.0, _EMPTY_ROWS) if columns > 1 else (1.0,):
@@ -208,7 +214,7 @@ def _heights(found: Survey, kind: Kind, columns: int, spread: int, bound: int) -
         least = max(
             _logrows(min(rows.values())), least_logrows(found.settings[kind] | {"num_rows": 0})
         )
-        for logrows in range(least, min(least + _SPARE_LOGROWS, MAX_LOGROWS) + 1):
+        for logrows in range(least, min(least + spare, MAX_LOGROWS) + 1):
             room = (1 << logrows) - BLINDING_ROWS
             fitting = [
                 Shape(logrows, columns, kind[0], legs, min(spread * room, _root(legs)), kind[1])

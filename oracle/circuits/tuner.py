@@ -32,10 +32,14 @@ import numpy.typing as npt
 from oracle.circuits import cost, trial
 from oracle.circuits.cost import BLINDING_ROWS, Estimate, Objective
 from oracle.circuits.onnx import Model
-from oracle.circuits.probes import Range, probes, promised
+from oracle.circuits.probes import probes
+from oracle.circuits.ranges import promised
 from oracle.circuits.reveal import Kind, Reveal
+from oracle.circuits.row import Range
 from oracle.circuits.shapes import (
     MAX_LOGROWS,
+    SPARE_LOGROWS,
+    TALL_LOGROWS,
     Shape,
     Survey,
     least_logrows,
@@ -54,6 +58,7 @@ from oracle.errors import (
     ProverError,
     ProverMemory,
     ProverTimeout,
+    RangeTooWide,
 )
 from oracle.tensor import quantize
 from oracle.types import TensorSpec
@@ -170,7 +175,8 @@ def tune(
 
     Raises:
         ModelUnsupported: ezkl cannot express the model.
-        CircuitInaccurate: no candidate meets the bound and takes every probe.
+        CircuitInaccurate: no candidate meets the bound.
+        RangeTooWide: candidates that meet it do not take every probe.
         CircuitTooLarge: every candidate needs more memory or time than there is.
         VerifierTooLarge: no candidate's verifier fits a contract.
     """
@@ -248,7 +254,9 @@ class _Search:
         self._expected = _expected(subject, self._rows)
         self._promised = promised(samples)
         model = subject.model
-        beyond = probes(subject.graph, model.input_name, self._promised, model.input_length)
+        beyond = probes(
+            subject.graph, model.input_name, self._promised, model.input_length, model.limits
+        )
         self._tried = np.vstack([self._rows, beyond])
         #: By multiplier, what `_settle` found.
         self._settled: dict[int, _Settled | None] = {}
@@ -256,13 +264,25 @@ class _Search:
         self._tight: dict[int, int] = {}
         #: One that was accurate on the rows seen, and not on those held back.
         self._vetoed: _Comparison | None = None
+        #: One was accurate and could not take every probe.
+        self._outreached = False
         #: The most accurate that was seen.
         self._closest: _Comparison | None = None
 
     def run(self) -> Found:
+        found = self._among(SPARE_LOGROWS)
+        if not found.finalists and self._subject.model.limits:
+            # Its numbers are as small as they get, so its tables need room.
+            found = self._among(TALL_LOGROWS)
+        if not found.finalists:
+            raise self._none_fits()
+        return found
+
+    def _among(self, spare: int) -> Found:
+        """The best of the layouts up to so far above the least height; perhaps none."""
         every = [
             _estimated(self._survey, shape, self._goal)
-            for shape in shapes(self._survey, self._subject.graph.layout.bits)
+            for shape in shapes(self._survey, self._subject.graph.layout.bits, spare=spare)
         ]
         known = {each.shape: each for each in every}
         rank = _rank(self._goal)
@@ -281,8 +301,6 @@ class _Search:
             known[candidate.shape] = examined
             if examined.estimate != candidate.estimate:
                 heapq.heappush(queue, (rank(examined), n, examined))
-        if not finalists:
-            raise self._none_fits()
         return Found(tuple(finalists), tuple(sorted(known.values(), key=rank)))
 
     def _rivals(self, candidate: Candidate, finalists: Sequence[Tuned]) -> bool:
@@ -369,6 +387,7 @@ class _Search:
         while found is not None and found in SCALES:
             compared = self._at(multiplier, found, self._tried)
             if compared is None:
+                self._outreached = True
                 return None
             if self._accurate(compared):
                 if compared.held_back(self._seen) <= self._goal.max_error:
@@ -427,9 +446,8 @@ class _Search:
                 "no circuit takes the samples: their numbers are too large",
                 remedy="Scale inputs and activations to a smaller range",
             )
-        if any(self._settled.values()):
-            return CircuitTooLarge(
-                "no circuit takes every input in the promised range",
+        if self._outreached or any(self._settled.values()):
+            return RangeTooWide(
                 remedy="Scale inputs and activations to a smaller range, or give samples of a "
                 "smaller range",
             )

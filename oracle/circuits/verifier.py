@@ -89,7 +89,7 @@ def too_large(size: int, has: str) -> VerifierTooLarge:
     """The error for a verifier that ``has``, or would have, ``size`` bytes."""
     return VerifierTooLarge(
         f"the verifier {has} {size:,} bytes, the limit is {MAX_CODE_BYTES:,} (EIP-170)",
-        remedy="Hash the inputs, use fewer columns, a smaller batch or fewer kinds of activation",
+        remedy="Use --optimize gas, a smaller batch, or a model of fewer inputs or kinds of activation",
     )
 
 

@@ -293,4 +293,11 @@ def _show(console: Console, bundle: Bundle) -> None:
     agreement = bundle.measures.label_agreement
     if agreement is not None:
         console.print(f"label agreement with the float model: {agreement:.1%} of held-back samples")
+    if limits := bundle.origin.limits:
+        console.print(
+            f"each of {len(limits)} features is limited to its samples' range and a quarter more: "
+            f"beyond counts as at the edge (limits: {files.MANIFEST})",
+            highlight=False,
+            soft_wrap=True,
+        )
     console.print(f"reveals: {bundle.origin.reveal}; plot: {bundle.path / files.PLOT}")

@@ -359,15 +359,15 @@ def _extremes(params: JsonObject) -> JsonObject:
         return [np.nan_to_num(each).ravel() for each in session.run(names, feeds)]
 
     length = int(np.prod(shapes[params["input"]]))
-    low, high = params["low"], params["high"]
-    centre = np.full(length, (low + high) / 2)
+    low, high = (np.broadcast_to(params[name], length) for name in ("low", "high"))
+    centre = (low + high) / 2
     at_centre = values(centre)
     # A few numbers of each tensor, spread evenly.
     picked = [np.unique(np.linspace(0, each.size - 1, 8).astype(int)) for each in at_centre]
     effects = [np.zeros((index.size, length)) for index in picked]
     for element in range(length):
         row = centre.copy()
-        row[element] = high
+        row[element] = high[element]
         for effect, index, now, before in zip(effects, picked, values(row), at_centre, strict=True):
             effect[:, element] = now[index] - before[index]
     signs = np.unique(np.sign(np.vstack(effects)) >= 0, axis=0)

@@ -11,7 +11,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from oracle.chain.toolchain import toolchain
 from oracle.circuits import trial
-from oracle.circuits.probes import Range, probes, promised
+from oracle.circuits.probes import probes
+from oracle.circuits.ranges import promised
+from oracle.circuits.row import Range
 from oracle.circuits.trial import Graph
 from oracle.prover.child import Limits, Sandbox
 from oracle.types import TagLayout
