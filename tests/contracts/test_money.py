@@ -179,7 +179,7 @@ def test_quote__many_packed_numbers__covers_their_fulfilment(world: World) -> No
         [greatest] * length,
         b"\xff" * 3_000,
     )
-    limit = fees.gas_limit(asked, world.oracle.calldata("fulfill", *arguments))
+    limit = fees.gas_limit(asked.gas_units, world.oracle.calldata("fulfill", *arguments))
     used = world.oracle("fulfill", *arguments, sender=NODE, gas=limit).gas_used
     assert used <= asked.gas_units
 

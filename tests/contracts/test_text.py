@@ -200,7 +200,7 @@ def test_text_model__quote__covers_a_hundred_numbers_however_written(
         [WIDEST] * length,
         b"\xff" * 3_000,
     )
-    limit = fees.gas_limit(asked, world.oracle.calldata("fulfill", *arguments))
+    limit = fees.gas_limit(asked.gas_units, world.oracle.calldata("fulfill", *arguments))
     used = world.oracle("fulfill", *arguments, sender=NODE, gas=limit).gas_used
     assert used <= asked.gas_units
 
