@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum, auto
 
 from oracle import fees, tensor
+from oracle.chain.registration import circuits_of
 from oracle.errors import TensorError
 from oracle.types import BatchVerifier, CircuitFiles, ModelSpec, RegisteredModel, Request
 
@@ -150,13 +151,13 @@ def fitting(
         rows: at least 1.
         code_hashes: as in `Situation`.
     """
-    registered = next((v for v in _verifiers(model.spec) if v.size >= rows), None)
+    registered = next((v for v in circuits_of(model.spec) if v.size >= rows), None)
     if registered is None:
         return Skip(
             Reason.INPUT_INVALID, f"{rows} rows, model {model.model_id} has no circuit for as many"
         )
     size = registered.size
-    ours = next((v for v in _verifiers(served.spec) if v.size == size), None)
+    ours = next((v for v in circuits_of(served.spec) if v.size == size), None)
     circuit = served.circuit(size)
     if ours is None or circuit is None or _statement(ours) != _statement(registered):
         return Skip(
@@ -182,8 +183,8 @@ def fitting(
 
 def common_sizes(registered: ModelSpec, served: ModelSpec) -> tuple[int, ...]:
     """The sizes, ascending, whose circuits are the same in both."""
-    ours = {v.size: _statement(v) for v in _verifiers(served)}
-    return tuple(v.size for v in _verifiers(registered) if ours.get(v.size) == _statement(v))
+    ours = {v.size: _statement(v) for v in circuits_of(served)}
+    return tuple(v.size for v in circuits_of(registered) if ours.get(v.size) == _statement(v))
 
 
 def in_time(requests: Sequence[Request], size: int, situation: Situation, wait: float = 0) -> bool:
@@ -197,19 +198,6 @@ def p95(times: Sequence[float], default: float) -> float:
     if not times:
         return default
     return sorted(times)[-(-95 * len(times) // 100) - 1]
-
-
-def _verifiers(spec: ModelSpec) -> tuple[BatchVerifier, ...]:
-    """All of a model's verifiers by ascending size, that of one row included."""
-    one = BatchVerifier(
-        size=1,
-        settings_hash=spec.settings_hash,
-        vk_hash=spec.vk_hash,
-        srs_hash=spec.srs_hash,
-        verifier_code_hash=spec.verifier_code_hash,
-        verify_gas=spec.verify_gas,
-    )
-    return (one, *spec.batches)
 
 
 def _statement(verifier: BatchVerifier) -> tuple[bytes, bytes, bytes]:

@@ -90,31 +90,10 @@ class Bench:
         asked = call(BATCH, model_id, data, ZERO_ADDRESS, 0, b"", 0, 0)
         return send(self.anvil, asked, self.accounts[1], ETHER // 10)
 
-    def item(self, receipt: TxReceipt) -> tuple[Any, ...]:
-        """Id, preimage, input and callback data of the request that a receipt has."""
-        (asked,) = self.oracle.events.AICallbackRequest().process_receipt(receipt, DISCARD)
-        (opened,) = self.oracle.events.RequestOpened().process_receipt(receipt, DISCARD)
-        made, terms = asked["args"], opened["args"]
-        preimage = (
-            made["account"],
-            made["modelId"],
-            made["callbackContract"],
-            made["gasLimit"],
-            terms["refundTo"],
-            terms["deadline"],
-            terms["fee"],
-            terms["gasMoney"],
-            terms["gasUnits"],
-            terms["protocolBps"],
-            keccak(made["input"]),
-            keccak(made["callbackData"]),
-        )
-        return made["requestId"], preimage, made["input"], made["callbackData"]
-
     def prove(self, receipts: Sequence[TxReceipt]) -> Proof:
         """A proof that answers these requests together, for the node's account."""
         spec = self.bundle.spec
-        items = [self.item(receipt) for receipt in receipts]
+        items = [opened(self.oracle, receipt) for receipt in receipts]
         data = b"".join(item[2] for item in items)
         all_rows = replace(spec.input, length=len(data) // spec.input.width)
         inputs = tensor.unpack(data, all_rows)
@@ -136,14 +115,14 @@ class Bench:
         """Prove and deliver one request, of one row or several."""
         proof = self.prove([receipt])
         call = self.oracle.functions.fulfill(
-            *self.item(receipt), self.accounts[2], _outputs(proof), proof.proof
+            *opened(self.oracle, receipt), self.accounts[2], _outputs(proof), proof.proof
         )
         return send(self.anvil, call, self.accounts[2]), proof
 
     def fulfil_batch(self, receipts: Sequence[TxReceipt]) -> tuple[TxReceipt, Proof]:
         """Prove and deliver a full batch."""
         proof = self.prove(receipts)
-        items = [self.item(receipt) for receipt in receipts]
+        items = [opened(self.oracle, receipt) for receipt in receipts]
         call = self.oracle.functions.fulfillBatch(
             items, self.accounts[2], _outputs(proof), proof.proof
         )
@@ -153,6 +132,28 @@ class Bench:
         """Gas of a transaction that calls a verifier and nothing else."""
         call = verifier.functions.verifyProof(proof.proof, list(proof.instances))
         return int(send(self.anvil, call, self.accounts[2])["gasUsed"])
+
+
+def opened(oracle: Contract, receipt: TxReceipt) -> tuple[int, tuple[Any, ...], bytes, bytes]:
+    """Id, preimage, input and callback data of the request that a receipt has."""
+    (asked,) = oracle.events.AICallbackRequest().process_receipt(receipt, DISCARD)
+    (terms,) = oracle.events.RequestOpened().process_receipt(receipt, DISCARD)
+    made, agreed = asked["args"], terms["args"]
+    preimage = (
+        made["account"],
+        made["modelId"],
+        made["callbackContract"],
+        made["gasLimit"],
+        agreed["refundTo"],
+        agreed["deadline"],
+        agreed["fee"],
+        agreed["gasMoney"],
+        agreed["gasUnits"],
+        agreed["protocolBps"],
+        keccak(made["input"]),
+        keccak(made["callbackData"]),
+    )
+    return made["requestId"], preimage, made["input"], made["callbackData"]
 
 
 def send(anvil: Anvil, call: Any, sender: str, value: int = 0) -> TxReceipt:

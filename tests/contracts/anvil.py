@@ -11,12 +11,12 @@ from typing import Any
 
 from eth_utils import keccak
 from web3 import HTTPProvider, Web3
-from web3.logs import DISCARD
 from web3.types import RPCEndpoint
 
 from oracle import tensor
 from oracle.chain.artifacts import contract
 from oracle.chain.toolchain import toolchain
+from scripts.bench_gas import opened
 from tests.contracts.world import (
     FEE,
     INPUT,
@@ -104,24 +104,7 @@ class Deployed:
 
     def opened(self, receipt: Any) -> tuple[int, tuple[Any, ...], bytes, bytes]:
         """Id, preimage, input and callback data of the request in `receipt`."""
-        (asked,) = self.oracle.events.AICallbackRequest().process_receipt(receipt, DISCARD)
-        (opened,) = self.oracle.events.RequestOpened().process_receipt(receipt, DISCARD)
-        request, terms = asked["args"], opened["args"]
-        preimage = (
-            request["account"],
-            request["modelId"],
-            request["callbackContract"],
-            request["gasLimit"],
-            terms["refundTo"],
-            terms["deadline"],
-            terms["fee"],
-            terms["gasMoney"],
-            terms["gasUnits"],
-            terms["protocolBps"],
-            keccak(request["input"]),
-            keccak(request["callbackData"]),
-        )
-        return request["requestId"], preimage, request["input"], request["callbackData"]
+        return opened(self.oracle, receipt)
 
     def proof(self, request_id: int, chain_id: int = CHAIN_ID) -> bytes:
         """What `HashVerifier` accepts from the node for the usual numbers and result."""

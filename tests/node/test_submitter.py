@@ -17,6 +17,18 @@ from oracle.testing import ORACLE
 from .world import KEY, World
 
 
+def refuse_to_simulate_six(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endpoint that cannot simulate the answer to ``ask(6, 6)``."""
+    simulate = world.node.submitter._oracle.simulate
+
+    def refuse(data: bytes, sender: str, gas: int) -> None:
+        if (6).to_bytes(4, "big") * 2 in data:
+            raise RpcRejected("gas limit too high")
+        simulate(data, sender, gas)
+
+    monkeypatch.setattr(world.node.submitter._oracle, "simulate", refuse)
+
+
 def nonces(world: World) -> list[int]:
     return [intent.nonce for state in IntentState for intent in world.store.intents(state)]
 
@@ -281,14 +293,7 @@ def test_page_of_requests_that_the_endpoint_cannot_simulate__does_not_hold_up_th
     for _ in range(30):
         for service in (world.node.watcher, world.node.scheduler, world.node.runner):
             service.step()
-    simulate = world.node.submitter._oracle.simulate
-
-    def refuse(data: bytes, sender: str, gas: int) -> None:
-        if (6).to_bytes(4, "big") * 2 in data:
-            raise RpcRejected("gas limit too high")
-        simulate(data, sender, gas)
-
-    monkeypatch.setattr(world.node.submitter._oracle, "simulate", refuse)
+    refuse_to_simulate_six(world, monkeypatch)
     for _ in range(2):
         with suppress(RpcRejected):
             world.node.submitter.step()
@@ -486,14 +491,7 @@ def test_one_request_that_the_endpoint_cannot_simulate__does_not_hold_up_the_nex
     world = make_world(workers=2)
     poison, healthy = world.ask(6, 6), world.ask(7, 7)
     world.until(lambda: world.state(poison) == world.state(healthy) == "proved")
-    simulate = world.node.submitter._oracle.simulate
-
-    def refuse(data: bytes, sender: str, gas: int) -> None:
-        if (6).to_bytes(4, "big") * 2 in data:
-            raise RpcRejected("gas limit too high")
-        simulate(data, sender, gas)
-
-    monkeypatch.setattr(world.node.submitter._oracle, "simulate", refuse)
+    refuse_to_simulate_six(world, monkeypatch)
     for _ in range(3):
         with suppress(RpcRejected):
             world.node.submitter.step()
