@@ -269,6 +269,19 @@ class AccountUnfunded(ChainError):
     code = "ACCOUNT_UNFUNDED"
 
 
+class SignerUnreachable(ChainError):
+    """The remote signer did not answer."""
+
+    code = "SIGNER_UNREACHABLE"
+    transient = True
+
+
+class SignerRefused(ChainError):
+    """The remote signer did not sign what it was asked to sign."""
+
+    code = "SIGNER_REFUSED"
+
+
 class TransactionReverted(ChainError):
     """The transaction reverted."""
 

@@ -23,6 +23,7 @@ from structlog.typing import FilteringBoundLogger
 from oracle import __version__
 from oracle.batching import Limits
 from oracle.chain.contracts import OracleContract, RegistryContract, code_hash
+from oracle.chain.remote import RemoteSigner
 from oracle.chain.rpc import Rpc, redacted
 from oracle.chain.signer import LocalSigner, Signer
 from oracle.circuits.bundle import Bundle
@@ -37,7 +38,14 @@ from oracle.errors import (
     ProverMemory,
     ProverTimeout,
 )
-from oracle.policy import ServedCircuit, ServedModel, common_sizes, same_circuit
+from oracle.policy import (
+    Means,
+    ServedCircuit,
+    ServedModel,
+    Terms,
+    common_sizes,
+    same_circuit,
+)
 from oracle.prover.base import Prover, memory_cap
 from oracle.prover.local import LocalProver
 from oracle.services.janitor import Janitor
@@ -277,8 +285,8 @@ class Node:
             confirmations=config.confirmations,
             margin_seconds=config.deadline_margin,
             limits=Limits(config.batch_wait_seconds, config.batch_max_requests),
-            min_balance=config.min_balance,
-            min_income=config.min_income,
+            terms=_terms(config),
+            folders=(config.store.parent, config.work_dir),
             clock=clock,
             log=log,
         )
@@ -419,7 +427,21 @@ def _signer(config: NodeConfig) -> Signer:
         return LocalSigner.from_key_file(config.key_file)
     if config.keystore is not None and config.password_file is not None:
         return LocalSigner.from_keystore(config.keystore, config.password_file)
-    raise ConfigError("set either key_file or keystore")
+    if config.signer_url is not None and config.signer_account is not None:
+        remote = RemoteSigner(config.signer_url, config.signer_account, config.signer_timeout)
+        remote.connect()
+        return remote
+    raise ConfigError("set either key_file or keystore or signer_url")
+
+
+def _terms(config: NodeConfig) -> Terms:
+    return Terms(
+        min_income=config.min_income,
+        reserve=Means(config.min_balance, config.min_disk_bytes, config.min_memory_bytes),
+        max_open_per_account=config.max_open_per_account,
+        only_accounts=frozenset(config.only_accounts),
+        refused_accounts=frozenset(config.refused_accounts),
+    )
 
 
 def _served(config: NodeConfig) -> tuple[ServedModel, ...]:

@@ -33,10 +33,29 @@ class Reason(StrEnum):
     FEE_LOW = auto()
     #: The node's part of the model fee is below its minimum.
     INCOME_LOW = auto()
+    #: The operator does not work for this account.
+    REQUESTER_REFUSED = auto()
+    #: The account has as many unanswered requests as the operator allows.
+    REQUESTER_LIMIT = auto()
+    #: A disk of the node has less room than the operator wants to keep.
+    LOW_DISK = auto()
+    #: The machine has less memory left than the operator wants to keep.
+    LOW_MEMORY = auto()
+    #: The node's account holds less than it needs for gas.
+    LOW_BALANCE = auto()
 
 
-#: Refusals that time alone can end: the base fee falls, the queue gets shorter.
-PASSING = frozenset({Reason.FEE_LOW, Reason.DEADLINE_NEAR})
+#: Refusals that time can end: the base fee falls, the queue gets shorter, disk and account fill.
+PASSING = frozenset(
+    {
+        Reason.FEE_LOW,
+        Reason.DEADLINE_NEAR,
+        Reason.REQUESTER_LIMIT,
+        Reason.LOW_DISK,
+        Reason.LOW_MEMORY,
+        Reason.LOW_BALANCE,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +87,30 @@ class ServedModel:
 
 
 @dataclass(frozen=True, slots=True)
+class Means:
+    """What the node has left to work with: wei, and bytes."""
+
+    balance: int
+    disk: int
+    memory: int
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the operator asks of a request and keeps in reserve."""
+
+    #: Wei of the model fee that the node wants for a proof.
+    min_income: int = 0
+    #: What must be left for the node to take anything new.
+    reserve: Means = Means(0, 0, 0)
+    #: Most unanswered requests of an account; 0 sets no limit.
+    max_open_per_account: int = 0
+    #: Accounts to work for; empty for all.
+    only_accounts: frozenset[str] = frozenset()
+    refused_accounts: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Situation:
     """What a decision depends on besides the request."""
 
@@ -83,8 +126,10 @@ class Situation:
     #: Seconds to keep between the proof and the deadline.
     margin_seconds: float
     base_fee: int
-    #: Wei of the model fee that the node wants for a proof.
-    min_income: int
+    terms: Terms
+    means: Means
+    #: Accepted requests of the same account that are not answered yet.
+    open_of_account: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +163,11 @@ def decide(request: Request, situation: Situation) -> Skip | None:
     if isinstance(circuit, Skip):
         return circuit
     needed = situation.expected_seconds[circuit.size] + situation.margin_seconds
-    return _check_deadline(request.deadline, needed, situation) or _check_money(
-        request, model, situation
+    return (
+        _check_requester(request, situation)
+        or _check_deadline(request.deadline, needed, situation)
+        or _check_money(request, model, situation)
+        or _check_means(situation)
     )
 
 
@@ -226,12 +274,44 @@ def _check_deadline(deadline: int, needed: float, situation: Situation) -> Skip 
     return Skip(Reason.DEADLINE_NEAR, f"{left:.0f} s left, {needed:.1f} s needed")
 
 
+def _check_requester(request: Request, situation: Situation) -> Skip | None:
+    terms, account = situation.terms, request.account
+    if account in terms.refused_accounts or (
+        terms.only_accounts and account not in terms.only_accounts
+    ):
+        return Skip(Reason.REQUESTER_REFUSED, f"this node does not work for {account}")
+    if 0 < terms.max_open_per_account <= situation.open_of_account:
+        return Skip(
+            Reason.REQUESTER_LIMIT,
+            f"{account} has {situation.open_of_account} unanswered requests, "
+            f"{terms.max_open_per_account} are allowed",
+        )
+    return None
+
+
+def _check_means(situation: Situation) -> Skip | None:
+    means, reserve = situation.means, situation.terms.reserve
+    if means.balance < reserve.balance:
+        return Skip(
+            Reason.LOW_BALANCE, f"the account holds {means.balance} wei of {reserve.balance}"
+        )
+    if means.disk < reserve.disk:
+        return Skip(
+            Reason.LOW_DISK, f"{means.disk >> 20} MiB of disk left, {reserve.disk >> 20} are kept"
+        )
+    if means.memory < reserve.memory:
+        return Skip(
+            Reason.LOW_MEMORY,
+            f"{means.memory >> 20} MiB of memory left, {reserve.memory >> 20} are kept",
+        )
+    return None
+
+
 def _check_money(request: Request, model: RegisteredModel, situation: Situation) -> Skip | None:
     share = fees.share(request, model)
-    if share < situation.min_income:
-        return Skip(
-            Reason.INCOME_LOW, f"leaves {share} wei of the fee, {situation.min_income} are wanted"
-        )
+    least_income = situation.terms.min_income
+    if share < least_income:
+        return Skip(Reason.INCOME_LOW, f"leaves {share} wei of the fee, {least_income} are wanted")
     ceiling, least = fees.ceiling(request, model), fees.least(situation.base_fee)
     if ceiling < least:
         return Skip(

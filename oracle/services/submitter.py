@@ -18,7 +18,14 @@ from oracle import fees, tensor
 from oracle.chain.contracts import OracleContract, RegistryContract, Status, commitment_of
 from oracle.chain.rpc import Receipt, Rpc
 from oracle.chain.signer import Fees, Signer, Unsigned
-from oracle.errors import OracleError, RpcRejected, RpcUnreachable, TransactionReverted
+from oracle.errors import (
+    OracleError,
+    RpcRejected,
+    RpcUnreachable,
+    SignerRefused,
+    SignerUnreachable,
+    TransactionReverted,
+)
 from oracle.log import request_fields, request_hex
 from oracle.store.ledger import START, Store
 from oracle.store.records import Attempt, Intent, Job, RequestRow
@@ -106,15 +113,16 @@ class Submitter:
 
     def step(self) -> bool:
         """Take every transaction one step on; False when nothing changed."""
-        worked, refusal = False, None
+        worked = False
+        refusal: OracleError | None = None
         proved = self._store.sendable(fees.least(self._base_fee()), self._opened_to, _BATCH)
         # A full page may be one of requests that wait: the next step looks behind it.
         self._opened_to = proved[-1].place if len(proved) == _BATCH else START
         for job_id in dict.fromkeys(row.job_id for row in proved):
             try:
                 worked |= self._open(job_id)
-            except RpcRejected as error:
-                # One request that the endpoint cannot handle must not hold up the others.
+            except (RpcRejected, SignerRefused, SignerUnreachable) as error:
+                # What the endpoint or the signer cannot handle must not hold up the others.
                 refusal = error
         pending = self._store.intents(IntentState.PENDING)
         for intent in pending:

@@ -257,6 +257,11 @@ class Store:
         """Unsent requests whose deadline has passed."""
         return self._requests("expired", now=now, limit=limit)
 
+    def open_of(self, account: str) -> int:
+        """How many accepted requests of an account are not answered yet."""
+        row = self._db.row("open_of_account", account=account)
+        return int(row["amount"]) if row else 0
+
     def counts(self) -> dict[RequestState, int]:
         """Number of requests by state; states without any are left out."""
         return {RequestState(r["state"]): r["amount"] for r in self._db.rows("count_states")}

@@ -137,6 +137,10 @@ SELECT * FROM requests WHERE ended_block > :block AND state IN ('lost', 'cancell
 -- name: count_states
 SELECT state, count(*) AS amount FROM requests GROUP BY state;
 
+-- name: open_of_account
+SELECT count(*) AS amount FROM requests
+WHERE state IN ('accepted', 'queued', 'running', 'proved', 'pending') AND account = :account;
+
 -- name: note
 INSERT INTO history (request_id, at, state, reason) VALUES (:request_id, :now, :target, :reason);
 
