@@ -38,6 +38,11 @@ def build_dir() -> Path:
     return Path(os.environ.get("ORACLE_BUILD_DIR", project_root() / "build"))
 
 
+def notify_socket() -> str:
+    """Where systemd wants to be told how the service is doing; empty when it does not."""
+    return os.environ.get("NOTIFY_SOCKET", "")
+
+
 class NodeConfig(BaseSettings):
     """What a node needs to know. From a TOML file; ``ORACLE_NODE__<FIELD>`` overrides a field.
 
@@ -55,6 +60,7 @@ class NodeConfig(BaseSettings):
         allow_inf_nan=False,
     )
 
+    #: The chain; every endpoint must serve it.
     chain_id: int = Field(gt=0, le=_MAX_INT64)
     #: HTTP endpoints, best first; the next one takes over when one does not answer.
     rpc_urls: tuple[str, ...] = Field(min_length=1)
@@ -120,6 +126,7 @@ class NodeConfig(BaseSettings):
     stuck_seconds: float = Field(default=60, gt=0, le=_MAX_SECONDS)
     #: Seconds to keep ended requests and their history.
     retention_seconds: float = Field(default=30 * 24 * 3600, gt=0, le=_MAX_SECONDS)
+    #: One JSON object a line, or text for a person.
     log_format: Literal["text", "json"] = "text"
     #: Where /livez, /readyz and /metrics are served; port 0 serves nothing.
     http_host: str = "127.0.0.1"

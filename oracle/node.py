@@ -7,24 +7,27 @@ code and tried again after a pause: one service in trouble does not stop the oth
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
+from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
 from structlog.typing import FilteringBoundLogger
 
 from oracle import __version__
 from oracle.batching import Limits
 from oracle.chain.contracts import OracleContract, RegistryContract, code_hash
+from oracle.chain.observed import ObservedTransport, Traffic
 from oracle.chain.remote import RemoteSigner
-from oracle.chain.rpc import Rpc, redacted
+from oracle.chain.rpc import HttpTransport, Rpc, Transport, redacted
 from oracle.chain.signer import LocalSigner, Signer
 from oracle.circuits.bundle import Bundle
 from oracle.config import NodeConfig
@@ -38,6 +41,8 @@ from oracle.errors import (
     ProverMemory,
     ProverTimeout,
 )
+from oracle.health import ChainProbe, Health, Pulse, Watched
+from oracle.metrics import Metrics, NodeCollector
 from oracle.policy import (
     Means,
     ServedCircuit,
@@ -48,12 +53,14 @@ from oracle.policy import (
 )
 from oracle.prover.base import Prover, memory_cap
 from oracle.prover.local import LocalProver
+from oracle.services.http import HttpService, Page, Response
 from oracle.services.janitor import Janitor
 from oracle.services.runner import Runner
 from oracle.services.scheduler import Scheduler
 from oracle.services.submitter import Submitter
 from oracle.services.watcher import Watcher
 from oracle.store.ledger import Store
+from oracle.systemd import notify
 
 #: Seconds between two looks at running proofs.
 _PROOF_POLL = 0.02
@@ -61,7 +68,13 @@ _PROOF_POLL = 0.02
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 30.0
 #: Seconds that a service gets to finish its step at shutdown.
-_DRAIN_SECONDS = 30.0
+_STEP_SECONDS = 30.0
+#: Seconds between two looks at what is still to be done at shutdown.
+_DRAIN_POLL = 0.05
+#: Seconds between two signs of life to systemd.
+_WATCHDOG_SECONDS = 10.0
+#: Services that bring new work; the others finish it.
+_TAKERS = frozenset({"watcher", "scheduler", "janitor"})
 #: Ends of a proof that a start takes back: whatever this machine lacked, it may have it now.
 _LOCAL_FAULTS = frozenset(error.code for error in (ProverCrashed, ProverMemory, ProverTimeout))
 
@@ -108,6 +121,7 @@ class Supervised(threading.Thread):
         stop: set to end the thread after its step.
         interval: seconds between steps that did nothing; asked before each wait.
         log: for a person.
+        pulse: told that it lives.
     """
 
     def __init__(
@@ -119,8 +133,10 @@ class Supervised(threading.Thread):
         stop: threading.Event,
         interval: Callable[[], float],
         log: FilteringBoundLogger,
+        pulse: Pulse | None = None,
     ) -> None:
         super().__init__(name=name, daemon=True)
+        self.pulse = pulse or Pulse(math.inf)
         self._service = service
         self._doorbell = doorbell
         self._stop_event = stop
@@ -132,13 +148,18 @@ class Supervised(threading.Thread):
         pause = _FIRST_PAUSE
         while not self._stop_event.is_set():
             heard = self._doorbell.rings
+            self.pulse.working()
             try:
                 if self._service.step():
                     self._doorbell.ring()
                 else:
-                    self._doorbell.wait(heard, self._interval())
+                    self.pulse.idle_steps += 1
+                    interval = self._interval()
+                    self.pulse.resting(interval)
+                    self._doorbell.wait(heard, interval)
                 pause = _FIRST_PAUSE
             except OracleError as error:
+                self.pulse.failed(error.code)
                 self._log.warning(
                     "service paused",
                     service=self.name,
@@ -148,12 +169,14 @@ class Supervised(threading.Thread):
                 )
                 pause = self._rest(pause)
             except Exception:  # noqa: BLE001 - the supervisor's purpose: a crash is logged, not lost
+                self.pulse.failed("CRASH")
                 self._log.exception(
                     "service crashed", service=self.name, code="CRASH", seconds=pause
                 )
                 pause = self._rest(pause)
 
     def _rest(self, pause: float) -> float:
+        self.pulse.resting(pause)
         self._stop_event.wait(pause)
         return min(2 * pause, _LONGEST_PAUSE)
 
@@ -168,6 +191,8 @@ class Parts:
     registry: RegistryContract
     signer: Signer
     served: tuple[ServedModel, ...]
+    #: What went over the endpoints of ``rpc``.
+    traffic: Traffic = field(default_factory=Traffic)
 
     @property
     def payee(self) -> str:
@@ -218,7 +243,8 @@ def _examine(config: NodeConfig) -> tuple[list[Finding], Parts | None]:
 
     Keys are decrypted and bundles are hashed once for both.
     """
-    rpc = _rpc(config)
+    traffic = Traffic()
+    rpc = _rpc(config, traffic)
     oracle = OracleContract(rpc, config.oracle)
     findings: list[Finding] = []
     subject = "rpc"
@@ -237,7 +263,7 @@ def _examine(config: NodeConfig) -> tuple[list[Finding], Parts | None]:
         findings.append(Finding(subject, "; ".join(found)))
     except OracleError as error:
         return [*findings, Finding(subject, error.message, error)], None
-    return findings, Parts(config, rpc, oracle, registry, signer, served)
+    return findings, Parts(config, rpc, oracle, registry, signer, served, traffic)
 
 
 class Node:
@@ -263,8 +289,10 @@ class Node:
         self._parts = parts
         self._store = store
         self._log = log
+        self._clock = clock
         self._doorbell = Doorbell()
         self._stop = threading.Event()
+        self._drained = threading.Event()
         self.watcher = Watcher(
             store,
             parts.rpc,
@@ -320,6 +348,15 @@ class Node:
             clock=clock,
             log=log,
         )
+        self._threads = {name: self._supervised(name) for name in self.services}
+        self._probe = ChainProbe(parts.rpc, parts.signer.address, clock)
+        self.health = Health(
+            config,
+            store,
+            self._probe,
+            tuple(Watched(t.name, t.pulse, t.is_alive) for t in self._threads.values()),
+            self._stop.is_set,
+        )
 
     @property
     def services(self) -> dict[str, Service]:
@@ -340,22 +377,29 @@ class Node:
             self._log.info("recovered", requeued_jobs=requeued, looked_at_again=reconsidered)
 
     def run(self) -> None:
-        """Serve until `stop`; returns when every service has finished its step."""
+        """Serve until `stop`; returns when what was begun is finished or kept.
+
+        Two phases: nothing new is taken, proofs that run are finished and what is proved is sent
+        for as long as ``drain_seconds`` allows; then every service finishes its step. What was not
+        finished is in the store, and the next start goes on with it.
+        """
         self.recover()
-        intervals = {"runner": self._runner_interval, "scheduler": self._scheduler_interval}
-        threads = [
-            Supervised(
-                name,
-                service,
-                doorbell=self._doorbell,
-                stop=self._stop,
-                interval=intervals.get(name, self._interval),
-                log=self._log,
-            )
-            for name, service in self.services.items()
-        ]
-        for thread in threads:
-            thread.start()
+        with self._serving():
+            for thread in self._threads.values():
+                thread.start()
+            self._say_ready()
+            self._wait_for_stop()
+            self._log.info("stopping", proofs=self._store.workload().running or None)
+            self._finish_work(time.monotonic() + self._parts.config.drain_seconds)
+            self._drained.set()
+            self._doorbell.ring()
+            deadline = time.monotonic() + _STEP_SECONDS
+            for thread in self._threads.values():
+                thread.join(max(0.0, deadline - time.monotonic()))
+        unfinished = [name for name, thread in self._threads.items() if thread.is_alive()]
+        self._log.info("stopped", unfinished=unfinished or None)
+
+    def _say_ready(self) -> None:
         config = self._parts.config
         self._log.info(
             "ready",
@@ -366,17 +410,88 @@ class Node:
             payee=self._parts.payee,
             models=", ".join(model.name for model in self._parts.served),
         )
-        self._stop.wait()
+
+    def _wait_for_stop(self) -> None:
+        """Wait, and tell systemd that all is well for as long as it is."""
+        self._notify("READY=1")
+        while not self._stop.wait(_WATCHDOG_SECONDS):
+            if not any(self.health.alive().values()):
+                self._notify("WATCHDOG=1")
+        self._notify("STOPPING=1")
+
+    def _notify(self, state: str) -> None:
+        try:
+            notify(state)
+        except OSError as error:
+            self._log.warning("systemd was not told", state=state, detail=str(error))
+
+    def _finish_work(self, deadline: float) -> None:
+        """Wait until no proof runs and the submitter has found nothing more to send."""
+        self.runner.stop_taking()
+        pulse = self._threads["submitter"].pulse
+        while self.runner.busy and time.monotonic() < deadline:
+            self._turn()
+        # Two: the first may have begun before the last proof was there.
+        enough, failures = pulse.idle_steps + 2, pulse.failures()
+        while (
+            pulse.idle_steps < enough
+            and pulse.failures() == failures
+            and time.monotonic() < deadline
+        ):
+            self._turn()
+        left = self._store.workload().running
+        if left:
+            self._log.warning("proofs given up, to be made again at the next start", proofs=left)
+
+    def _turn(self) -> None:
         # Here and not in `stop`: a signal handler must not wait for the doorbell's lock.
         self._doorbell.ring()
-        self._log.info("stopping")
-        deadline = time.monotonic() + _DRAIN_SECONDS
-        for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-        self._log.info("stopped", unfinished=[t.name for t in threads if t.is_alive()] or None)
+        time.sleep(_DRAIN_POLL)
+
+    @contextmanager
+    def _serving(self) -> Iterator[None]:
+        """Answer on the port that was configured, if one was."""
+        config = self._parts.config
+        if config.http_port == 0:
+            yield
+            return
+        with HttpService(config.http_host, config.http_port, self.pages(), self._log):
+            yield
+
+    def pages(self) -> dict[str, Page]:
+        """What is served, by path."""
+        parts = self._parts
+        metrics = Metrics(
+            NodeCollector(
+                parts.config,
+                self._store,
+                self._probe,
+                self.health,
+                parts.traffic,
+                parts.signer.address,
+                self._clock,
+            )
+        )
+        return {
+            "/livez": lambda _: _verdict(self.health.alive()),
+            "/readyz": lambda _: _verdict(self.health.ready()),
+            "/metrics": lambda _: Response(metrics.text(), content_type=CONTENT_TYPE),
+        }
+
+    def _supervised(self, name: str) -> Supervised:
+        intervals = {"runner": self._runner_interval, "scheduler": self._scheduler_interval}
+        return Supervised(
+            name,
+            self.services[name],
+            doorbell=self._doorbell,
+            stop=self._stop if name in _TAKERS else self._drained,
+            interval=intervals.get(name, self._interval),
+            log=self._log,
+            pulse=Pulse(self._parts.config.stall_seconds),
+        )
 
     def stop(self) -> None:
-        """Finish the running steps and return from `run`. Safe in a signal handler."""
+        """Take nothing new, finish and return from `run`. Safe in a signal handler."""
         self._stop.set()
 
     def _interval(self) -> float:
@@ -418,8 +533,18 @@ def _check_balance(rpc: Rpc, address: str, min_balance: int) -> str:
     return f"{address} holds {balance} wei"
 
 
-def _rpc(config: NodeConfig) -> Rpc:
-    return Rpc(config.rpc_urls, config.chain_id, config.rpc_timeout)
+def _rpc(config: NodeConfig, traffic: Traffic) -> Rpc:
+    def transport(url: str, timeout: float) -> Transport:
+        return ObservedTransport(HttpTransport(url, timeout), redacted(url), traffic)
+
+    return Rpc(config.rpc_urls, config.chain_id, config.rpc_timeout, transport)
+
+
+def _verdict(troubles: dict[str, str | None]) -> Response:
+    """200 when nothing is wrong, else 503; with what is wrong in either case."""
+    wrong = {name: text for name, text in troubles.items() if text}
+    report = {"ok": not wrong, "wrong": wrong, "checked": sorted(troubles)}
+    return Response.of_json(report, 503 if wrong else 200)
 
 
 def _signer(config: NodeConfig) -> Signer:

@@ -142,6 +142,20 @@ class OracleContract:
             if log.topics[:1] and log.topics[0] in ends and _checksum(log.address) == self.address
         }
 
+    def income(self, receipt: Receipt, payee: str) -> tuple[int, int]:
+        """What a transaction brought a payee: its part of the model fees, and its gas (wei).
+
+        Fees of models that are paid in a token count in the token's smallest unit.
+        """
+        topic = self._abi.topic("RequestFulfilled")
+        events = [
+            self._abi.event("RequestFulfilled", log)
+            for log in receipt.logs
+            if log.topics[:1] == (topic,) and _checksum(log.address) == self.address
+        ]
+        ours = [event for event in events if _checksum(event["payee"]) == payee]
+        return sum(each["feePaid"] for each in ours), sum(each["gasPaid"] for each in ours)
+
     def fulfill_calldata(
         self, request: Request, payee: str, outputs: Sequence[int], proof: bytes
     ) -> bytes:

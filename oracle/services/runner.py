@@ -68,6 +68,7 @@ class Runner:
         # While nothing can start: when to try again, and how long to wait after that.
         self._resume_at = float("-inf")
         self._delay = RETRY_DELAY
+        self._taking = True
 
     def step(self) -> bool:
         """Collect finished proofs and start new ones; False when nothing changed."""
@@ -82,13 +83,17 @@ class Runner:
             worked |= self._start(job)
         return worked
 
+    def stop_taking(self) -> None:
+        """Start no more proofs; those that run are finished."""
+        self._taking = False
+
     @property
     def busy(self) -> bool:
         """Whether a proof is being made."""
         return self._store.live_leases(self._clock()) > 0
 
     def _has_capacity(self) -> bool:
-        if self._clock() < self._resume_at:
+        if not self._taking or self._clock() < self._resume_at:
             return False
         leases = self._store.live_leases(self._clock())
         return leases < self._workers and self._prover.capacity() > 0

@@ -28,9 +28,9 @@ from oracle.errors import (
 )
 from oracle.log import request_fields, request_hex
 from oracle.store.ledger import START, Store
-from oracle.store.records import Attempt, Intent, Job, RequestRow
+from oracle.store.records import Attempt, Intent, Job, RequestRow, Settled
 from oracle.store.states import IntentState, JobState, RequestState
-from oracle.types import RegisteredModel
+from oracle.types import ZERO_ADDRESS, RegisteredModel
 
 #: What endpoints say to bytes that they hold already.
 _ALREADY = ("already known", "known transaction", "already imported", "already in mempool")
@@ -519,8 +519,10 @@ class Submitter:
             return True
         # Only these: another nonce may answer a request that this one was in vain for.
         answered = self._answered(intent, *found)
+        settled = self._settled(intent, *found)
         with self._store.transaction():
-            self._store.move_intent(intent, IntentState.FINAL, mined)
+            if self._store.move_intent(intent, IntentState.FINAL, mined):
+                self._store.settle(settled)
             final = [
                 request_id
                 for request_id in intent.request_ids
@@ -530,6 +532,23 @@ class Submitter:
         for request_id in final:
             self._log.info("request final", request=request_hex(request_id))
         return True
+
+    def _settled(self, intent: Intent, attempt: Attempt, receipt: Receipt) -> Settled:
+        """What to count of a final transaction."""
+        if attempt.cancels:
+            result = "cancelled"
+        else:
+            result = "fulfilled" if receipt.succeeded else "reverted"
+        fees_, refunds = self._oracle.income(receipt, self._payee)
+        row = self._store.request(intent.request_ids[0]) if intent.request_ids else None
+        in_ether = row is None or self._model(row.request.model_id).token == ZERO_ADDRESS
+        return Settled(
+            result=result,
+            gas=receipt.gas_used,
+            cost=receipt.gas_used * receipt.gas_price,
+            fees=fees_ if in_ether else 0,
+            refunds=refunds,
+        )
 
     # --- shared ---
 

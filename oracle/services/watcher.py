@@ -10,7 +10,7 @@ from __future__ import annotations
 from structlog.typing import FilteringBoundLogger
 
 from oracle.chain.contracts import Ended, OracleContract, Status, ToppedUp
-from oracle.chain.rpc import Rpc
+from oracle.chain.rpc import Block, Rpc
 from oracle.errors import RpcLimit
 from oracle.log import request_hex
 from oracle.store.ledger import Store
@@ -108,17 +108,15 @@ class Watcher:
         again = self._rpc.block(last)
         if again is None or again.hash != final.hash:
             return True
-        self._record(events, last, final.hash)
+        self._record(events, final)
         if last - first + 1 == cursor.chunk < self._chunk:
             grown = cursor.chunk + max(1, cursor.chunk // _GROWTH)
             self._store.set_chunk(min(grown, self._chunk))
         return True
 
-    def _record(
-        self, events: list[Request | ToppedUp | Ended], last: int, last_hash: bytes
-    ) -> None:
+    def _record(self, events: list[Request | ToppedUp | Ended], last: Block) -> None:
         hashes = {e.block_number: e.block_hash for e in events if isinstance(e, Request)}
-        hashes[last] = last_hash
+        hashes[last.number] = last.hash
         seen: list[Request] = []
         ended: list[tuple[Ended, RequestState]] = []
         with self._store.transaction():
@@ -132,7 +130,7 @@ class Watcher:
                     state, reason = _end(event)
                     if self._store.end_unsent(event.request_id, state, reason, event.block_number):
                         ended.append((event, state))
-            self._store.advance(last, hashes.items())
+            self._store.advance(last.number, hashes.items(), last.timestamp)
         for request in seen:
             self._log.info(
                 "request seen",

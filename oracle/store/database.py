@@ -19,7 +19,7 @@ from typing import IO, Any
 from oracle.errors import StoreError, StoreLocked, StoreMismatch
 
 #: Schema files in order; each runs once. SQLite's ``user_version`` counts those that ran.
-_MIGRATIONS = ("schema_0001.sql", "schema_0002.sql", "schema_0003.sql")
+_MIGRATIONS = ("schema_0001.sql", "schema_0002.sql", "schema_0003.sql", "schema_0005.sql")
 #: Seconds to wait for another thread's transaction.
 _BUSY_TIMEOUT = 10.0
 _REMEDY = "Set store to a file that this user may write, on a disk with room"

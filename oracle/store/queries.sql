@@ -7,7 +7,7 @@ SELECT chain_id, oracle FROM owner;
 INSERT INTO owner (chain_id, oracle) VALUES (:chain_id, :oracle);
 
 -- name: cursor
-SELECT block, chunk, head, head_timestamp, head_base_fee FROM cursor;
+SELECT block, chunk, head, head_timestamp, head_base_fee, block_timestamp FROM cursor;
 
 -- name: start_cursor
 INSERT INTO cursor (block, chunk, head, head_timestamp, head_base_fee) VALUES (:block, :chunk, 0, 0, '0');
@@ -16,7 +16,7 @@ INSERT INTO cursor (block, chunk, head, head_timestamp, head_base_fee) VALUES (:
 UPDATE cursor SET head = :number, head_timestamp = :timestamp, head_base_fee = :base_fee;
 
 -- name: set_cursor
-UPDATE cursor SET block = :block;
+UPDATE cursor SET block = :block, block_timestamp = :timestamp;
 
 -- name: set_chunk
 UPDATE cursor SET chunk = :chunk;
@@ -324,3 +324,37 @@ WHERE created_at < :before AND state IN ('proved', 'failed', 'cancelled')
 -- name: trim_history
 DELETE FROM history WHERE at < :before
   AND NOT EXISTS (SELECT 1 FROM requests WHERE requests.request_id = history.request_id);
+
+-- name: totals
+SELECT name, label, amount FROM totals;
+
+-- name: add_total
+INSERT INTO totals (name, label, amount) VALUES (:name, :label, :amount)
+ON CONFLICT (name, label) DO UPDATE SET amount = totals.amount + excluded.amount;
+
+-- name: answer_times
+SELECT requests.seen_at, jobs.prove_time FROM requests LEFT JOIN jobs ON jobs.job_id = requests.job_id
+WHERE requests.request_id = :request_id;
+
+-- name: count_jobs
+SELECT count(*) AS amount FROM jobs WHERE state = :state;
+
+-- name: oldest_open_request
+SELECT min(seen_at) AS since FROM requests
+WHERE state IN ('seen', 'accepted', 'queued', 'running', 'proved', 'pending');
+
+-- name: oldest_pending_intent
+SELECT min(created_at) AS since FROM intents WHERE state = 'pending';
+
+-- name: nonces_from
+SELECT count(*) AS amount, max(nonce) AS last FROM intents
+WHERE account = :account AND nonce >= :nonce AND state != 'displaced';
+
+-- name: job_that_cannot_start
+SELECT error FROM jobs WHERE state = 'queued' AND error LIKE :code LIMIT 1;
+
+-- name: last_jobs
+SELECT error, created_at FROM jobs WHERE state = :state ORDER BY created_at DESC LIMIT :limit;
+
+-- name: touch
+UPDATE owner SET oracle = oracle;
