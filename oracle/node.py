@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
@@ -22,13 +23,14 @@ from typing import Protocol
 from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
 from structlog.typing import FilteringBoundLogger
 
-from oracle import __version__
+from oracle import __version__, checks
 from oracle.batching import Limits
 from oracle.chain.contracts import OracleContract, RegistryContract, code_hash
 from oracle.chain.observed import ObservedTransport, Traffic
 from oracle.chain.remote import RemoteSigner
 from oracle.chain.rpc import HttpTransport, Rpc, Transport, redacted
 from oracle.chain.signer import LocalSigner, Signer
+from oracle.checks import Finding
 from oracle.circuits.bundle import Bundle
 from oracle.config import NodeConfig
 from oracle.errors import (
@@ -61,6 +63,7 @@ from oracle.services.submitter import Submitter
 from oracle.services.watcher import Watcher
 from oracle.store.ledger import Store
 from oracle.systemd import notify
+from oracle.types import RegisteredModel
 
 #: Seconds between two looks at running proofs.
 _PROOF_POLL = 0.02
@@ -200,22 +203,81 @@ class Parts:
         return self.config.payee or self.signer.address
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was checked before a start."""
+def check(config: NodeConfig, *, trial_proof: bool = True) -> list[Finding]:
+    """Everything that must be right before a node starts, each looked at whatever the others say.
 
-    subject: str
-    #: What was found, for a person.
-    detail: str
-    error: OracleError | None = None
+    What needs the chain is left out while no endpoint can be used. Nothing is written or sent.
 
-
-def check(config: NodeConfig) -> list[Finding]:
-    """Everything that must be right before a node starts; stops at what makes the rest pointless.
-
-    Nothing is written and nothing is sent.
+    Args:
+        config: the node's.
+        trial_proof: also prove each model once.
     """
-    return _examine(config)[0]
+    findings = checks.endpoints(config)
+    reachable = any(finding.error is None for finding in findings)
+    rpc = _rpc(config, Traffic()) if reachable else None
+    findings += [
+        *_check_contracts(config, rpc),
+        checks.attempt("account", lambda: _check_account(config, rpc)),
+        checks.attempt("store", lambda: checks.store(config)),
+        checks.attempt("disk", lambda: checks.disk(config)),
+    ]
+    served: list[ServedModel] = []
+    for path in config.bundles:
+        findings += _check_bundle(path, config, rpc, served, trial_proof=trial_proof)
+    return [*findings, checks.attempt("memory", lambda: checks.memory(config, served))]
+
+
+def _check_contracts(config: NodeConfig, rpc: Rpc | None) -> list[Finding]:
+    if rpc is None:
+        return []
+    oracle = checks.attempt("oracle", lambda: _check_oracle(config, rpc))
+    if oracle.error is not None:
+        return [oracle]
+    registry = OracleContract(rpc, config.oracle).registry()
+    return [
+        oracle,
+        checks.attempt("registry", lambda: checks.functions(rpc, registry, "ModelRegistry")),
+    ]
+
+
+def _check_oracle(config: NodeConfig, rpc: Rpc) -> str:
+    # First whether it is one at all: what it lacks says less about a wrong address.
+    OracleContract(rpc, config.oracle).registry()
+    return checks.functions(rpc, config.oracle, "InferenceOracle")
+
+
+def _check_account(config: NodeConfig, rpc: Rpc | None) -> str:
+    address = _signer(config).address
+    return address if rpc is None else _check_balance(rpc, address, config.min_balance)
+
+
+def _check_bundle(
+    path: Path,
+    config: NodeConfig,
+    rpc: Rpc | None,
+    served: list[ServedModel],
+    *,
+    trial_proof: bool,
+) -> list[Finding]:
+    """A bundle's files, its registration, and a proof; ``served`` grows by it."""
+
+    def look() -> str:
+        model = _serve(path, config)
+        served.append(model)
+        if rpc is None:
+            return f"{model.name} at {path}"
+        registry = RegistryContract(rpc, OracleContract(rpc, config.oracle).registry())
+        registered = _registered(rpc, registry, model)
+        verifiers.append(registered.verifier)
+        return _describe(model, registered)
+
+    verifiers: list[str] = []
+    before = len(served)
+    found = [checks.attempt("model", look)]
+    for model in served[before:] if trial_proof else ():
+        verifier = verifiers[0] if verifiers else ""
+        found.append(checks.attempt("proof", partial(checks.trial, model, config, rpc, verifier)))
+    return found
 
 
 @contextmanager
@@ -259,7 +321,7 @@ def _examine(config: NodeConfig) -> tuple[list[Finding], Parts | None]:
         findings.append(Finding(subject, _check_balance(rpc, signer.address, config.min_balance)))
         subject = "models"
         served = _served(config)
-        found = [_find_model(rpc, registry, model) for model in served]
+        found = [_describe(model, _registered(rpc, registry, model)) for model in served]
         findings.append(Finding(subject, "; ".join(found)))
     except OracleError as error:
         return [*findings, Finding(subject, error.message, error)], None
@@ -592,8 +654,13 @@ def _serve(path: Path, config: NodeConfig) -> ServedModel:
     )
 
 
-def _find_model(rpc: Rpc, registry: RegistryContract, served: ServedModel) -> str:
-    """The registry's id of a served model, whose verifier is what it should be.
+def _describe(served: ServedModel, model: RegisteredModel) -> str:
+    sizes = ", ".join(map(str, common_sizes(model.spec, served.spec)))
+    return f"{served.name} is model {model.model_id} (rows in a proof: {sizes})"
+
+
+def _registered(rpc: Rpc, registry: RegistryContract, served: ServedModel) -> RegisteredModel:
+    """The registry's row of a served model, whose verifier is what it should be.
 
     Anybody may register: a model with these hashes and another verifier proves nothing about ours.
     """
@@ -607,8 +674,7 @@ def _find_model(rpc: Rpc, registry: RegistryContract, served: ServedModel) -> st
             continue
         actual = code_hash(rpc, model.verifier)
         if actual == served.spec.verifier_code_hash:
-            sizes = ", ".join(map(str, common_sizes(model.spec, served.spec)))
-            return f"{served.name} is model {model_id} (rows in a proof: {sizes})"
+            return model
         differs = ContractMismatch(
             f"the verifier of model {model_id} has code hash {actual.hex()}, "
             f"the bundle {served.name} says {served.spec.verifier_code_hash.hex()}",

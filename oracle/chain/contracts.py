@@ -312,6 +312,19 @@ class RegistryContract:
         return self._abi.result(function, _call(self._rpc, self._abi, self.address, data))
 
 
+def verifier_accepts(rpc: Rpc, verifier: str, proof: bytes, instances: Sequence[int]) -> bool:
+    """Whether a generated verifier accepts a proof of these public instances."""
+    arguments = encode(["bytes", "uint256[]"], [proof, list(instances)])
+    try:
+        answer = rpc.call(verifier, keccak(text="verifyProof(bytes,uint256[])")[:4] + arguments)
+    except RpcRejected as error:
+        # It reverts on what it cannot read. An endpoint's own trouble is not its verdict.
+        if not error.data and "revert" not in error.message.lower():
+            raise
+        return False
+    return int.from_bytes(answer, "big") == 1
+
+
 def code_hash(rpc: Rpc, address: str) -> bytes:
     """EXTCODEHASH of a deployed contract."""
     return keccak(rpc.code(address))

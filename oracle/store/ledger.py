@@ -703,12 +703,12 @@ class Store:
         return str(in_a_row[0]) if len(in_a_row) >= last else None
 
     def check_writable(self) -> None:
-        """Write something that changes nothing.
+        """Write something that nobody reads. It must differ: SQLite writes no equal value.
 
         Raises:
             StoreError: the disk is full, the file cannot be written, the database is gone.
         """
-        self._db.run("touch")
+        self._totals.add("write_probes")
 
     # --- housekeeping ---
 

@@ -355,6 +355,3 @@ SELECT error FROM jobs WHERE state = 'queued' AND error LIKE :code LIMIT 1;
 
 -- name: last_jobs
 SELECT error, created_at FROM jobs WHERE state = :state ORDER BY created_at DESC LIMIT :limit;
-
--- name: touch
-UPDATE owner SET oracle = oracle;
