@@ -512,12 +512,21 @@ class Node:
 
     @contextmanager
     def _serving(self) -> Iterator[None]:
-        """Answer on the port that was configured, if one was."""
+        """Answer on the port that was configured, if one was.
+
+        A port that cannot be had is logged: what looks at the node must not stop it.
+        """
         config = self._parts.config
-        if config.http_port == 0:
-            yield
-            return
-        with HttpService(config.http_host, config.http_port, self.pages(), self._log):
+        with ExitStack() as stack:
+            if config.http_port:
+                try:
+                    service = HttpService(
+                        config.http_host, config.http_port, self.pages(), self._log
+                    )
+                except ConfigError as error:
+                    self._log.error("no pages are served", code=error.code, detail=error.line())
+                else:
+                    stack.enter_context(service)
             yield
 
     def pages(self) -> dict[str, Page]:

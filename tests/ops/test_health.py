@@ -10,10 +10,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from oracle import node as node_module
 from oracle.errors import ProverCrashed, ProverUnavailable, RpcUnreachable, StoreError
 from oracle.health import ChainProbe, Pulse
 from tests.node.world import World
@@ -139,6 +142,45 @@ def test_stopping__stays_alive_but_is_not_ready(run: Callable[..., Running]) -> 
     node.world.prover.held = False
     node.thread.join(10)
     assert not node.thread.is_alive()
+
+
+def test_others__optional_service_down__does_not_stop_the_node(run: Callable[..., Running]) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        node = run(http_port=other.getsockname()[1])
+        request_id = node.world.ask()
+        wait_until(lambda: '"request final"' in node.world.lines.getvalue())
+        assert node.world.chain.fulfilments(request_id) == 1
+    (line,) = [e for e in node.world.events() if e["event"] == "no pages are served"]
+    assert (line["level"], line["code"]) == ("error", "CONFIG")
+
+
+def test_watchdog__a_service_hangs__systemd_hears_nothing_more(
+    run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(node_module, "_WATCHDOG_SECONDS", 0.05)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(10)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        node = run(stall_seconds=0.3)
+        assert systemd.recv(100) == b"READY=1"
+        assert systemd.recv(100) == b"WATCHDOG=1"
+        held, watcher = threading.Event(), node.world.node.watcher
+        step = watcher.step
+        watcher.step = lambda: held.wait(30) and step()  # type: ignore[method-assign]
+        wait_until(lambda: any(node.world.node.health.alive().values()))
+        systemd.settimeout(0.5)
+        # What was sent before it hung is read first.
+        with suppress(TimeoutError):
+            while True:
+                systemd.recv(100)
+        with pytest.raises(TimeoutError):
+            systemd.recv(100)
+        held.set()
+        systemd.settimeout(10)
+        assert systemd.recv(100) == b"WATCHDOG=1"
 
 
 @pytest.fixture

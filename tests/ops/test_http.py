@@ -139,3 +139,13 @@ def test_end__closes_the_port(lines: io.StringIO) -> None:
         port = service.port
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=1)
+
+
+def test_start__right_after_an_end__has_the_port_again(lines: io.StringIO) -> None:
+    log = make_logger(lines)
+    with HttpService("127.0.0.1", 0, {"/a": lambda _: Response(b"x")}, log) as service:
+        port = service.port
+        # Closed by the server first: its side of the connection lingers.
+        assert get(service, "/a")[2] == "x"
+    with HttpService("127.0.0.1", port, {}, log) as service:
+        assert service.port == port
