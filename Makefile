@@ -76,9 +76,11 @@ docs: setup  ## Write the tables of docs/operators.md anew from the code
 abi: setup  ## Regenerate the committed ABIs from the contracts
 	python scripts/export_abi.py
 
-lock: setup  ## Resolve pyproject.toml anew into requirements.lock
+lock: setup  ## Resolve pyproject.toml anew into the lock files
 	uv pip compile pyproject.toml --group dev --extra train --generate-hashes --no-emit-index-url \
 		--no-header --no-annotate --python-version 3.11 -q -o requirements.lock
+	uv pip compile pyproject.toml --group build -c requirements.lock --generate-hashes \
+		--no-emit-index-url --no-header --no-annotate --python-version 3.11 -q -o requirements-node.lock
 
 clean:  ## Remove everything that can be made again
 	rm -rf build .build .venv node_modules .mypy_cache .pytest_cache .ruff_cache

@@ -321,7 +321,7 @@ def _examine(config: NodeConfig) -> tuple[list[Finding], Parts | None]:
         findings.append(Finding(subject, _check_balance(rpc, signer.address, config.min_balance)))
         subject = "models"
         served = _served(config)
-        found = [_describe(model, _registered(rpc, registry, model)) for model in served]
+        found = [_find_model(rpc, registry, model) for model in served]
         findings.append(Finding(subject, "; ".join(found)))
     except OracleError as error:
         return [*findings, Finding(subject, error.message, error)], None
@@ -661,6 +661,11 @@ def _serve(path: Path, config: NodeConfig) -> ServedModel:
             for sized in bundle.circuits
         ),
     )
+
+
+def _find_model(rpc: Rpc, registry: RegistryContract, served: ServedModel) -> str:
+    """The registry's id of a served model, for a person; errors as `_registered`."""
+    return _describe(served, _registered(rpc, registry, served))
 
 
 def _describe(served: ServedModel, model: RegisteredModel) -> str:

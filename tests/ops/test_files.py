@@ -73,6 +73,16 @@ def test_container__runs_as_a_user_and_installs_what_is_locked() -> None:
     assert "/livez" in text
 
 
+def test_locks__the_nodes_is_part_of_the_whole_one() -> None:
+    """What is tested is what is installed."""
+    pin = re.compile(r"^([\w.-]+)==(\S+)", flags=re.MULTILINE)
+    whole = dict(pin.findall((project_root() / "requirements.lock").read_text()))
+    node_ = dict(pin.findall((project_root() / "requirements-node.lock").read_text()))
+    assert node_.items() <= whole.items()
+    assert "web3" in node_
+    assert not {"pytest", "eth-ape", "mypy", "scikit-learn"} & node_.keys()
+
+
 def test_example__is_a_valid_configuration() -> None:
     config = load_node_config(OPS / "node.toml")
     assert config.http_port
