@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from oracle.chain.remote import RemoteSigner
 from oracle.errors import SignerRefused, SignerUnreachable
-from tests.chain.test_remote import ADDRESS, Signer
+from tests.chain.test_remote import ADDRESS, Signer, remote
 
 from .world import World
 
-
-@pytest.fixture
-def remote() -> Iterator[Signer]:
-    signer = Signer()
-    yield signer
-    signer.server.shutdown()
-    signer.server.server_close()
+__all__ = ["remote"]
 
 
 @pytest.fixture

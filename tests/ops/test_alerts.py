@@ -149,13 +149,19 @@ def balance_low(stage: Stage) -> None:
     stage.hold(360)
 
 
-def transaction_reverts(stage: Stage) -> None:
-    """Another node is faster by a block."""
-    world = stage.ill
+def send_one(world: World) -> int:
+    """A request whose transaction waits to be mined."""
     world.chain.automine = False
     request_id = world.ask()
     world.chain.mine()
     world.until(lambda: world.state(request_id) == "pending")
+    return request_id
+
+
+def transaction_reverts(stage: Stage) -> None:
+    """Another node is faster by a block."""
+    world = stage.ill
+    request_id = send_one(world)
     world.chain.end(request_id)
     world.chain.mine()
     stage.hold(120)
@@ -168,10 +174,7 @@ def loses_money(stage: Stage) -> None:
 
 def transaction_stuck(stage: Stage) -> None:
     world = stage.ill
-    world.chain.automine = False
-    request_id = world.ask()
-    world.chain.mine()
-    world.until(lambda: world.state(request_id) == "pending")
+    send_one(world)
     # Nobody mines it, whatever it pays.
     world.chain.mine = lambda blocks=1: None  # type: ignore[method-assign]
     world.endpoint.fail("eth_sendRawTransaction", RpcUnreachable("down"), times=10**9)
@@ -188,10 +191,7 @@ def nonce_missing(stage: Stage) -> None:
 
 def nonce_used_elsewhere(stage: Stage) -> None:
     world = stage.ill
-    world.chain.automine = False
-    request_id = world.ask()
-    world.chain.mine()
-    world.until(lambda: world.state(request_id) == "pending")
+    send_one(world)
     world.chain.mempool.clear()
     world.chain._nonces[world.signer.address] += 1
     stage.hold(240)
@@ -218,10 +218,7 @@ def request_expires(stage: Stage) -> None:
 def answers_slow(stage: Stage) -> None:
     world = stage.ill
     for _ in range(5):
-        world.chain.automine = False
-        request_id = world.ask()
-        world.chain.mine()
-        world.until(lambda: world.state(request_id) == "pending")  # noqa: B023
+        send_one(world)
         sent, world.chain.mempool = world.chain.mempool, []
         stage.hold(180)
         world.chain.mempool = sent
