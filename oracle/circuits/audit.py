@@ -25,7 +25,7 @@ from oracle.chain.toolchain import toolchain
 from oracle.circuits import bundle as files
 from oracle.circuits import keys, verifier
 from oracle.circuits.bundle import Origin
-from oracle.circuits.clamp import clamp
+from oracle.circuits.clamp import clamp, flatten
 from oracle.circuits.onnx import TAG, add_tag, load
 from oracle.circuits.reveal import Reveal, apply
 from oracle.circuits.srs import Srs, SrsSource, ceremony_pins, find, is_pinned, sha256_file
@@ -158,7 +158,8 @@ def _from_source(
     yield Check("the publisher's file", origin.file_hash.hex(), _hash(source))
     outputs = [tensor.name for tensor in origin.outputs]
     model = load(source, sandbox, dims=origin.dims, outputs=outputs)
-    model = clamp(apply(model, Reveal.parse(origin.reveal)), origin.limits)
+    revealed = apply(model, Reveal.parse(origin.reveal))
+    model = clamp(flatten(revealed, origin.flat), origin.limits)
     tagged = add_tag(model, spec.tag)
     yield Check(
         f"{files.MODEL} made again from it",

@@ -31,7 +31,7 @@ from oracle.config import build_dir
 from oracle.errors import BundleInvalid, SrsUnsafe, UsageError
 from oracle.types import BatchVerifier, CircuitFiles, Codec, ModelSpec, TagLayout, TensorSpec
 
-FORMAT = 4
+FORMAT = 5
 #: Chain ids of development nodes, the only ones where a home-made SRS will do.
 LOCAL_CHAINS = (1337, 31337)
 MODEL = "model.onnx"
@@ -93,6 +93,8 @@ class Origin:
     #: Range of each input element: beyond it counts as at its edge. Empty if there are no limits
     #: but the specification's.
     limits: tuple[Range, ...]
+    #: `flatten`'s level; 0 if the curves are not limited.
+    flat: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,6 +345,7 @@ def origin_from(values: dict[str, Any]) -> Origin:
         reveal=values["reveal"],
         max_error=values["max_error"],
         limits=tuple(Range(**limit) for limit in values["limits"]),
+        flat=float(values["flat"]),
     )
 
 

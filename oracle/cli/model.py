@@ -300,4 +300,10 @@ def _show(console: Console, bundle: Bundle) -> None:
             highlight=False,
             soft_wrap=True,
         )
+    if bundle.origin.flat:
+        console.print(
+            f"curves are constant where they are flat to within {bundle.origin.flat:.2g}",
+            highlight=False,
+            soft_wrap=True,
+        )
     console.print(f"reveals: {bundle.origin.reveal}; plot: {bundle.path / files.PLOT}")

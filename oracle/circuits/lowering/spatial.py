@@ -9,6 +9,9 @@ import numpy as np
 
 from oracle.circuits.lowering.graph import Array, Graph, Node, Rules, float32s, int64s
 
+#: Operators that never map the greater of two numbers to the smaller result.
+_RISING = frozenset({"Relu", "Sigmoid", "Tanh"})
+
 
 @dataclass(frozen=True, slots=True)
 class _Window:
@@ -153,13 +156,21 @@ def _conv_transpose(graph: Graph, node: Node) -> list[str]:
 def _max_pool(graph: Graph, node: Node) -> list[str]:
     """One dimension after the other, with positions outside replaced by one inside the window.
 
-    The circuit compiler would let the zeros of a padding take part, and sort each window.
+    The circuit compiler would let the zeros of a padding take part, and sort each window. An
+    activation that keeps the order comes after the pool, where there are fewer numbers.
     """
+    source = graph.maker(node.input(0))
+    if source is not None and source.proto.op_type in _RISING:
+        return [graph.add(source.proto.op_type, _pooled(graph, node, source.input(0)))]
+    return [_pooled(graph, node, node.input(0))]
+
+
+def _pooled(graph: Graph, node: Node, x: str) -> str:
+    """The pool of a node over ``x``, a tensor of its input's shape."""
     ceil = bool(node.attribute("ceil_mode", 0))
     window = _window(graph, node, list(node.attribute("kernel_shape", ())))
     if len(node.proto.output) > 1 and node.proto.output[1]:
         raise node.refuse("gives the positions of its maxima")
-    x = node.input(0)
     for axis, outputs in enumerate(window.outputs(ceil=ceil)):
         size, kernel = window.sizes[axis], window.kernel[axis]
         positions: list[int] = []
@@ -178,7 +189,7 @@ def _max_pool(graph: Graph, node: Node) -> list[str]:
         x = first
         for other in others:
             x = graph.add("Add", x, graph.add("Relu", graph.add("Sub", other, x)))
-    return [x]
+    return x
 
 
 def _average_pool(graph: Graph, node: Node) -> list[str] | None:
