@@ -23,6 +23,7 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
+from oracle.circuits.lowering.graph import prune
 from oracle.circuits.onnx import Model
 from oracle.circuits.row import Range
 
@@ -38,8 +39,9 @@ _RISES: Mapping[str, tuple[Callable[[float], float], bool]] = {
 
 def has_curves(model: Model) -> bool:
     """Whether `flatten` changes the model."""
-    nodes = onnx.load_model_from_string(model.data).graph.node
-    return any(node.op_type in _RISES for node in nodes)
+    graph = onnx.load_model_from_string(model.data).graph
+    prune(graph)
+    return any(node.op_type in _RISES for node in graph.node)
 
 
 def flatten(model: Model, level: float) -> Model:
@@ -52,9 +54,14 @@ def flatten(model: Model, level: float) -> Model:
     if not level:
         return model
     proto = onnx.load_model_from_string(model.data)
+    # What a reveal policy leaves out is still there for whoever wants the scores.
+    proved = onnx.GraphProto()
+    proved.CopyFrom(proto.graph)
+    prune(proved)
+    live = {name for node in proved.node for name in node.output}
     edit = _Edit(proto.graph)
     for node in proto.graph.node:
-        if node.op_type in _RISES:
+        if node.op_type in _RISES and not live.isdisjoint(node.output):
             width, both_sides = _RISES[node.op_type]
             bound = width(level)
             node.input[0] = edit.limit(node.input[0], [-bound], [bound] if both_sides else None)
