@@ -28,6 +28,7 @@ from oracle.circuits.bundle import Origin
 from oracle.circuits.clamp import clamp, flatten
 from oracle.circuits.onnx import TAG, add_tag, load
 from oracle.circuits.reveal import Reveal, apply
+from oracle.circuits.roots import tabulate
 from oracle.circuits.srs import Srs, SrsSource, ceremony_pins, find, is_pinned, sha256_file
 from oracle.circuits.verifier import Verifier
 from oracle.errors import BundleInvalid, CircuitError, ProverError, SrsMismatch
@@ -159,7 +160,8 @@ def _from_source(
     outputs = [tensor.name for tensor in origin.outputs]
     model = load(source, sandbox, dims=origin.dims, outputs=outputs)
     revealed = apply(model, Reveal.parse(origin.reveal))
-    model = clamp(flatten(revealed, origin.flat), origin.limits)
+    looked_up = tabulate(revealed, wanted=origin.tabled)
+    model = clamp(flatten(looked_up, origin.flat), origin.limits)
     tagged = add_tag(model, spec.tag)
     yield Check(
         f"{files.MODEL} made again from it",

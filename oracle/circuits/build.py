@@ -422,4 +422,5 @@ def _origin(
         max_error=max_error,
         limits=model.limits,
         flat=model.flat,
+        tabled=model.tabled,
     )

@@ -95,6 +95,8 @@ class Origin:
     limits: tuple[Range, ...]
     #: `flatten`'s level; 0 if the curves are not limited.
     flat: float
+    #: Roots and reciprocals are looked up (`tabulate`).
+    tabled: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,6 +348,7 @@ def origin_from(values: dict[str, Any]) -> Origin:
         max_error=values["max_error"],
         limits=tuple(Range(**limit) for limit in values["limits"]),
         flat=float(values["flat"]),
+        tabled=bool(values["tabled"]),
     )
 
 

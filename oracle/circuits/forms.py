@@ -1,8 +1,9 @@
 """The forms of a model that are worth a search: the same answers, smaller circuits.
 
 A function of one number is looked up in a table of all arguments that a promised input can bring
-about. Where such tables are what makes the circuit high, the curves are limited to where they rise;
-where no circuit takes the promised range at all, each feature is limited to its own range as well.
+about. Roots and reciprocals may be looked up too. Where tables are what makes the circuit high, the
+curves are limited to where they rise; where no circuit takes the promised range at all, each
+feature is limited to its own range as well.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from oracle.circuits import ranges
 from oracle.circuits.clamp import clamp, flatten, has_curves
 from oracle.circuits.onnx import Model
+from oracle.circuits.roots import has_roots, tabulate
 from oracle.circuits.trial import Floats
 from oracle.circuits.tuner import Found, Goal, Subject
 from oracle.errors import CircuitError, RangeTooWide
@@ -40,33 +42,51 @@ def search(
     Raises:
         CircuitError: as `tuner.tune`, for the last form that was worth a search.
     """
-    best, flat = None, model
-    try:
-        best = tune(model)
-    except RangeTooWide:
-        if not has_curves(model):
-            return _clamped(model, samples, tune, progress)
-    if has_curves(model) and (best is None or _tables_decide(best[1])):
+    attempts = _Attempts(goal, tune)
+    attempts.add(model)
+    if has_roots(model):
+        progress("looking up roots and reciprocals")
+        attempts.add(tabulate(model))
+    if has_curves(model) and (attempts.best is None or _tables_decide(attempts.best[1])):
         progress("limiting curves to where they rise")
-        flat = flatten(model, max(goal.max_error * _FLAT_SHARE, _FINEST))
+        level = max(goal.max_error * _FLAT_SHARE, _FINEST)
+        attempts.add(flatten(attempts.best[0].model if attempts.best else model, level))
+    if attempts.best is None:
+        progress("no circuit takes the whole range: limiting each feature to its own")
+        return tune(clamp(attempts.last, ranges.each_feature(samples)))
+    return attempts.best
+
+
+class _Attempts:
+    """Searches of several forms, and the best of them."""
+
+    def __init__(self, goal: Goal, tune: Callable[[Model], tuple[Subject, Found]]) -> None:
+        self._goal = goal
+        self._tune = tune
+        self.best: tuple[Subject, Found] | None = None
+        self.last: Model
+
+    def add(self, model: Model) -> None:
+        """Search one more form. One whose range is too wide counts as none.
+
+        Raises:
+            CircuitError: it fails for another reason, and no form did better.
+        """
+        self.last = model
         try:
-            found = tune(flat)
-        except CircuitError as error:
-            if best is None and not isinstance(error, RangeTooWide):
+            found = self._tune(model)
+        except RangeTooWide:
+            return
+        except CircuitError:
+            if self.best is None:
                 raise
-        else:
-            best = found if best is None else min(best, found, key=lambda each: _rank(goal, each))
-    return best or _clamped(flat, samples, tune, progress)
+            return
+        if self.best is None or self._rank(found) < self._rank(self.best):
+            self.best = found
 
-
-def _clamped(
-    model: Model,
-    samples: Floats,
-    tune: Callable[[Model], tuple[Subject, Found]],
-    progress: Callable[[str], None],
-) -> tuple[Subject, Found]:
-    progress("no circuit takes the whole range: limiting each feature to its own")
-    return tune(clamp(model, ranges.each_feature(samples)))
+    def _rank(self, each: tuple[Subject, Found]) -> tuple[float, float]:
+        estimate = each[1].finalists[0].candidate.estimate
+        return self._goal.objective.rank(estimate.gas, estimate.prove_seconds)
 
 
 def _tables_decide(found: Found) -> bool:
@@ -74,8 +94,3 @@ def _tables_decide(found: Found) -> bool:
     settings = found.finalists[0].settings
     low, high = settings["run_args"]["lookup_range"]
     return bool(2 * (high - low + 1) > 1 << found.finalists[0].candidate.shape.logrows)
-
-
-def _rank(goal: Goal, each: tuple[Subject, Found]) -> tuple[float, float]:
-    estimate = each[1].finalists[0].candidate.estimate
-    return goal.objective.rank(estimate.gas, estimate.prove_seconds)

@@ -110,6 +110,8 @@ class Model:
     limits: tuple[Range, ...] = ()
     #: Its curves are constant where they are flat to within this; 0 if they are not limited.
     flat: float = 0.0
+    #: Its roots and reciprocals are looked up.
+    tabled: bool = False
 
     @property
     def input_length(self) -> int:
