@@ -2,7 +2,8 @@
 
 The circuit compiler would rescale the products of a gate's input and state one by one, and each
 half of a new state: twice the rows. Here input and state go through one product, and a sum of
-products is one product of small matrices, rescaled once.
+products is one product of small matrices, rescaled once. A product with a concatenation would be
+taken apart again; one whose numbers come in another order is not.
 
 Definitions, names and the order of gates are those of the ONNX text.
 """
@@ -42,9 +43,14 @@ class _Cell:
         rows = slice(first * self.hidden, last * self.hidden)
         weights, bias = self.inward[rows], self.inward_bias[rows] + self.onward_bias[rows]
         if h:
-            x = self.graph.add("Concat", x, h, axis=1)
-            weights = np.concatenate([weights, self.onward[rows]], axis=1)
+            weights = np.concatenate([weights, self.onward[rows]], axis=1)[:, ::-1]
+            x = self.reordered([x, h], range(weights.shape[1])[::-1])
         return self.affine(x, weights, bias)
+
+    def reordered(self, parts: Sequence[str], order: Sequence[int]) -> str:
+        """Numbers of several tensors [batch, n] in another order, [batch, count]."""
+        joined = self.graph.add("Concat", *parts, axis=1)
+        return self.graph.add("Gather", joined, int64s(order), axis=1)
 
     def affine(self, x: str, weights: Array, bias: Array) -> str:
         """``x @ weights.T + bias``."""
@@ -59,14 +65,11 @@ class _Cell:
 
     def sum_of_products(self, a: str, b: str, c: str, d: str) -> str:
         """``a * b + c * d``, element by element."""
-        graph = self.graph
+        graph, hidden = self.graph, self.hidden
+        pairs = [index for i in range(hidden) for index in (i, hidden + i)]
         rows, columns = (
-            graph.add(
-                "Concat",
-                *(graph.add("Unsqueeze", each, int64s([2, 3])) for each in pair),
-                axis=axis,
-            )
-            for pair, axis in (((a, c), 3), ((b, d), 2))
+            graph.add("Reshape", self.reordered(parts, pairs), int64s([-1, hidden, *shape]))
+            for parts, shape in (((a, c), (1, 2)), ((b, d), (2, 1)))
         )
         return graph.add("Squeeze", graph.add("MatMul", rows, columns), int64s([2, 3]))
 
