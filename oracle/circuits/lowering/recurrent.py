@@ -175,16 +175,17 @@ def _cells(graph: Graph, node: Node) -> list[_Cell] | None:
         return None
     if biases is None:
         biases = np.zeros((directions, 2 * gates * hidden), dtype=np.float32)
+    count = len(default)
     return [
         _Cell(
             graph,
             inward[direction],
             onward[direction],
-            *np.split(biases[direction], 2),
+            inward_bias=biases[direction, : gates * hidden],
+            onward_bias=biases[direction, gates * hidden :],
             hidden=hidden,
             activations=tuple(
-                _KNOWN[name.lower()]
-                for name in names[direction * len(default) : (direction + 1) * len(default)]
+                _KNOWN[name.lower()] for name in names[direction * count : (direction + 1) * count]
             ),
             linear_before_reset=bool(node.attribute("linear_before_reset", 0)),
         )

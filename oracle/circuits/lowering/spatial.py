@@ -218,7 +218,7 @@ def _average_pool(graph: Graph, node: Node) -> list[str]:
         total = _combined(
             graph, node, node.input(0), window, outputs, functools.partial(graph.add, "Add")
         )
-        return [graph.add("Mul", total, float32s(1 / math.prod(window.kernel)))]
+        return [graph.add("Mul", total, float32s([1 / math.prod(window.kernel)]))]
     channels = graph.shape(node)[1]
     ones = np.ones((channels, 1, *window.kernel), dtype=np.float32)
     counts = np.ones((), dtype=np.float64)
