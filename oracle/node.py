@@ -461,7 +461,9 @@ def _find_model(rpc: Rpc, registry: RegistryContract, served: ServedModel) -> st
         actual = code_hash(rpc, model.verifier)
         if actual == served.spec.verifier_code_hash:
             sizes = ", ".join(map(str, common_sizes(model.spec, served.spec)))
-            return f"{served.name} is model {model_id} (rows in a proof: {sizes})"
+            # A bundle with such an SRS is served on a local chain only.
+            mark = "; unsafe SRS" if registry.srs_unsafe(model_id) else ""
+            return f"{served.name} is model {model_id} (rows in a proof: {sizes}{mark})"
         differs = ContractMismatch(
             f"the verifier of model {model_id} has code hash {actual.hex()}, "
             f"the bundle {served.name} says {served.spec.verifier_code_hash.hex()}",

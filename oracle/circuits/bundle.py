@@ -25,8 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from oracle.chain.registration import circuits_of
 from oracle.circuits.row import Range, TensorInfo
-from oracle.circuits.srs import ceremony_pins, find, sha256_file
+from oracle.circuits.srs import ceremony_pins, find, is_pinned, sha256_file
 from oracle.config import build_dir
 from oracle.errors import BundleInvalid, SrsUnsafe, UsageError
 from oracle.types import BatchVerifier, CircuitFiles, Codec, ModelSpec, TagLayout, TensorSpec
@@ -271,6 +272,11 @@ def folder_of(size: int) -> str:
 def sizes(spec: ModelSpec) -> tuple[int, ...]:
     """The batch sizes of a model, ascending."""
     return (1, *(batch.size for batch in spec.batches))
+
+
+def srs_unsafe(spec: ModelSpec) -> bool:
+    """Whether an SRS of the model is not the ceremony's: whoever made it can forge proofs."""
+    return not all(is_pinned(circuit.srs_hash) for circuit in circuits_of(spec))
 
 
 def files_of(spec: ModelSpec) -> tuple[str, ...]:

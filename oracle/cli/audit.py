@@ -103,7 +103,8 @@ def _on_chain(
             remedy=f"Choose an id from 1 to {contract.count()}",
         )
     addresses = (model.verifier, *model.batch_verifiers)
-    return OnChain(chain_id, model, tuple(code_hash(endpoint, each) for each in addresses))
+    hashes = tuple(code_hash(endpoint, each) for each in addresses)
+    return OnChain(chain_id, model, hashes, contract.srs_unsafe(model_id))
 
 
 def _values(found: Audit) -> dict[str, object]:

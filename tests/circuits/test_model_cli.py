@@ -86,6 +86,19 @@ def test_list__shows_bundles_and_what_is_broken(summary: dict, folder: Path) -> 
     assert "is not JSON" in broken["error"]
     assert good["batches"] == [1, 2]
     assert good["bundle_id"] == summary["bundle_id"]
+    assert good["srs_unsafe"] is True
+
+
+def test_list__manifest_that_calls_its_srs_safe__is_not_believed(
+    summary: dict, tmp_path: Path
+) -> None:
+    manifest = json.loads((Path(summary["path"]) / "manifest.json").read_text())
+    for measures in manifest["measures"]:
+        measures["srs_unsafe"] = False
+    (tmp_path / "lying").mkdir()
+    (tmp_path / "lying" / "manifest.json").write_text(json.dumps(manifest))
+    (entry,) = json.loads(oracle_model("list", tmp_path, "--json").stdout)
+    assert entry["srs_unsafe"] is True
 
 
 @pytest.mark.parametrize(

@@ -47,9 +47,10 @@ class ProbedMachine:
     When it is thrown away, the probes among the accounts it looked up are noted.
     """
 
-    def __init__(self, **options: Any) -> None:
-        env = Env(cfg=CfgEnv(chain_id=_MAINNET, limit_contract_code_size=_CODE_LIMIT))
-        self._machine = _Machine(env=env, **options)
+    def __init__(self, env: Env | None = None, **options: Any) -> None:
+        chain_id = _MAINNET if env is None else env.cfg.chain_id
+        larger = Env(cfg=CfgEnv(chain_id=chain_id, limit_contract_code_size=_CODE_LIMIT))
+        self._machine = _Machine(env=larger, **options)
         self._machine.set_tx_env(TxEnv(access_list=[(probe, []) for probe in _ADDRESSES]))
         weakref.finalize(self, _collect, self._machine)
 
