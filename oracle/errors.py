@@ -302,6 +302,13 @@ class StoreLocked(StoreError):
     code = "STORE_LOCKED"
 
 
+class DutyLost(StoreError):
+    """Another node does what this node did."""
+
+    code = "DUTY_LOST"
+    transient = True
+
+
 class StoreMismatch(StoreError):
     """The database belongs to another chain, contract or version."""
 

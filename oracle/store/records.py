@@ -34,6 +34,8 @@ class RequestRow:
     alone: bool
     seen_at: float
     updated_at: float
+    #: Whose proof is to answer it; empty until it is accepted.
+    payee: str = ""
 
     @property
     def request_id(self) -> int:
@@ -73,6 +75,8 @@ class Job:
     proof: bytes | None
     #: Fixed-point output integers.
     outputs: tuple[int, ...] | None
+    #: The node that runs it; empty unless it is RUNNING.
+    node_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,3 +112,18 @@ class Intent:
     ceiling: int
     mined_block: int | None
     attempts: tuple[Attempt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A node that works on the store."""
+
+    node_id: str
+    #: For a person: host and process.
+    name: str
+    #: Who sends, and whom its proofs name.
+    account: str
+    payee: str
+    workers: int
+    #: When the others take over, unless it is heard of before.
+    expires_at: float
