@@ -91,7 +91,7 @@ class PostgresServer:
 
     def close(self) -> None:
         """Stop it and delete its folder."""
-        self._stop(signal.SIGINT)
+        self._stop(signal.SIGQUIT)
         shutil.rmtree(self._folder)
 
     def __enter__(self) -> Self:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 
 from oracle.errors import DutyLost, StoreMismatch
 from oracle.store.database import Database, Location, Row, open_database
-from oracle.store.records import Attempt, Cursor, Intent, Job, Member, RequestRow, Step
+from oracle.store.records import Attempt, Cursor, ExportRow, Intent, Job, Member, RequestRow, Step
 from oracle.store.states import (
     INTENT_STEPS,
     REQUEST_STEPS,
@@ -33,6 +33,7 @@ _MAX_INT64 = 2**63 - 1
 
 #: When the only node of a store expires: never.
 _NEVER = 1e15
+_HEX = frozenset("0123456789abcdef")
 #: Rows that one deletion takes from each table.
 _PORTION = 1_000
 
@@ -799,6 +800,64 @@ class Store:
                 mined_block=mined_block,
             )
         )
+
+    # --- for the operator ---
+
+    def find_requests(self, name: str) -> list[RequestRow]:
+        """The request with an id in hex, or those (ten at most) whose id begins so."""
+        digits = name.removeprefix("0x").lower()
+        if not digits or not set(digits) <= _HEX:
+            return []
+        exact = self.request(int(digits, 16))
+        if exact is not None:
+            return [exact]
+        # The store leaves leading zeros out, explorers write them.
+        low = "0x" + (digits.lstrip("0") or "0")
+        rows = self._requests("requests_by_prefix", low=low, high=low + "g", limit=10)
+        whole = digits.startswith("0")
+        return [row for row in rows if not whole or f"{row.request_id:064x}".startswith(digits)]
+
+    def find_jobs(self, name: str) -> list[Job]:
+        """The job with an id, or two whose ids begin so."""
+        exact = self.job(name)
+        if exact is not None:
+            return [exact]
+        return self._jobs("jobs_by_prefix", low=name, high=name + "g") if name else []
+
+    def exported(self, last: ExportRow | None, since: float, limit: int) -> list[ExportRow]:
+        """The requests behind ``last`` in chain order that moved since a time."""
+        rows = self._db.rows(
+            "exported",
+            block=-1 if last is None else last.block,
+            log_index=-1 if last is None else last.log_index,
+            request_id="" if last is None else hex(last.request_id),
+            since=since,
+            limit=limit,
+        )
+        return [
+            ExportRow(
+                request_id=int(row["request_id"], 16),
+                state=row["state"],
+                reason=row["reason"],
+                model_id=int(row["model_id"]),
+                account=row["account"],
+                block=row["block_number"],
+                log_index=row["log_index"],
+                fee=int(row["fee"]),
+                gas_money=int(row["gas_money"]),
+                deadline=int(row["deadline"]),
+                seen_at=row["seen_at"],
+                updated_at=row["updated_at"],
+                payee=row["payee"],
+                job=row["job_id"],
+                proving_seconds=row["prove_time"],
+                sender=row["sender"],
+                nonce=row["nonce"],
+                transaction=None if row["answer_hash"] is None else bytes(row["answer_hash"]),
+                mined_block=row["mined_block"],
+            )
+            for row in rows
+        ]
 
     # --- housekeeping ---
 

@@ -72,7 +72,7 @@ class PostgresDatabase(Database):
 
     def _connect(self) -> psycopg.Connection[Any]:
         settings = _SETTINGS | ({"default_transaction_read_only": "on"} if self.read_only else {})
-        with self._errors():
+        try:
             connection: psycopg.Connection[Any] = psycopg.connect(
                 self._url.get_secret_value(),
                 autocommit=True,
@@ -81,6 +81,8 @@ class PostgresDatabase(Database):
                 row_factory=dict_row,
             )
             connection.execute("; ".join(f"SET {name} = '{settings[name]}'" for name in settings))
+        except psycopg.Error as error:
+            raise StoreError(f"{self.place} cannot be reached ({error})", remedy=_REMEDY) from error
         return connection
 
     def _is_usable(self, connection: psycopg.Connection[Any]) -> bool:

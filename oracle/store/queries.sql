@@ -368,7 +368,9 @@ SELECT duties.node_id FROM duties JOIN nodes USING (node_id)
 WHERE duties.duty = :duty AND nodes.expires_at > :now;
 
 -- name: take_duty
-INSERT INTO duties (duty, node_id) VALUES (:duty, :node_id)
+-- Only a living node takes one, and only what no living node has.
+INSERT INTO duties (duty, node_id)
+SELECT :duty, node_id FROM nodes WHERE node_id = :node_id AND expires_at > :now
 ON CONFLICT (duty) DO UPDATE SET node_id = excluded.node_id
 WHERE duties.node_id NOT IN (SELECT node_id FROM nodes WHERE expires_at > :now);
 
@@ -393,13 +395,10 @@ WHERE state IN ('accepted', 'queued', 'running', 'proved') AND payee != ''
 
 -- name: requests_by_prefix
 SELECT * FROM requests WHERE request_id >= :low AND request_id < :high
-ORDER BY request_id LIMIT 2;
+ORDER BY request_id LIMIT :limit;
 
 -- name: jobs_by_prefix
 SELECT * FROM jobs WHERE job_id >= :low AND job_id < :high ORDER BY job_id LIMIT 2;
-
--- name: forget_job
-UPDATE requests SET job_id = NULL WHERE request_id = :request_id;
 
 -- name: exported
 -- In chain order, a page at a time; with the last transaction that was meant for each.

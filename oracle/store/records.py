@@ -115,6 +115,35 @@ class Intent:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportRow:
+    """A request with its proof and its last transaction, for other programs."""
+
+    request_id: int
+    state: str
+    reason: str
+    model_id: int
+    account: str
+    block: int
+    log_index: int
+    #: Wei.
+    fee: int
+    gas_money: int
+    #: Seconds since the epoch.
+    deadline: int
+    seen_at: float
+    updated_at: float
+    #: Whom the proof names; empty until the request is accepted.
+    payee: str
+    job: str | None
+    proving_seconds: float | None
+    #: The account that sent the answer.
+    sender: str | None
+    nonce: int | None
+    transaction: bytes | None
+    mined_block: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Member:
     """A node that works on the store."""
 
