@@ -39,7 +39,7 @@ class Database(ABC):
 
     Args:
         place: what errors call it; without secrets.
-        statements: SQL by name, in the engine's words.
+        statements: SQL by name; a value's name has a colon before it.
         read_only: look without a lock and without a change.
 
     Attributes:
@@ -53,10 +53,15 @@ class Database(ABC):
     def __init__(self, place: str, statements: Mapping[str, str], *, read_only: bool) -> None:
         self.place = place
         self.read_only = read_only
-        self._statements = statements
+        self._statements: dict[str, str] = {}
+        self.define(statements)
         self._local = threading.local()
         self._connections: list[Any] = []
         self._guard = threading.Lock()
+
+    def define(self, statements: Mapping[str, str]) -> None:
+        """Know more statements, for tools that look at the ledger in their own way."""
+        self._statements |= {name: self._words(text) for name, text in statements.items()}
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -103,6 +108,10 @@ class Database(ABC):
             self._connections.clear()
 
     # --- what the engines do in their own way ---
+
+    def _words(self, statement: str) -> str:
+        """A statement as the engine's driver reads it."""
+        return statement
 
     @abstractmethod
     def _connect(self) -> Any:

@@ -56,9 +56,7 @@ class PostgresDatabase(Database):
         statements = named_statements(sql("queries.sql")) | named_statements(
             sql("queries_postgres.sql")
         )
-        super().__init__(
-            _place(url), {k: _translated(v) for k, v in statements.items()}, read_only=read_only
-        )
+        super().__init__(_place(url), statements, read_only=read_only)
         self._url = url
         self._is_node = not (read_only or operator)
         try:
@@ -69,6 +67,9 @@ class PostgresDatabase(Database):
         except StoreError:
             self.close()
             raise
+
+    def _words(self, statement: str) -> str:
+        return _PARAMETER.sub(r"%(\1)s", statement.replace("%", "%%"))
 
     def _connect(self) -> psycopg.Connection[Any]:
         settings = _SETTINGS | ({"default_transaction_read_only": "on"} if self.read_only else {})
@@ -133,11 +134,6 @@ def _place(url: SecretStr) -> str:
     user = f"{parts['user']}@" if parts.get("user") else ""
     port = f":{parts['port']}" if parts.get("port") else ""
     return f"postgresql://{user}{parts.get('host') or ''}{port}/{parts.get('dbname') or ''}"
-
-
-def _translated(statement: str) -> str:
-    """A statement with the driver's parameters for ``:name``."""
-    return _PARAMETER.sub(r"%(\1)s", statement.replace("%", "%%"))
 
 
 def _storable(value: Any) -> Any:

@@ -161,7 +161,7 @@ SELECT * FROM jobs
 WHERE job_id IN (
     SELECT job_requests.job_id FROM requests JOIN job_requests USING (request_id)
     WHERE requests.state = 'accepted' AND requests.alone = 0)
-  -- Not by the index of states: most jobs are proved.
+  -- Not by the index of states: most are proved.
   AND state || '' = 'proved' AND payee = :payee
   AND EXISTS (SELECT 1 FROM job_requests AS more
               WHERE more.job_id = jobs.job_id AND more.position = 1)
@@ -298,13 +298,14 @@ WHERE intent_id = :intent_id AND state = :source;
 -- name: intents_mined_after
 SELECT * FROM intents WHERE mined_block > :block AND state IN ('mined', 'final');
 
--- Old rows go in portions, so that no deletion keeps the others waiting.
+-- Old rows go in portions, so that no deletion keeps the others waiting; found by their age, not by
+-- a state that most rows have (hence `state || ''`, which no index knows).
 
 -- name: trim_intents
 -- An intent is older than the last step of its requests.
 DELETE FROM intents WHERE intent_id IN (
     SELECT intent_id FROM intents
-    WHERE created_at < :before AND state IN ('final', 'displaced') AND NOT EXISTS (
+    WHERE created_at < :before AND state || '' IN ('final', 'displaced') AND NOT EXISTS (
         SELECT 1 FROM intent_requests JOIN requests USING (request_id)
         WHERE intent_requests.intent_id = intents.intent_id AND NOT (
             requests.updated_at < :before AND requests.state IN (
@@ -316,7 +317,7 @@ DELETE FROM intents WHERE intent_id IN (
 DELETE FROM requests WHERE request_id IN (
     SELECT request_id FROM requests
     WHERE updated_at < :before
-      AND state IN ('skipped', 'final', 'failed', 'expired', 'lost', 'cancelled', 'orphaned')
+      AND state || '' IN ('skipped', 'final', 'failed', 'expired', 'lost', 'cancelled', 'orphaned')
       AND NOT EXISTS (SELECT 1 FROM intent_requests
                       WHERE intent_requests.request_id = requests.request_id)
       AND NOT EXISTS (

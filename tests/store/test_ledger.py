@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from oracle.errors import StoreError, StoreMismatch
+from oracle.errors import DutyLost, StoreError, StoreMismatch
 from oracle.store.database import Location
 from oracle.store.ledger import START, Store
 from oracle.store.states import IntentState, JobState, RequestState
@@ -373,3 +373,93 @@ def test_trim__request_that_an_unanswered_batch_names__stays(store: Store) -> No
     assert store.request(5) is None
     assert store.request(6) is None
     assert store.job("both") is None
+
+
+def test_counts__follow_every_step_and_deletion(store: Store) -> None:
+    store.start_cursor(9, 10)
+    for request_id in (1, 2, 3):
+        store.add_request(make_request(request_id))
+    assert store.counts() == {RequestState.SEEN: 3}
+    for request_id in (1, 2):
+        store.move(request_id, RequestState.SEEN, RequestState.SKIPPED, "fee_low: why")
+    assert store.counts() == {RequestState.SEEN: 1, RequestState.SKIPPED: 2}
+    # What changes no state changes no count.
+    store.set_ceiling(3, 5)
+    # A known request is not one more; one that is mined again is.
+    assert not store.add_request(make_request(3))
+    store.rewind(4)
+    assert store.counts() == {RequestState.ORPHANED: 3}
+    assert store.add_request(make_request(3))
+    assert store.reconsider({"x"}) == 0
+    store.trim(blocks_before=0, rows_before=1001)
+    assert store.counts() == {RequestState.SEEN: 1}
+
+
+def test_trim__goes_in_portions(store: Store) -> None:
+    store.start_cursor(0, 10)
+    for request_id in range(5):
+        store.add_request(make_request(request_id))
+        store.move(request_id, RequestState.SEEN, RequestState.SKIPPED, "why")
+    left = []
+    while store.trim(blocks_before=0, rows_before=1001, limit=2):
+        left.append(sum(store.counts().values()))
+    assert left[:3] == [3, 1, 0]
+    assert all(store.history(request_id) == [] for request_id in range(5))
+
+
+def test_trim__request_that_was_topped_up__goes_too(store: Store) -> None:
+    store.start_cursor(0, 10)
+    store.add_request(make_request())
+    store.top_up(7, 10**20, 6)
+    store.move(7, RequestState.SEEN, RequestState.SKIPPED, "why")
+    store.trim(blocks_before=0, rows_before=1001)
+    assert store.request(7) is None
+
+
+def test_take_over__living_and_dead__frees_only_what_the_dead_held(store: Store) -> None:
+    store.join(name="here", account=ACCOUNT, payee=ACCOUNT, workers=2, lease=30)
+    store.add_request(make_request())
+    assert store.accept(7)
+    assert store.enqueue([7], "job7", "bundle", size=1, memory_bytes=1)
+    assert store.claim_job(1000, 60)
+    assert store.take_over() == (0, 0)
+    assert store.running_here() == {"job7"}
+    assert store.workers() == 2
+    assert not store.has_rivals()
+    store.leave()
+    # Its job is to be run by somebody else, and its request to be decided on by another payee.
+    assert store.take_over() == (1, 1)
+    row = store.request(7)
+    assert row is not None
+    assert row.state is RequestState.SEEN
+    assert store.running_here() == set()
+
+
+def test_accepted__is_this_payees_alone(store: Store) -> None:
+    store.join(name="here", account=ACCOUNT, payee=ACCOUNT, workers=1, lease=30)
+    for request_id in (1, 2):
+        store.add_request(make_request(request_id))
+    assert store.accept(1)
+    store.join(name="here", account=ACCOUNT, payee=ORACLE, workers=1, lease=30)
+    assert store.accept(2)
+    assert [row.request_id for row in store.accepted(9)] == [2]
+    assert not store.enqueue([1], "job1", "bundle", size=1, memory_bytes=1)
+    assert not store.attach(1, RequestState.ACCEPTED, "job1")
+    assert store.enqueue([2], "job2", "bundle", size=1, memory_bytes=1)
+    assert store.backlog() == 1
+
+
+def test_duty__is_one_nodes_and_guards_a_transaction(store: Store) -> None:
+    assert not store.has_duty("watch")
+    store.join(name="here", account=ACCOUNT, payee=ACCOUNT, workers=1, lease=30)
+    assert store.has_duty("watch")
+    with store.transaction("watch"):
+        store.start_cursor(1, 2)
+    with pytest.raises(DutyLost), store.transaction("send"):
+        store.set_head(9, 9, 9)
+    store.leave()
+    with pytest.raises(DutyLost), store.transaction("watch"):
+        store.set_head(9, 9, 9)
+    found = store.cursor()
+    assert found is not None
+    assert found.head == 0

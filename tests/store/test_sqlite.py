@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from importlib.resources import files
 from pathlib import Path
@@ -13,6 +14,12 @@ from oracle.store.records import Cursor
 from oracle.store.states import IntentState, RequestState
 
 from .makers import ACCOUNT, BIG, CHAIN, ORACLE, make_store
+
+#: Tables with a row for each request, or more.
+GROWING = (
+    *("blocks", "requests", "jobs", "job_requests", "intents", "intent_requests"),
+    *("transactions", "history", "top_ups"),
+)
 
 
 @pytest.fixture
@@ -165,4 +172,21 @@ def test_migration__store_of_version_2__keeps_its_transactions_and_proofs(path: 
     job = store.job("job")
     assert job is not None
     assert (job.size, job.request_ids) == (1, (7,))
+    store.close()
+
+
+def test_statements__none_reads_a_whole_table_that_grows(path: Path) -> None:
+    store = make_store(path)
+    connection = store._db._connection()
+    for name, statement in store._db._statements.items():
+        values = dict.fromkeys(re.findall(r":([a-z_]+)", statement))
+        plan = [
+            row["detail"] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)
+        ]
+        found = [line for line in plan if re.match(rf"SCAN ({'|'.join(GROWING)})\b", line)]
+        # The newest are at the end of an index, and few are asked for.
+        assert found == [] or name == "recent_requests", (name, plan)
+        if name.startswith("trim_"):
+            # By age, so that nothing is looked at in vain.
+            assert any(re.search(r"(created_at|updated_at|at|rowid)<\?", line) for line in plan)
     store.close()
