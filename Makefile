@@ -74,7 +74,7 @@ abi: setup  ## Regenerate the committed ABIs from the contracts
 	python scripts/export_abi.py
 
 lock: setup  ## Resolve pyproject.toml anew into requirements.lock
-	uv pip compile pyproject.toml --group dev --extra train --generate-hashes --no-emit-index-url \
+	uv pip compile pyproject.toml --group dev --extra train --extra ray --generate-hashes --no-emit-index-url \
 		--no-header --no-annotate --python-version 3.11 -q -o requirements.lock
 
 clean:  ## Remove everything that can be made again

@@ -167,7 +167,7 @@ class Child:
             if error["code"] == ProverInput.code and (detail := self._last_line()):
                 # ezkl raises a general error and prints which number did not fit.
                 message = f"{message} ({detail})"
-            raise _CODED[error["code"]](message)
+            raise error_from({"code": error["code"], "message": message})
         return dict(answer["ok"])
 
     def _died(self) -> ProverError:
@@ -225,6 +225,11 @@ class Sandbox:
                 child.kill()
         finally:
             shutil.rmtree(job_dir, ignore_errors=True)
+
+
+def error_from(error: Mapping[str, str]) -> OracleError:
+    """The error of the tree that a worker reported by ``code`` and ``message``."""
+    return _CODED[error["code"]](error["message"])
 
 
 def _environment(home: Path, threads: int) -> dict[str, str]:

@@ -421,6 +421,10 @@ class Store:
         """One job."""
         return next(iter(self._jobs("job", job_id=job_id)), None)
 
+    def next_job(self, now: float) -> Job | None:
+        """The oldest job that is due, left as it is."""
+        return next(iter(self._jobs("next_job", now=now)), None)
+
     def claim_job(self, now: float, lease: float) -> Job | None:
         """Start the oldest job that is due, for ``lease`` seconds; None when there is none."""
         with self.transaction():

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
+
 from oracle import demo
 
 from .conftest import Place
@@ -47,3 +51,26 @@ def test_node__stopped_politely__exits_with_zero_and_answers_after_restart(place
     demo.wait_for_answer(place.deployed, asked)
     assert second.stop() == 0
     assert place.fulfilments(asked) == 1
+
+
+@pytest.mark.parametrize("event", ["proving", "proved"])
+def test_node_on_a_ray_cluster__killed_at_a_step__finishes_the_request_once_after_restart(
+    place: Place, edit_config: Callable[[str, str], None], ray_cluster: str, event: str
+) -> None:
+    edit_config(
+        "log_format", f'prover = "ray"\nray_address = "{ray_cluster}"\nray_cpus = 1\nlog_format'
+    )
+    first = place.start_node()
+    first.wait_for_event("ready", 60)
+    asked = place.ask(5.1, 3.5, 1.4, 0.2)
+    first.wait_for_event(event, 60)
+    first.kill()
+
+    second = place.start_node()
+    payee = second.wait_for_event("ready", 60)["account"]
+    demo.wait_for_answer(place.deployed, asked)
+    later = place.ask(6.3, 3.3, 6.0, 2.5)
+    demo.wait_for_answer(place.deployed, later)
+    assert place.fulfilments(asked) == 1
+    assert place.anvil.w3.eth.get_transaction_count(payee) == 2
+    assert second.stop() == 0
