@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, cast
 
 from oracle.chain.rpc import Transport
 from oracle.errors import RpcLimit, RpcRejected, RpcUnreachable
@@ -21,37 +22,22 @@ _REVERTED, _LIMIT = 3, -32005
 _POLL = 0.01
 
 
-class HttpEndpoint:
-    """A transport as a JSON-RPC endpoint on a free local port; a context manager that stops it.
+@contextmanager
+def over_http(inner: Transport) -> Iterator[str]:
+    """A transport as a JSON-RPC endpoint on a free local port; its URL.
 
     Calls are handed on one at a time. `RpcRejected` travels as a JSON-RPC error, `RpcUnreachable`
     as HTTP 503.
     """
-
-    def __init__(self, inner: Transport) -> None:
-        self._server = _Server(inner)
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(_POLL,), daemon=True
-        )
-        self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def close(self) -> None:
-        """Stop serving."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
+    server = _Server(inner)
+    thread = threading.Thread(target=server.serve_forever, args=(_POLL,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 class _Server(ThreadingHTTPServer):

@@ -217,14 +217,21 @@ class Sandbox:
     def run(self, verb: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """The verb's result. Errors as `Child.poll`."""
         job_dir = Path(tempfile.mkdtemp(prefix=f"oracle-{verb}-"))
+        return run_in(job_dir, verb, params, self.limits, self.home)
+
+
+def run_in(
+    job_dir: Path, verb: str, params: Mapping[str, Any], limits: Limits, home: Path | None = None
+) -> dict[str, Any]:
+    """The verb's result; ``job_dir`` is removed. Arguments as `Child`, errors as `Child.poll`."""
+    try:
+        child = Child(verb, params, job_dir, limits, home)
         try:
-            child = Child(verb, params, job_dir, self.limits, self.home)
-            try:
-                return child.wait()
-            finally:
-                child.kill()
+            return child.wait()
         finally:
-            shutil.rmtree(job_dir, ignore_errors=True)
+            child.kill()
+    finally:
+        shutil.rmtree(job_dir, ignore_errors=True)
 
 
 def error_from(error: Mapping[str, str]) -> OracleError:

@@ -18,7 +18,7 @@ from typing import Any
 import ray
 
 from oracle.errors import OracleError, ProverCrashed
-from oracle.prover.child import Child, Limits
+from oracle.prover.child import Limits, run_in
 
 _FILES = "oracle-files-{uid}"
 _JOBS = "oracle-jobs-{uid}"
@@ -47,14 +47,7 @@ def _prove(
     jobs = _own_folder(_JOBS)
     _remove_leftovers(jobs)
     job_dir = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=jobs))
-    try:
-        child = Child("prove", {**params, **paths}, job_dir, limits)
-        try:
-            return child.wait()
-        finally:
-            child.kill()
-    finally:
-        shutil.rmtree(job_dir, ignore_errors=True)
+    return run_in(job_dir, "prove", {**params, **paths}, limits)
 
 
 def _fetch(digest: str, holder: list[Any]) -> Path:

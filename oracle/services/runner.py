@@ -95,10 +95,11 @@ class Runner:
             return None
         if self._store.live_leases(now) >= self._workers:
             return None
-        upcoming = self._store.next_job(now)
-        if upcoming is None or self._prover.capacity(upcoming.memory_bytes) <= 0:
-            return None
-        return self._store.claim_job(now, self._timeout + _LEASE_MARGIN)
+        return self._store.claim_job(
+            now,
+            self._timeout + _LEASE_MARGIN,
+            fits=lambda memory_bytes: self._prover.capacity(memory_bytes) > 0,
+        )
 
     def _stop_unwanted(self) -> bool:
         cancelled = self._store.cancel_unwanted_jobs()

@@ -49,6 +49,7 @@ class Outside:
         self.unreachable: frozenset[str] = frozenset()
         self._script = list(scenario.script)
         self._restarts = False
+        self._lost_transactions: list[Any] = []
 
     def send(self, method: str, params: list[Any]) -> Any:
         """See `oracle.chain.rpc.Transport`."""
@@ -115,6 +116,16 @@ class Outside:
         """What a reorg dropped is mined once more."""
         lost = [i for i in self.requests if self.chain.status(i) is Status.UNKNOWN]
         self.chain.reopen(lost)
+
+    def lose_transactions(self) -> None:
+        """No endpoint that the node knows has its transactions any more."""
+        self._lost_transactions, self.chain.mempool[:] = list(self.chain.mempool), []
+
+    def find_transactions(self) -> None:
+        """Another endpoint had them all the time, and now they are mined."""
+        known = {sent.hash for sent in self.chain.mempool}
+        self.chain.mempool += [t for t in self._lost_transactions if t.hash not in known]
+        self.chain.mine()
 
     def send_for_the_account(self, nonce: int) -> None:
         """Another program sends with the node's key."""

@@ -140,9 +140,34 @@ def _top_up_and_hold(outside: Outside) -> None:
     outside.chain.top_up(outside.requests[3], 10**15)
 
 
+def _again_and_another(outside: Outside) -> None:
+    """One look at the chain finds both."""
+    outside.mine_again()
+    outside.ask()
+
+
+def _again_and_fulfilled_by_another(outside: Outside) -> None:
+    """One look at the chain finds both."""
+    outside.mine_again()
+    outside.end(0, Status.FULFILLED)
+
+
 _BATCHED = {"batch_max_requests": 4}
 #: One request that the prover works on, and three that are proved together after it.
 _BATCH = (_HELD, Act(_ask), Act(_asks_together))
+
+#: A request was answered and, with its block, taken back; its answer is on its way all the same.
+_ANSWERED_BEFORE = (
+    Act(_set(chain_automine=False)),
+    Act(_ask),
+    Act(_mine),
+    Act(lambda o: o.lose_transactions()),
+    Act(_set(chain_automine=True)),
+    Act(lambda o: o.drop(0)),
+)
+_FOUND = Act(lambda o: o.find_transactions())
+#: It is made again, and waits with a new one for the prover, who works on a third.
+_WAITS_AGAIN = (_HELD, Act(_ask), Act(_again_and_another))
 
 _BY_HAND = [
     Scenario("one_answered", (Act(_ask), _pass(1), _pass(1)), {"confirmations": 1}, whole=True),
@@ -231,6 +256,57 @@ _BY_HAND = [
         {"confirmations": 1},
     ),
     Scenario("answer_reorganised_while_final", (Act(_ask), Act(lambda o: o.drop_last()), *_ENDING)),
+    Scenario(
+        "reorganised_with_its_answer",
+        (Act(_ask), Act(lambda o: o.chain.reorg(2, keep=True)), *_ENDING),
+    ),
+    Scenario(
+        "answer_of_before_a_reorg_mined_while_skipped",
+        (
+            *_ANSWERED_BEFORE,
+            Act(_set(chain_base_fee=DEAR)),
+            Act(lambda o: o.mine_again()),
+            Act(_set(chain_base_fee=CHEAP)),
+            _FOUND,
+            *_ENDING,
+        ),
+    ),
+    Scenario(
+        "answer_of_before_a_reorg_mined_while_accepted",
+        (*_ANSWERED_BEFORE, *_WAITS_AGAIN, _FOUND, *_ENDING),
+        _BATCHED,
+    ),
+    Scenario(
+        "answer_of_before_a_reorg_mined_while_running",
+        (
+            *_ANSWERED_BEFORE,
+            *_WAITS_AGAIN,
+            Act(_set(prover="answer")),
+            Act(_set(prover="hold"), when=(0, "running")),
+            _FOUND,
+            *_ENDING,
+        ),
+        _BATCHED,
+    ),
+    Scenario(
+        "answer_of_before_a_reorg_mined_while_queued",
+        (
+            *_ANSWERED_BEFORE,
+            *_WAITS_AGAIN,
+            # Younger than those: they do not wait for it to be joined with more.
+            _pass(1),
+            Act(lambda o: o.ask(rows=2)),
+            Act(_set(prover="answer")),
+            Act(_set(prover="hold"), when=(3, "running")),
+            _FOUND,
+            *_ENDING,
+        ),
+        _BATCHED,
+    ),
+    Scenario(
+        "reorganised_and_lost_to_another",
+        (Act(_ask), Act(lambda o: o.drop(0)), Act(_again_and_fulfilled_by_another), *_ENDING),
+    ),
     Scenario(
         "proof_of_batch_fails",
         (*_BATCH, Act(_set(prover="PROVER_INPUT")), *_ENDING),
