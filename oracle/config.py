@@ -82,9 +82,19 @@ class NodeConfig(BaseSettings):
     password_file: Path | None = None
     #: Who is paid; the account itself by default.
     payee: str | None = None
-    #: Proofs at the same time, and threads of each.
+    #: Where proofs are made: by this machine, or by the machines of a Ray cluster.
+    prover: Literal["local", "ray"] = "local"
+    #: Most proofs at the same time.
     workers: int = Field(default=1, gt=0, le=10_000)
-    threads: int = Field(default=2, gt=0, le=10_000)
+    #: Threads that the proofs of this machine share; as many as it has processors by default.
+    threads: int | None = Field(default=None, gt=0, le=10_000)
+    #: Bytes for the proofs of this machine together; most of its memory by default.
+    memory_bytes: int | None = Field(default=None, gt=0, le=_MAX_INT64)
+    #: The cluster: host:port, ray://host:port, or auto for the one that this machine belongs to.
+    ray_address: str | None = None
+    #: Processors and graphics processors that each proof takes there.
+    ray_cpus: int = Field(default=2, gt=0, le=10_000)
+    ray_gpus: float = Field(default=0, ge=0, le=100)
     #: Seconds after which a proof is stopped.
     prove_timeout: float = Field(default=600, gt=0, le=_MAX_SECONDS)
     #: Seconds to keep between a proof and its request's deadline.
@@ -144,6 +154,12 @@ class NodeConfig(BaseSettings):
             raise ValueError("set either key_file or keystore")
         if (self.keystore is None) != (self.password_file is None):
             raise ValueError("keystore and password_file go together")
+        return self
+
+    @model_validator(mode="after")
+    def _ray_has_an_address(self) -> Self:
+        if (self.prover == "ray") != (self.ray_address is not None):
+            raise ValueError('prover = "ray" and ray_address go together')
         return self
 
     @classmethod

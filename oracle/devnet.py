@@ -91,6 +91,11 @@ class NodeProcess:
                 start_new_session=True,
             )
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
     def log_events(self) -> list[dict[str, Any]]:
         """What it has logged so far (JSON lines; a line being written is left out)."""
         text = self._log.read_text()

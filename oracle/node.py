@@ -202,7 +202,7 @@ def build(
     with ExitStack() as stack:
         store = Store.open(config.store, config.chain_id, config.oracle, clock)
         stack.callback(store.close)
-        prover = LocalProver(config.work_dir, workers=config.workers, threads=config.threads)
+        prover = _prover(config)
         stack.callback(prover.close)
         yield Node(parts, store, prover, clock, log)
 
@@ -446,6 +446,25 @@ def _check_balance(rpc: Rpc, address: str, min_balance: int) -> str:
 
 def _rpc(config: NodeConfig) -> Rpc:
     return Rpc(config.rpc_urls, config.chain_id, config.rpc_timeout)
+
+
+def _prover(config: NodeConfig) -> Prover:
+    if config.ray_address is None:
+        return LocalProver(
+            config.work_dir,
+            workers=config.workers,
+            threads=config.threads,
+            memory_bytes=config.memory_bytes,
+        )
+    from oracle.prover.ray import RayProver
+
+    return RayProver(
+        config.work_dir,
+        address=config.ray_address,
+        workers=config.workers,
+        cpus=config.ray_cpus,
+        gpus=config.ray_gpus,
+    )
 
 
 def _signer(config: NodeConfig) -> Signer:

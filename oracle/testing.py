@@ -64,6 +64,7 @@ class FakeProver:
         cancelled: ids of cancelled jobs.
         errors: taken from the left, one a job, instead of an answer.
         held: while True jobs do not end.
+        most_memory: sum of the caps of jobs that run together (bytes), None for any.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class FakeProver:
     ) -> None:
         self._answer = answer
         self._slots = slots
+        self.most_memory: int | None = None
         self._running: dict[str, ProofJob] = {}
         self.submitted: list[ProofJob] = []
         self.cancelled: list[str] = []
@@ -97,8 +99,11 @@ class FakeProver:
         if self._running.pop(job_id, None):
             self.cancelled.append(job_id)
 
-    def capacity(self) -> int:
-        """Free slots."""
+    def capacity(self, memory_bytes: int = 0) -> int:
+        """Free slots; none while what runs leaves too little memory."""
+        taken = sum(job.memory_bytes for job in self._running.values())
+        if self.most_memory is not None and taken and taken + memory_bytes > self.most_memory:
+            return 0
         return self._slots - len(self._running)
 
     def close(self) -> None:

@@ -54,3 +54,20 @@ def iris_batch_bundle(iris_onnx: Path, iris_samples: np.ndarray, devnet_srs: Srs
     return build_cached(
         iris_onnx, iris_samples, name="iris", max_error=0.1, srs=devnet_srs, batches=(1, 32)
     )
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[str]:
+    """Address of a Ray cluster of two machines with one processor each, both of them this one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_usage_stats_enabled", "0")
+        from ray.cluster_utils import Cluster
+
+        machine = {"num_cpus": 1, "object_store_memory": 100 << 20, "include_dashboard": False}
+        cluster = Cluster(initialize_head=True, head_node_args=machine)
+        try:
+            cluster.add_node(**machine)
+            cluster.wait_for_nodes()
+            yield cluster.address
+        finally:
+            cluster.shutdown()

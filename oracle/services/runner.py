@@ -78,15 +78,7 @@ class Runner:
             self._started.discard(outcome.job_id)
             self._finish(outcome.job_id, outcome.result)
             worked = True
-        while self._has_capacity():
-            job = self._store.claim_job(
-                self._clock(),
-                self._timeout + _LEASE_MARGIN,
-                # Another node may serve what this one does not.
-                self._served if self._store.is_shared else None,
-            )
-            if job is None:
-                break
+        while (job := self._claim()) is not None:
             worked |= self._start(job)
         return worked
 
@@ -95,11 +87,24 @@ class Runner:
         """Whether a proof is being made."""
         return self._store.live_leases(self._clock()) > 0
 
-    def _has_capacity(self) -> bool:
-        if self._clock() < self._resume_at:
-            return False
-        leases = self._store.live_leases(self._clock())
-        return leases < self._workers and self._prover.capacity() > 0
+    def _claim(self) -> Job | None:
+        """The job to start now; None without one, or without room for it.
+
+        The oldest job waits for the memory that it needs: were later ones let past it, it might
+        never get it.
+        """
+        now = self._clock()
+        if now < self._resume_at or self._prover.capacity() <= 0:
+            return None
+        if self._store.live_leases(now) >= self._workers:
+            return None
+        return self._store.claim_job(
+            now,
+            self._timeout + _LEASE_MARGIN,
+            # Another node may serve what this one does not.
+            self._served if self._store.is_shared else None,
+            fits=lambda memory_bytes: self._prover.capacity(memory_bytes) > 0,
+        )
 
     def _stop_unwanted(self) -> bool:
         cancelled = self._store.cancel_unwanted_jobs()

@@ -439,7 +439,10 @@ class Store:
         return bool(moved)
 
     def end_unsent(self, request_id: int, target: RequestState, reason: str, block: int) -> bool:
-        """The chain ended a request in ``block``; True when the node had not sent an answer."""
+        """The chain ended a request in ``block``; True when the node had not sent an answer.
+
+        A request that a reorg took back, and that the node had answered, is PENDING again.
+        """
         with self.transaction():
             row = self.request(request_id)
             if row is None or row.state not in (
@@ -448,7 +451,27 @@ class Store:
                 RequestState.EXPIRED,
             ):
                 return False
+            intent = next(iter(self._intents("sent_intent", request_id=hex(request_id))), None)
+            may_be_ours = target is RequestState.LOST and (
+                RequestState.PENDING in REQUEST_STEPS[row.state]
+            )
+            if may_be_ours and intent is not None:
+                self._look_again(row, intent)
+                return False
             return self.end(request_id, row.state, target, reason, block)
+
+    def _look_again(self, row: RequestRow, intent: Intent) -> None:
+        """Leave it to the receipt who fulfilled a request that was answered before a reorg.
+
+        The answer may have been mined again together with the request, or another one.
+        """
+        if intent.state is not IntentState.PENDING:
+            self.move_intent(intent, IntentState.PENDING)
+            self._db.run("forget_broadcast", intent_id=intent.intent_id)
+            for request_id in intent.request_ids:
+                for state in (RequestState.MINED, RequestState.FINAL):
+                    self.move(request_id, state, RequestState.PENDING, "reorganised")
+        self.move(row.request_id, row.state, RequestState.PENDING, "answered before a reorg")
 
     def end(
         self,
@@ -580,7 +603,12 @@ class Store:
         return next(iter(self._jobs("job", job_id=job_id)), None)
 
     def claim_job(
-        self, now: float, lease: float, bundles: Iterable[str] | None = None
+        self,
+        now: float,
+        lease: float,
+        bundles: Iterable[str] | None = None,
+        *,
+        fits: Callable[[int], bool] = lambda _: True,
     ) -> Job | None:
         """Start the oldest job of this payee that is due, for ``lease`` seconds.
 
@@ -588,14 +616,15 @@ class Store:
             now: seconds since the epoch.
             lease: how long the proof may take.
             bundles: those that this node serves; None for any.
+            fits: whether there is room for a job with this cap on its memory (bytes).
 
         Returns:
-            the job; None when there is none.
+            the job; None when there is none, or no room for the oldest.
         """
         of = None if bundles is None else json.dumps(sorted(bundles))
         with self.transaction():
             row = self._db.row("next_job", now=now, payee=self._payee, bundles=of)
-            if row is None:
+            if row is None or not fits(row["memory_bytes"]):
                 return None
             self._db.run(
                 "start_job",

@@ -61,15 +61,16 @@ _EXITS = frozenset({_R.EXPIRED, _R.LOST, _R.CANCELLED, _R.ORPHANED})
 
 # Back to ACCEPTED: a request that its batch could not answer is proved alone. Back to SEEN before a
 # transaction is signed: the node that took it is gone, and another one decides.
+# To PENDING at once: it was answered before a reorg, and that answer may count again.
 REQUEST_STEPS: Mapping[RequestState, frozenset[RequestState]] = {
-    _R.SEEN: _EXITS | {_R.SKIPPED, _R.ACCEPTED},
+    _R.SEEN: _EXITS | {_R.PENDING, _R.SKIPPED, _R.ACCEPTED},
     # Back to SEEN when the base fee fell or the queue got shorter, and at every start: the operator
     # may have added the bundle that was missing.
-    _R.SKIPPED: _EXITS | {_R.SEEN},
+    _R.SKIPPED: _EXITS | {_R.PENDING, _R.SEEN},
     # Straight to PROVED when the same statement was proved before a reorg.
-    _R.ACCEPTED: _EXITS | {_R.SEEN, _R.QUEUED, _R.PROVED, _R.FAILED},
-    _R.QUEUED: _EXITS | {_R.SEEN, _R.RUNNING, _R.PROVED, _R.FAILED},
-    _R.RUNNING: _EXITS | {_R.SEEN, _R.QUEUED, _R.PROVED, _R.FAILED, _R.ACCEPTED},
+    _R.ACCEPTED: _EXITS | {_R.SEEN, _R.PENDING, _R.QUEUED, _R.PROVED, _R.FAILED},
+    _R.QUEUED: _EXITS | {_R.SEEN, _R.PENDING, _R.RUNNING, _R.PROVED, _R.FAILED},
+    _R.RUNNING: _EXITS | {_R.SEEN, _R.PENDING, _R.QUEUED, _R.PROVED, _R.FAILED, _R.ACCEPTED},
     _R.PROVED: _EXITS | {_R.SEEN, _R.PENDING, _R.FAILED, _R.ACCEPTED},
     # Back to PROVED when its nonce went to something else: another sender of the account, or a
     # transaction that made way for requests that pay more.

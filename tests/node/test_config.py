@@ -115,6 +115,9 @@ def test_load__address_in_one_case__needs_no_checksum(tmp_path: Path, oracle: st
         ({"stuck_seconds": "nan"}, ["stuck_seconds", "finite"]),
         ({"poll_seconds": "1e300"}, ["poll_seconds", "less than"]),
         ({"min_income": "-1"}, ["min_income", "greater than"]),
+        ({"prover": '"ray"'}, ["ray_address", "go together"]),
+        ({"ray_address": '"auto"'}, ["ray_address", "go together"]),
+        ({"prover": '"dask"'}, ["prover", "'local' or 'ray'"]),
     ],
 )
 def test_load__wrong_field__is_named(

@@ -261,3 +261,22 @@ def test_request_ended_in_a_later_chunk__is_not_proved(make_world: Callable[...,
     world.settle()
     assert world.state(request_id) == "lost"
     assert world.prover.submitted == []
+
+
+@pytest.mark.parametrize("confirmations", [0, 2])
+def test_reorg__request_and_this_nodes_answer_are_mined_again__it_is_still_this_nodes(
+    make_world: Callable[..., World], confirmations: int
+) -> None:
+    world = make_world(confirmations=confirmations)
+    request_id = world.ask()
+    world.chain.mine(confirmations)
+    world.settle()
+    assert world.chain.fulfilments(request_id) == 1
+    world.chain.reorg(world.chain.height, keep=True)
+    for _ in range(confirmations + 1):
+        world.settle()
+        world.chain.mine()
+    world.settle()
+    assert world.state(request_id) == "final"
+    assert world.chain.fulfilments(request_id) == 1
+    assert len(set(world.chain.received)) == 1
