@@ -13,7 +13,7 @@ from rich.console import Console
 from oracle.chain.deployments import deployment_path
 from oracle.circuits.bundle import Bundle
 from oracle.cli.demo import ConsoleReport
-from oracle.cli.options import Json, SrsFolder
+from oracle.cli.options import Json, KeyFile, Keystore, PasswordFile, SrsFolder
 from oracle.cli.register import signer_of
 from oracle.cli.request import address_of, rpc_of
 from oracle.deployer import deploy as deploy_contracts
@@ -23,15 +23,9 @@ from oracle.deployer import deploy_model
 def deploy(
     rpc: Annotated[str, typer.Option(help="RPC endpoint of the chain.")],
     chain_id: Annotated[int, typer.Option(help="The chain that it must serve.", min=1)],
-    keystore: Annotated[
-        Path | None, typer.Option(help="The account: an encrypted keystore (mode 0600).")
-    ] = None,
-    password_file: Annotated[
-        Path | None, typer.Option(help="File with the keystore's password (mode 0600).")
-    ] = None,
-    key_file: Annotated[
-        Path | None, typer.Option(help="Instead: a file with the key in hex (mode 0600).")
-    ] = None,
+    keystore: Keystore = None,
+    password_file: PasswordFile = None,
+    key_file: KeyFile = None,
     owner: Annotated[
         str | None, typer.Option(help="May pause new requests; the account by default.")
     ] = None,

@@ -14,7 +14,7 @@ from oracle.chain.deployments import record_model
 from oracle.chain.signer import LocalSigner
 from oracle.circuits.bundle import Bundle
 from oracle.cli.demo import ConsoleReport
-from oracle.cli.options import Json, SrsFolder
+from oracle.cli.options import Json, KeyFile, Keystore, PasswordFile, SrsFolder
 from oracle.cli.request import address_of, oracle_of, rpc_of
 from oracle.deployer import deployed_model
 from oracle.errors import UsageError
@@ -28,15 +28,9 @@ def register(
     oracle: Annotated[
         str | None, typer.Option(help="Address of the oracle contract; by default as deployed.")
     ] = None,
-    keystore: Annotated[
-        Path | None, typer.Option(help="The account: an encrypted keystore (mode 0600).")
-    ] = None,
-    password_file: Annotated[
-        Path | None, typer.Option(help="File with the keystore's password (mode 0600).")
-    ] = None,
-    key_file: Annotated[
-        Path | None, typer.Option(help="Instead: a file with the key in hex (mode 0600).")
-    ] = None,
+    keystore: Keystore = None,
+    password_file: PasswordFile = None,
+    key_file: KeyFile = None,
     fee: Annotated[int, typer.Option(help="Price of one inference in wei.", min=0)] = 0,
     receiver: Annotated[
         str | None, typer.Option(help="Who gets the publisher's share; by default the account.")
