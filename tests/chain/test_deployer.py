@@ -127,6 +127,7 @@ def test_deploy__again__sends_nothing(anvil: Anvil, signer: LocalSigner, tmp_pat
     assert deployment_path(CHAIN_ID, tmp_path).read_bytes() == text
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("after", [False, True])
 def test_deploy__killed_at_any_call__goes_on_where_it_was(
     anvil: Anvil, tmp_path: Path, after: bool
@@ -255,6 +256,39 @@ def test_interrupted__base_fee_has_risen_since__is_priced_anew_with_the_same_non
             dear.w3.provider.make_request(method, arguments)  # type: ignore[arg-type]
         deploy(rpc_to(dear), signer, folder=tmp_path)
         assert sent(dear, signer) == 3
+
+
+def test_interrupted__transaction_still_in_the_pool__is_waited_for_and_not_made_again(
+    tmp_path: Path,
+) -> None:
+    with Anvil(tmp_path / "anvil.log", "--no-mining") as slow:
+        signer = funded(slow, tmp_path / "deployer.key")
+        offered: list[str] = []
+
+        class Pooled(HttpTransport):
+            """Dies once the first transaction is in the pool; mines when asked for a receipt."""
+
+            def send(self, method: str, params: list[Any]) -> Any:
+                if method == "eth_sendRawTransaction":
+                    offered.append(params[0])
+                result = super().send(method, params)
+                if method == "eth_sendRawTransaction" and len(offered) == 1:
+                    raise Killed
+                if method == "eth_getTransactionReceipt" and result is None:
+                    mined.append(len(offered))
+                    if len(mined) > 1:
+                        super().send("evm_mine", [])
+                return result
+
+        mined: list[int] = []
+        rpc = Rpc([slow.url], CHAIN_ID, transport=Pooled)
+        with pytest.raises(Killed):
+            deploy(rpc, signer, folder=tmp_path)
+        deploy(rpc, signer, folder=tmp_path)
+        # The first was offered again, as it was; then the other two.
+        assert offered[0] == offered[1]
+        assert len(offered) == len(set(offered)) + 1 == 4
+        assert sent(slow, signer) == 3
 
 
 def test_interrupted__another_account__cannot_go_on(
