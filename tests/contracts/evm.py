@@ -102,6 +102,12 @@ class Chain:
         self._contracts[address] = built
         return Contract(self, address, built)
 
+    def at(self, address: str, name: str) -> Contract:
+        """A contract that another one created."""
+        where = to_checksum_address(address)
+        self._contracts[where] = artifact(name)
+        return Contract(self, where, artifact(name))
+
     def send(self, sender: str, to: str, data: bytes, value: int, gas: int) -> bytes:
         self.revm.reset_transient_storage()
         try:
