@@ -15,6 +15,7 @@ from oracle import tensor
 from oracle.chain.account import Account
 from oracle.chain.codec import ContractAbi
 from oracle.chain.contracts import OracleContract, RegistryContract
+from oracle.chain.evidence import LogQuery
 from oracle.chain.rpc import Receipt, Rpc
 from oracle.chain.signer import Signer
 from oracle.errors import AccountUnfunded, RequestTimeout, UsageError
@@ -117,7 +118,9 @@ class OracleClient:
         )
         receipt = self._transact(call, value)
         block = receipt.block_number
-        opened = self._rpc.logs(self._oracle, [self._abi.topic("RequestOpened")], block, block)
+        opened = self._rpc.logs(
+            LogQuery(self._oracle, (self._abi.topic("RequestOpened"),), block, block)
+        )
         (mine,) = [log for log in opened if log.transaction_hash == receipt.transaction_hash]
         request_id = self._abi.event("RequestOpened", mine)["requestId"]
         return Ticket(request_id, model, block, receipt.gas_used)
@@ -143,8 +146,10 @@ class OracleClient:
 
     def result(self, ticket: Ticket) -> Result | None:
         """The proved answer, or None while there is none."""
-        topics = [self._abi.topic(name) for name in ("AICallbackResult", "RequestFulfilled")]
-        logs = self._rpc.logs(self._oracle, topics, ticket.block_number, self._rpc.head().number)
+        topics = tuple(map(self._abi.topic, ("AICallbackResult", "RequestFulfilled")))
+        logs = self._rpc.logs(
+            LogQuery(self._oracle, topics, ticket.block_number, self._rpc.head().number)
+        )
         mine = {
             log.topics[0]: log
             for log in logs

@@ -55,6 +55,12 @@ class NodeConfig(BaseSettings):
     rpc_urls: tuple[str, ...] = Field(min_length=1)
     #: Seconds for one call on one endpoint.
     rpc_timeout: float = Field(default=10, gt=0, le=_MAX_SECONDS)
+    #: Calls a second on one endpoint, on average, and how many may come at once: whatever goes
+    #: wrong, a paid endpoint is not drained.
+    rpc_requests_per_second: float = Field(default=50, gt=0, le=1_000_000)
+    rpc_burst: int = Field(default=200, gt=0, le=1_000_000)
+    #: Compare log queries with a second endpoint's answer, when there is one.
+    log_cross_check: bool = True
     #: Address of the oracle contract.
     oracle: str
     #: First block to read: the one the oracle was deployed in, or later.

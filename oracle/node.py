@@ -411,7 +411,14 @@ def _check_balance(rpc: Rpc, address: str, min_balance: int) -> str:
 
 
 def _rpc(config: NodeConfig) -> Rpc:
-    return Rpc(config.rpc_urls, config.chain_id, config.rpc_timeout)
+    return Rpc(
+        config.rpc_urls,
+        config.chain_id,
+        config.rpc_timeout,
+        rate=config.rpc_requests_per_second,
+        burst=config.rpc_burst,
+        cross_check=config.log_cross_check,
+    )
 
 
 def _signer(config: NodeConfig) -> Signer:

@@ -15,7 +15,7 @@ from eth_utils.abi import (
     function_abi_to_4byte_selector,
 )
 
-from oracle.chain.rpc import Log
+from oracle.chain.evidence import Log
 
 #: ``Error(string)`` and ``Panic(uint256)``, which the compiler itself emits.
 _BUILTIN_ERRORS = {

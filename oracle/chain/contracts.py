@@ -14,7 +14,8 @@ from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from oracle.chain.codec import ContractAbi
-from oracle.chain.rpc import Log, Receipt, Rpc
+from oracle.chain.evidence import Block, Log, LogQuery
+from oracle.chain.rpc import Receipt, Rpc
 from oracle.errors import ContractMismatch, ModelUnsupported, RpcRejected, TransactionReverted
 from oracle.types import (
     BatchVerifier,
@@ -90,30 +91,41 @@ class OracleContract:
                 remedy="Correct the oracle's address",
             ) from None
 
-    def events(self, first: int, last: int) -> list[Request | ToppedUp | Ended]:
+    def events(
+        self, first: int, last: int, headers: Sequence[Block] = ()
+    ) -> list[Request | ToppedUp | Ended]:
         """Requests made, topped up and ended in blocks ``first`` to ``last``, in chain order.
+
+        Args:
+            first: first block, inclusive.
+            last: last block, inclusive.
+            headers: of these blocks, as far as they are known; logs must agree with them.
 
         Raises:
             RpcLimit: the endpoint wants a smaller range.
+            RpcUnreachable: no endpoint gave a list that can be true.
         """
         made, opened, topped_up = map(
             self._abi.topic, ("AICallbackRequest", "RequestOpened", "RequestToppedUp")
         )
         fulfilled, refunded = map(self._abi.topic, ("RequestFulfilled", "RequestRefunded"))
         topics = (made, opened, topped_up, fulfilled, refunded)
-        logs = self._rpc.logs(self.address, topics, first, last)
+
+        def check(logs: Sequence[Log]) -> None:
+            # The contract emits both at once: a list that has only one of them was cut.
+            requests = {(x.transaction_hash, x.topics[2]) for x in logs if x.topics[0] == made}
+            terms = {(x.transaction_hash, x.topics[1]) for x in logs if x.topics[0] == opened}
+            if requests != terms:
+                raise ValueError("a request without its terms, or terms without a request")
+
+        logs = self._rpc.logs(LogQuery(self.address, topics, first, last, tuple(headers)), check)
         terms = {
             (log.transaction_hash, log.topics[1]): log for log in logs if log.topics[0] == opened
         }
         found: list[Request | ToppedUp | Ended] = []
         for log in logs:
             if log.topics[0] == made:
-                pair = terms.get((log.transaction_hash, log.topics[2]))
-                if pair is None:
-                    raise ContractMismatch(
-                        f"a request in block {log.block_number} came without its terms"
-                    )
-                found.append(self._request(log, pair))
+                found.append(self._request(log, terms[log.transaction_hash, log.topics[2]]))
             elif log.topics[0] == topped_up:
                 event = self._abi.event("RequestToppedUp", log)
                 found.append(ToppedUp(event["requestId"], event["gasMoney"], log.block_number))

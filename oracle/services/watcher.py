@@ -7,9 +7,12 @@ everything back to the common ancestor first.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from structlog.typing import FilteringBoundLogger
 
 from oracle.chain.contracts import Ended, OracleContract, Status, ToppedUp
+from oracle.chain.evidence import Block
 from oracle.chain.rpc import Rpc
 from oracle.errors import RpcLimit
 from oracle.log import request_hex
@@ -18,6 +21,8 @@ from oracle.store.records import Cursor
 from oracle.store.states import RequestState
 from oracle.types import Request
 
+#: Ranges of up to as many blocks are read with every header, so that logs can be told from lies.
+_HEADERS = 16
 #: A query's block range grows by this share after each full one that was answered.
 _GROWTH = 8
 
@@ -54,6 +59,8 @@ class Watcher:
         self._chunk = chunk
         self._log = log
         self._head_hash = b""
+        # Height of the last head at which a step was to be repeated at once.
+        self._repeated_at = -1
 
     def step(self) -> bool:
         """Read the next range of blocks; False when there is nothing new."""
@@ -68,7 +75,7 @@ class Watcher:
         worked = (
             self._still_known(cursor, head.number)
             if first > last
-            else self._read(cursor, first, last)
+            else self._read(cursor, first, last, head.number)
         )
         # Remembered last, so that a step that failed half-way looks at this head again.
         self._head_hash = head.hash
@@ -85,21 +92,48 @@ class Watcher:
         if newest is None or self._has_block(*newest):
             return False
         self._rewind(cursor)
-        return True
+        return self._again(head)
 
-    def _read(self, cursor: Cursor, first: int, last: int) -> bool:
+    def _again(self, head: int) -> bool:
+        """Whether to repeat the step at once: once at each height.
+
+        Endpoints that contradict each other would else be asked without end.
+        """
+        repeats, self._repeated_at = head > self._repeated_at, max(head, self._repeated_at)
+        return repeats
+
+    def _headers(self, first: int, last: int) -> list[Block] | None:
+        """The headers of a short range, the first and the last of a long one.
+
+        None when the endpoint lacks one, or when they are not of one chain.
+        """
+        numbers = range(first, last + 1) if last - first < _HEADERS else (first, last)
         # The last block is asked for before and after the rest: if it is the same one, then so is
         # every block below it, and the endpoint that answered knew them all.
         final = self._rpc.block(last)
-        opening = final if first == last else self._rpc.block(first)
-        if final is None or opening is None:
+        others = [self._rpc.block(number) for number in numbers[:-1]]
+        headers = [block for block in (*others, final) if block is not None]
+        if [block.number for block in headers] != list(numbers):
+            return None
+        if any(
+            block.parent_hash != parent.hash
+            for parent, block in pairwise(headers)
+            if block.number == parent.number + 1
+        ):
+            return None
+        return headers
+
+    def _read(self, cursor: Cursor, first: int, last: int, head: int) -> bool:
+        headers = self._headers(first, last)
+        if headers is None:
             return False
+        final = headers[-1]
         known = self._store.block_hash(cursor.block)
-        if known is not None and opening.parent_hash != known:
+        if known is not None and headers[0].parent_hash != known:
             self._rewind(cursor)
-            return True
+            return self._again(head)
         try:
-            events = self._oracle.events(first, last)
+            events = self._oracle.events(first, last, headers)
         except RpcLimit:
             if first == last:
                 raise
@@ -107,7 +141,7 @@ class Watcher:
             return True
         again = self._rpc.block(last)
         if again is None or again.hash != final.hash:
-            return True
+            return self._again(head)
         self._record(events, last, final.hash)
         if last - first + 1 == cursor.chunk < self._chunk:
             grown = cursor.chunk + max(1, cursor.chunk // _GROWTH)
