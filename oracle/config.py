@@ -59,6 +59,8 @@ class NodeConfig(BaseSettings):
     #: wrong, a paid endpoint is not drained.
     rpc_requests_per_second: float = Field(default=50, gt=0, le=1_000_000)
     rpc_burst: int = Field(default=200, gt=0, le=1_000_000)
+    #: WebSocket that tells of new blocks, so that they are read at once; polling goes on without it.
+    ws_url: str | None = None
     #: Compare log queries with a second endpoint's answer, when there is one.
     log_cross_check: bool = True
     #: Address of the oracle contract.
@@ -129,6 +131,15 @@ class NodeConfig(BaseSettings):
             raise ValueError("must start with http:// or https://")
         if not all(map(_names_a_host, value)):
             raise ValueError("a URL has no valid host or port")
+        return value
+
+    @field_validator("ws_url")
+    @classmethod
+    def _ws_url(cls, value: str | None) -> str | None:
+        if value is not None and not (
+            value.startswith(("ws://", "wss://")) and _names_a_host(value)
+        ):
+            raise ValueError("must start with ws:// or wss:// and name a host")
         return value
 
     @model_validator(mode="after")

@@ -23,6 +23,7 @@ from structlog.typing import FilteringBoundLogger
 from oracle import __version__
 from oracle.batching import Limits
 from oracle.chain.contracts import OracleContract, RegistryContract, code_hash
+from oracle.chain.heads import HeadListener
 from oracle.chain.rpc import Rpc, redacted
 from oracle.chain.signer import LocalSigner, Signer
 from oracle.circuits.bundle import Bundle
@@ -349,6 +350,10 @@ class Node:
         for thread in threads:
             thread.start()
         config = self._parts.config
+        heads = None
+        if config.ws_url is not None:
+            heads = HeadListener(config.ws_url, self._doorbell.ring, self._log)
+            heads.start()
         self._log.info(
             "ready",
             version=__version__,
@@ -362,6 +367,8 @@ class Node:
         # Here and not in `stop`: a signal handler must not wait for the doorbell's lock.
         self._doorbell.ring()
         self._log.info("stopping")
+        if heads is not None:
+            heads.stop()
         deadline = time.monotonic() + _DRAIN_SECONDS
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
