@@ -103,7 +103,7 @@ class NodeConfig(BaseSettings):
     min_balance: int = Field(default=10**16, ge=0)
     #: Wei of the model fee, less the publisher's share, that a request must leave to this node.
     min_income: int = Field(default=0, ge=0)
-    #: Tip in wei per gas; the endpoint's suggestion by default.
+    #: Tip in wei per gas; what recent blocks took by default.
     priority_fee: int | None = Field(default=None, ge=0, le=_MAX_INT64)
     #: Seconds after which a transaction that is not mined is replaced by a dearer one.
     stuck_seconds: float = Field(default=60, gt=0, le=_MAX_SECONDS)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median_low
 
+from oracle.chain.rpc import FeeHistory
 from oracle.chain.signer import Fees
 from oracle.types import Codec, ModelSpec, RegisteredModel, Request
 
@@ -152,6 +154,16 @@ def least(base_fee: int) -> int:
     return base_fee + base_fee // _ROOM_DIVISOR
 
 
+def usual_tip(history: FeeHistory) -> int | None:
+    """The tip that got into recent blocks: the median over those that were not empty.
+
+    Returns:
+        None when all of them were.
+    """
+    tips = [tip for tip, used in zip(history.tips, history.used, strict=False) if used > 0]
+    return median_low(tips) if tips else None
+
+
 def first(base_fee: int, tip: int, highest: int) -> Fees | None:
     """Prices for a first transaction: room for the base fee to double, within the ceiling.
 
@@ -170,14 +182,15 @@ def bump(last: Fees, base_fee: int, tip: int, highest: int) -> Fees | None:
     Returns:
         None when that is above the ceiling.
     """
-    max_fee = max(_raised(last.max_fee), min(2 * base_fee + tip, highest))
-    priority_fee = max(_raised(last.priority_fee), min(tip, max_fee))
+    max_fee = max(raised(last.max_fee), min(2 * base_fee + tip, highest))
+    priority_fee = max(raised(last.priority_fee), min(tip, max_fee))
     if max_fee > highest:
         return None
     return Fees(max_fee=max_fee, priority_fee=min(priority_fee, max_fee))
 
 
-def _raised(price: int) -> int:
+def raised(price: int) -> int:
+    """The least price that replaces one of the same nonce."""
     return price + price // _BUMP_DIVISOR + 1
 
 

@@ -31,6 +31,9 @@ _ALREADY = ("already known", "known transaction", "already imported", "already i
 _TRANSFER_GAS = 21_000
 #: Requests whose own proof is not finished.
 _UNPROVED = (RequestState.ACCEPTED, RequestState.QUEUED, RequestState.RUNNING)
+#: Blocks whose prices tell the market's, and the percentile of the tips in each.
+_FEE_BLOCKS = 20
+_FEE_PERCENTILE = 50
 #: Most new transactions in a step.
 _BATCH = 20
 #: What using up a nonce may cost per gas, as a multiple of what a request behind it pays: a
@@ -69,7 +72,7 @@ class Submitter:
         signer: the account.
         payee: who the proofs name.
         confirmations: blocks on top of a transaction that make it final.
-        priority_fee: tip in wei per gas; None asks the endpoint.
+        priority_fee: tip in wei per gas; None takes what recent blocks took.
         stuck_seconds: after that long a transaction is replaced.
         clock: seconds since the epoch.
         log: for a person.
@@ -103,9 +106,14 @@ class Submitter:
         self._log = log
         self._models: dict[int, RegisteredModel] = {}
         self._opened_to = START
+        # Prices as of this step: base fee of the block to come, and tip. None until asked for.
+        self._prices: tuple[int, int] | None = None
+        # By intent: the head at which its requests were last looked at.
+        self._looked_at: dict[int, int] = {}
 
     def step(self) -> bool:
         """Take every transaction one step on; False when nothing changed."""
+        self._prices = None
         worked, refusal = False, None
         proved = self._store.sendable(fees.least(self._base_fee()), self._opened_to, _BATCH)
         # A full page may be one of requests that wait: the next step looks behind it.
@@ -160,8 +168,8 @@ class Submitter:
 
     def _first_price(self, delivery: _Delivery) -> Fees | None:
         """What to pay for gas; None while the requests pay too little."""
-        base_fee = self._base_fee()
-        price = fees.first(base_fee, self._tip(), delivery.ceiling)
+        base_fee, tip = self._market()
+        price = fees.first(base_fee, tip, delivery.ceiling)
         if price is None:
             for row in delivery.rows:
                 self._store.set_ceiling(row.request_id, delivery.ceiling)
@@ -320,6 +328,8 @@ class Submitter:
             self._broadcast(intent.request_ids, last)
             if self._look_for_receipt(intent):
                 return True
+        if self._is_in_vain(intent):
+            return self._replace(intent, pending)
         # A transaction that no endpoint takes is stuck too: underpriced, or its nonce is used.
         if self._clock() - max(last.created_at, last.broadcast_at or 0) < self._stuck_seconds:
             return False
@@ -329,6 +339,15 @@ class Submitter:
         if not self._look_for_receipt(intent):
             self._displace(intent)
         return True
+
+    def _is_in_vain(self, intent: Intent) -> bool:
+        """Whether every request of a transaction on its way has ended; asked once a block."""
+        head = self._head()
+        if intent.attempts[-1].cancels or self._looked_at.get(intent.intent_id) == head:
+            return False
+        self._looked_at[intent.intent_id] = head
+        rows = map(self._store.request, intent.request_ids)
+        return all(self._has_ended(row) for row in rows if row is not None)
 
     def _look_for_receipt(self, intent: Intent) -> bool:
         # Newest first: replacements are the likelier ones.
@@ -421,7 +440,7 @@ class Submitter:
         a request behind it could.
         """
         last = intent.attempts[-1]
-        before, base_fee, tip = Fees(last.max_fee, last.priority_fee), self._base_fee(), self._tip()
+        before, (base_fee, tip) = Fees(last.max_fee, last.priority_fee), self._market()
         rows = [row for row in map(self._store.request, intent.request_ids) if row is not None]
         waiting = [row for row in rows if not self._has_ended(row)]
         ended = not waiting
@@ -437,7 +456,11 @@ class Submitter:
         behind = max((other.ceiling for other in pending if other.nonce > intent.nonce), default=0)
         held_up = behind >= base_fee and (price is None or ceiling < base_fee)
         if ended or held_up:
-            way = fees.bump(before, base_fee, tip, max(ceiling, _WAY_FACTOR * behind))
+            highest = max(ceiling, _WAY_FACTOR * behind)
+            if ended and not last.cancels:
+                # A transfer for an eighth more is cheaper than an answer in vain.
+                highest = max(highest, fees.raised(last.max_fee))
+            way = fees.bump(before, base_fee, tip, highest)
             if way is not None and way.max_fee >= base_fee:
                 price, data = way, None
         if price is None:
@@ -583,8 +606,20 @@ class Submitter:
         cursor = self._store.cursor()
         return 0 if cursor is None else cursor.head_base_fee
 
-    def _tip(self) -> int:
-        return self._rpc.priority_fee() if self._priority_fee is None else self._priority_fee
+    def _market(self) -> tuple[int, int]:
+        """Base fee of the block to come and the usual tip (wei per gas), as of this step."""
+        if self._prices is None:
+            base_fee, tip = self._base_fee(), self._priority_fee
+            try:
+                history = self._rpc.fee_history(_FEE_BLOCKS, _FEE_PERCENTILE)
+            except RpcRejected:
+                # Not every endpoint has this method: the last block's price and its suggestion do.
+                history = None
+            if history is not None:
+                base_fee = history.base_fees[-1]
+                tip = fees.usual_tip(history) if tip is None else tip
+            self._prices = base_fee, self._rpc.priority_fee() if tip is None else tip
+        return self._prices
 
     def _now(self) -> float:
         """Seconds since the epoch, as the chain sees it."""

@@ -7,6 +7,7 @@ everything back to the common ancestor first.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 from structlog.typing import FilteringBoundLogger
@@ -23,6 +24,10 @@ from oracle.types import Request
 
 #: Ranges of up to as many blocks are read with every header, so that logs can be told from lies.
 _HEADERS = 16
+#: Blocks are read a second time once as many more were read, but none that are further back: an
+#: endpoint that held something back may be another one by then, or honest.
+_SECOND_LOOK = 16
+_SECOND_LOOK_DEPTH = 256
 #: A query's block range grows by this share after each full one that was answered.
 _GROWTH = 8
 
@@ -61,6 +66,8 @@ class Watcher:
         self._head_hash = b""
         # Height of the last head at which a step was to be repeated at once.
         self._repeated_at = -1
+        # Up to which block everything was read twice.
+        self._read_twice = start_block - 1
 
     def step(self) -> bool:
         """Read the next range of blocks; False when there is nothing new."""
@@ -69,7 +76,7 @@ class Watcher:
         if head.hash != self._head_hash:
             self._store.set_head(head.number, head.timestamp, head.base_fee)
         elif cursor.block >= head.number - self._confirmations:
-            return False
+            return self._look_again(cursor)
         first = cursor.block + 1
         last = min(head.number - self._confirmations, cursor.block + cursor.chunk)
         worked = (
@@ -148,11 +155,45 @@ class Watcher:
             self._store.set_chunk(min(grown, self._chunk))
         return True
 
+    def _look_again(self, cursor: Cursor) -> bool:
+        """Read blocks a second time if that is due, for what the first answer held back."""
+        if cursor.block - self._read_twice < _SECOND_LOOK:
+            return False
+        first = max(self._read_twice, cursor.block - _SECOND_LOOK_DEPTH) + 1
+        known = self._store.block_hash(cursor.block)
+        if known is None or not self._has_block(cursor.block, known):
+            return False
+        last = min(cursor.block, first + cursor.chunk - 1)
+        headers = self._headers(first, last)
+        if headers is None:
+            return False
+        try:
+            events = self._oracle.events(first, last, headers)
+        except RpcLimit:
+            if first == last:
+                raise
+            self._store.set_chunk((last - first + 1) // 2)
+            return True
+        if self._take(events):
+            self._log.warning(
+                "an endpoint had held events back", first_block=first, last_block=last
+            )
+        self._read_twice = last
+        return True
+
     def _record(
         self, events: list[Request | ToppedUp | Ended], last: int, last_hash: bytes
     ) -> None:
         hashes = {e.block_number: e.block_hash for e in events if isinstance(e, Request)}
         hashes[last] = last_hash
+        self._take(events, lambda: self._store.advance(last, hashes.items()))
+
+    def _take(
+        self,
+        events: list[Request | ToppedUp | Ended],
+        and_then: Callable[[], None] = lambda: None,
+    ) -> bool:
+        """Keep what is new; False when nothing was. The same events change nothing again."""
         seen: list[Request] = []
         ended: list[tuple[Ended, RequestState]] = []
         with self._store.transaction():
@@ -161,12 +202,12 @@ class Watcher:
                     if self._store.add_request(event):
                         seen.append(event)
                 elif isinstance(event, ToppedUp):
-                    self._store.top_up(event.request_id, event.gas_money, event.block_number)
+                    self._top_up(event)
                 else:
                     state, reason = _end(event)
                     if self._store.end_unsent(event.request_id, state, reason, event.block_number):
                         ended.append((event, state))
-            self._store.advance(last, hashes.items())
+            and_then()
         for request in seen:
             self._log.info(
                 "request seen",
@@ -181,6 +222,13 @@ class Watcher:
                 state=state.value,
                 by=event.beneficiary,
             )
+        return bool(seen or ended)
+
+    def _top_up(self, event: ToppedUp) -> None:
+        row = self._store.request(event.request_id)
+        # It only grows: another top-up may have been read before this one.
+        if row is not None and event.gas_money > row.request.gas_money:
+            self._store.top_up(event.request_id, event.gas_money, event.block_number)
 
     def _rewind(self, cursor: Cursor) -> None:
         ancestor = next(
@@ -192,6 +240,7 @@ class Watcher:
             self._start_block - 1,
         )
         orphaned = self._store.rewind(ancestor)
+        self._read_twice = min(self._read_twice, ancestor)
         self._log.warning(
             "chain reorganised",
             from_block=cursor.block,

@@ -547,3 +547,86 @@ def test_race_lost_after_sending__reorg_of_both__is_answered(
         world.settle()
     assert world.state(request_id) == "final"
     assert world.chain.fulfilments(request_id) == 1
+
+
+def test_rival_first_while_ours_waits__nonce_is_used_up_at_once_by_a_transfer(
+    world: World,
+) -> None:
+    request_id = pending(world)
+    (waiting,) = world.chain.mempool
+    world.chain.mempool.clear()
+    world.chain.end(request_id)
+    world.chain.mine()
+    world.chain.mempool.append(waiting)
+    world.settle()
+    (cancelling,) = world.chain.mempool
+    assert (cancelling.nonce, cancelling.to) == (waiting.nonce, world.signer.address)
+    assert cancelling.gas == 21_000
+    world.chain.automine = True
+    world.chain.mine()
+    world.settle()
+    assert world.state(request_id) == "lost"
+    assert world.store.intents(IntentState.PENDING) == []
+    assert world.node.submitter._store.next_nonce(world.signer.address, 0) == 1
+
+
+def test_rival_first__ends_are_asked_for_once_a_block(world: World) -> None:
+    pending(world)
+    world.endpoint.calls.clear()
+    for _ in range(5):
+        world.settle()
+    assert world.endpoint.calls.count("eth_call") == 0
+    world.chain.base_fee *= 100
+    world.chain.mine()
+    for _ in range(5):
+        world.settle()
+    assert world.endpoint.calls.count("eth_call") == 1
+
+
+def test_rival_reorganised_away__ours_is_sent_again(world: World) -> None:
+    request_id = pending(world)
+    world.chain.mempool.clear()
+    world.chain.end(request_id)
+    world.chain.mine()
+    world.settle()
+    world.chain.reorg(1, keep=False)
+    world.chain.automine = True
+    world.chain.mine()
+    world.settle()
+    assert world.state(request_id) == "final"
+    assert world.chain.fulfilments(request_id) == 1
+
+
+def test_price__is_the_next_blocks_base_fee_and_the_tip_that_blocks_took(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world(priority_fee=None)
+    world.chain.tip = 3 * 10**8
+    request_id = pending(world)
+    (intent,) = world.store.intents(IntentState.PENDING)
+    (attempt,) = intent.attempts
+    assert attempt.priority_fee == 3 * 10**8
+    assert attempt.max_fee == 2 * world.chain.base_fee + 3 * 10**8
+    assert intent.request_ids == (request_id,)
+
+
+def test_price__endpoint_without_fee_history__takes_the_last_block_and_its_suggestion(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world(priority_fee=None)
+    world.chain.tip = 3 * 10**8
+    world.endpoint.fail("eth_feeHistory", RpcRejected("no such method"), times=99)
+    pending(world)
+    (intent,) = world.store.intents(IntentState.PENDING)
+    (attempt,) = intent.attempts
+    assert attempt.priority_fee == 10**8
+    assert attempt.max_fee == 2 * world.chain.base_fee + 10**8
+
+
+def test_price__is_asked_for_once_a_step(make_world: Callable[..., World]) -> None:
+    world = make_world(priority_fee=None, batch_max_requests=1, workers=3)
+    for _ in range(3):
+        world.ask()
+    world.chain.automine = False
+    world.until(lambda: world.endpoint.calls.count("eth_sendRawTransaction") == 3)
+    assert world.endpoint.calls.count("eth_feeHistory") == 1
