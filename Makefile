@@ -13,7 +13,7 @@ export SOLCX_BINARY_PATH := $(TOOLS)
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup prerequisites demo test test-long coverage bench-gas bench-circuits bench-onnx check format ape abi lock clean
+.PHONY: help setup prerequisites demo test test-long coverage bench-gas bench-circuits bench-onnx bench-faults check format ape abi lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -69,6 +69,9 @@ bench-circuits: setup  ## Our circuits against ezkl's calibrated default, to bui
 
 bench-onnx: setup  ## How many of the onnx package's model tests can be proved, to build/bench/onnx.json
 	@python -m scripts.bench_onnx $(ARGS)
+
+bench-faults: setup  ## A node under every fault at once, to build/bench/faults.json (SEED=n)
+	@python -m scripts.bench_faults $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 abi: setup  ## Regenerate the committed ABIs from the contracts
 	python scripts/export_abi.py

@@ -35,8 +35,11 @@ class Reason(StrEnum):
     INCOME_LOW = auto()
 
 
-#: Refusals that time alone can end: the base fee falls, the queue gets shorter.
-PASSING = frozenset({Reason.FEE_LOW, Reason.DEADLINE_NEAR})
+#: Refusals that time alone can end: the base fee falls, the queue gets shorter, an endpoint that
+#: lacks the newest blocks, and with them a model or its verifier, catches up.
+PASSING = frozenset(
+    {Reason.FEE_LOW, Reason.DEADLINE_NEAR, Reason.UNKNOWN_MODEL, Reason.VERIFIER_DIFFERS}
+)
 
 
 @dataclass(frozen=True, slots=True)

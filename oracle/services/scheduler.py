@@ -15,6 +15,7 @@ from structlog.typing import FilteringBoundLogger
 from oracle import tensor
 from oracle.batching import Limits, plan
 from oracle.chain.contracts import RegistryContract, code_hash
+from oracle.chain.registration import circuits_of
 from oracle.chain.rpc import Rpc
 from oracle.errors import ModelUnsupported
 from oracle.log import request_fields, request_hex
@@ -97,7 +98,7 @@ class Scheduler:
         self._min_income = min_income
         self._clock = clock
         self._log = log
-        # Registered models and verifier code never change: one look a process is enough.
+        # Registered models and verifier code never change: one look is enough, if all was there.
         self._models: dict[int, tuple[RegisteredModel, Mapping[int, bytes]]] = {}
         self._funded = True
         self._balance_at = float("-inf")
@@ -282,6 +283,9 @@ class Scheduler:
                 size: code_hash(self._rpc, verifier)
                 for size, verifier in zip(sizes, verifiers, strict=True)
             }
+            registered = {v.size: v.verifier_code_hash for v in circuits_of(model.spec)}
+            if hashes != registered:
+                return model, hashes
             self._models[model_id] = (model, hashes)
         return self._models[model_id]
 
