@@ -103,6 +103,8 @@ class NodeConfig(BaseSettings):
     min_balance: int = Field(default=10**16, ge=0)
     #: Wei of the model fee, less the publisher's share, that a request must leave to this node.
     min_income: int = Field(default=0, ge=0)
+    #: Wei that an answer may cost beyond what its request brings; 0 never spends more.
+    subsidy_per_request: int = Field(default=0, ge=0)
     #: Tip in wei per gas; what recent blocks took by default.
     priority_fee: int | None = Field(default=None, ge=0, le=_MAX_INT64)
     #: Seconds after which a transaction that is not mined is replaced by a dearer one.

@@ -92,15 +92,16 @@ class BatchTerms:
         """Gas of the batch when every callback fails, for `gas_limit`."""
         return self.units(requests) + _UNDELIVERED_GAS * len(requests)
 
-    def ceiling(self, requests: Sequence[Request], model: RegisteredModel) -> int:
+    def ceiling(self, requests: Sequence[Request], model: RegisteredModel, subsidy: int = 0) -> int:
         """The gas price at which answering together stops paying.
 
         Each request pays for its part of the gas at its own price at most; above that the fees
-        make up for it. Precondition: ``requests`` is not empty.
+        make up for it, and the node's ``subsidy`` (wei a request). Precondition: ``requests`` is
+        not empty.
         """
         part = self.shared // len(requests)
         prices = sorted((r.gas_money // r.gas_units, part + self._own(r)) for r in requests)
-        spare = sum(share(request, model) for request in requests)
+        spare = sum(share(request, model) + subsidy for request in requests)
         price, used = prices[0][0], 0
         for (_, gas), (following, _) in zip(prices, [*prices[1:], (_NO_PRICE, 0)], strict=True):
             used += gas
@@ -140,9 +141,9 @@ def income(request: Request, model: RegisteredModel) -> int:
     return share(request, model) + request.gas_money
 
 
-def ceiling(request: Request, model: RegisteredModel) -> int:
-    """The gas price at which answering stops paying."""
-    return income(request, model) // request.gas_units
+def ceiling(request: Request, model: RegisteredModel, subsidy: int = 0) -> int:
+    """The gas price at which answering stops paying, or costs ``subsidy`` wei."""
+    return (income(request, model) + subsidy) // request.gas_units
 
 
 def least(base_fee: int) -> int:

@@ -280,6 +280,7 @@ class Node:
             limits=Limits(config.batch_wait_seconds, config.batch_max_requests),
             min_balance=config.min_balance,
             min_income=config.min_income,
+            subsidy=config.subsidy_per_request,
             clock=clock,
             log=log,
         )
@@ -302,6 +303,7 @@ class Node:
             payee=parts.payee,
             confirmations=config.confirmations,
             priority_fee=config.priority_fee,
+            subsidy=config.subsidy_per_request,
             stuck_seconds=config.stuck_seconds,
             clock=clock,
             log=log,

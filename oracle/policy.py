@@ -88,6 +88,8 @@ class Situation:
     base_fee: int
     #: Wei of the model fee that the node wants for a proof.
     min_income: int
+    #: Wei that the node adds to a request's money if it must.
+    subsidy: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +237,8 @@ def _check_money(request: Request, model: RegisteredModel, situation: Situation)
         return Skip(
             Reason.INCOME_LOW, f"leaves {share} wei of the fee, {situation.min_income} are wanted"
         )
-    ceiling, least = fees.ceiling(request, model), fees.least(situation.base_fee)
+    ceiling = fees.ceiling(request, model, situation.subsidy)
+    least = fees.least(situation.base_fee)
     if ceiling < least:
         return Skip(
             Reason.FEE_LOW,

@@ -62,6 +62,7 @@ class Scheduler:
         limits: what may be joined.
         min_balance: wei below which nothing new is taken.
         min_income: wei of the model fee below which a request is skipped.
+        subsidy: wei that an answer may cost beyond what its request brings.
         clock: seconds since the epoch.
         log: for a person.
     """
@@ -81,6 +82,7 @@ class Scheduler:
         limits: Limits,
         min_balance: int,
         min_income: int,
+        subsidy: int = 0,
         clock: Callable[[], float],
         log: FilteringBoundLogger,
     ) -> None:
@@ -96,6 +98,7 @@ class Scheduler:
         self._limits = limits
         self._min_balance = min_balance
         self._min_income = min_income
+        self._subsidy = subsidy
         self._clock = clock
         self._log = log
         # Registered models and verifier code never change: one look is enough, if all was there.
@@ -179,6 +182,7 @@ class Scheduler:
             margin_seconds=self._margin_seconds,
             base_fee=cursor.head_base_fee,
             min_income=self._min_income,
+            subsidy=self._subsidy,
         )
 
     # --- jobs ---

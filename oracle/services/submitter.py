@@ -73,6 +73,7 @@ class Submitter:
         payee: who the proofs name.
         confirmations: blocks on top of a transaction that make it final.
         priority_fee: tip in wei per gas; None takes what recent blocks took.
+        subsidy: wei that an answer may cost beyond what its request brings.
         stuck_seconds: after that long a transaction is replaced.
         clock: seconds since the epoch.
         log: for a person.
@@ -89,6 +90,7 @@ class Submitter:
         payee: str,
         confirmations: int,
         priority_fee: int | None,
+        subsidy: int = 0,
         stuck_seconds: float,
         clock: Callable[[], float],
         log: FilteringBoundLogger,
@@ -101,6 +103,7 @@ class Submitter:
         self._payee = payee
         self._confirmations = confirmations
         self._priority_fee = priority_fee
+        self._subsidy = subsidy
         self._stuck_seconds = stuck_seconds
         self._clock = clock
         self._log = log
@@ -215,7 +218,8 @@ class Submitter:
             (request,) = requests
             data = self._oracle.fulfill_calldata(request, self._payee, outputs, job.proof)
             gas = fees.gas_limit(request.gas_units, data)
-            return _Delivery(job, tuple(rows), data, gas, fees.ceiling(request, model))
+            ceiling = fees.ceiling(request, model, self._subsidy)
+            return _Delivery(job, tuple(rows), data, gas, ceiling)
         named = [row.request for row in self._store.requests_in_proof(job.job_id)]
         data = self._oracle.fulfill_batch_calldata(named, self._payee, outputs, job.proof)
         terms = fees.BatchTerms.of(model.spec, job.size, skipped=len(named) - len(requests))
@@ -224,7 +228,7 @@ class Submitter:
             tuple(rows),
             data,
             fees.gas_limit(terms.sent_units(requests), data),
-            terms.ceiling(requests, model),
+            terms.ceiling(requests, model, self._subsidy),
             terms.saved(len(requests)),
         )
 

@@ -153,3 +153,11 @@ def test_usual_tip__is_the_median_of_blocks_that_were_not_empty(
     tips: tuple[int, ...], used: tuple[float, ...], usual: int | None
 ) -> None:
     assert fees.usual_tip(FeeHistory((1,), tips, used)) == usual
+
+
+@given(wei, wei, wei)
+def test_ceiling__rises_by_the_subsidy(fee: int, gas_money: int, subsidy: int) -> None:
+    request = make_request(1, fee=fee, gas_money=gas_money)
+    plain = fees.income(request, model()) / request.gas_units
+    raised = fees.ceiling(request, model(), subsidy)
+    assert raised == pytest.approx(plain + subsidy / request.gas_units, abs=1)

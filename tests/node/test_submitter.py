@@ -12,7 +12,7 @@ from oracle.chain.contracts import Status
 from oracle.chain.signer import Fees, LocalSigner, Unsigned
 from oracle.errors import RpcRejected, RpcUnreachable
 from oracle.store.states import IntentState
-from oracle.testing import ORACLE
+from oracle.testing import GAS_UNITS, ORACLE
 
 from .world import KEY, World
 
@@ -630,3 +630,14 @@ def test_price__is_asked_for_once_a_step(make_world: Callable[..., World]) -> No
     world.chain.automine = False
     world.until(lambda: world.endpoint.calls.count("eth_sendRawTransaction") == 3)
     assert world.endpoint.calls.count("eth_feeHistory") == 1
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_subsidy__request_that_pays_too_little_is_answered_all_the_same(
+    make_world: Callable[..., World], rows: int
+) -> None:
+    for subsidy, state in ((0, "skipped"), (2 * GAS_UNITS * 10**9, "final")):
+        world = make_world(subsidy_per_request=subsidy)
+        ids = [world.ask(i, i, gas_money=GAS_UNITS * 10**9) for i in range(rows)]
+        world.settle()
+        assert [world.state(i) for i in ids] == [state] * rows
