@@ -111,7 +111,7 @@ class OracleClient:
         """
         model = self.model(model_id)
         data = tensor.encode(values, model.spec.input, model.spec.codec)
-        value = int(self._abi.result("estimateFee", self._call("estimateFee", model_id, 0)))
+        value = self._call("estimateFee", model_id, 0)
         deadline = self._rpc.head().timestamp + lifetime
         call = self._abi.call(
             "request", model_id, data, ZERO_ADDRESS, 0, b"", self._sender.address, deadline
@@ -189,9 +189,7 @@ class OracleClient:
 
     def credit(self) -> int:
         """Wei that `withdraw` would pay: earned fees, refunds, unspent gas money."""
-        return int(
-            self._abi.result("creditOf", self._call("creditOf", ZERO_ADDRESS, self._sender.address))
-        )
+        return self._call("creditOf", ZERO_ADDRESS, self._sender.address)
 
     def withdraw(self, to: str) -> int:
         """Send the account's whole credit to an address; the amount in wei.
@@ -206,8 +204,11 @@ class OracleClient:
         self._transact(self._abi.call("withdrawTo(address)", to))
         return amount
 
-    def _call(self, function: str, *arguments: object) -> bytes:
-        return self._rpc.call(self._oracle, self._abi.call(function, *arguments))
+    def _call(self, function: str, *arguments: object) -> int:
+        def read(result: bytes) -> int:
+            return int(self._abi.result(function, result))
+
+        return self._rpc.call(self._oracle, self._abi.call(function, *arguments), read=read)
 
     def _transact(self, data: bytes, value: int = 0) -> Receipt:
         sender = self._sender.address

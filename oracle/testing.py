@@ -640,6 +640,7 @@ class FakeChain:
                         block, sent.hash, "RequestSkipped", requestId=request_id, reason=NOT_OPEN
                     )
         block.receipts[sent.hash] = {
+            "transactionHash": "0x" + sent.hash.hex(),
             "status": hex(succeeded),
             "blockNumber": hex(block.number),
             "blockHash": "0x" + block.hash.hex(),

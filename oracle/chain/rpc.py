@@ -425,8 +425,11 @@ class Rpc:
         sender: str | None = None,
         gas: int | None = None,
         value: int = 0,
-    ) -> bytes:
-        """The return data of a call on the latest state.
+        read: Callable[[bytes], T],
+    ) -> T:
+        """What ``read`` makes of the return data of a call on the latest state.
+
+        A ValueError of ``read`` is no answer: another endpoint is asked.
 
         Raises:
             RpcRejected: it reverted (``data`` holds the revert data) or could not run.
@@ -438,7 +441,7 @@ class Rpc:
             transaction["gas"] = hex(gas)
         if value:
             transaction["value"] = hex(value)
-        return self._ask("eth_call", [transaction, "latest"], _bytes)
+        return self._ask("eth_call", [transaction, "latest"], lambda raw: read(_bytes(raw)))
 
     def code(self, address: str) -> bytes:
         """Deployed bytecode; empty when there is none."""
@@ -575,9 +578,12 @@ def _address(text: Any) -> str:
 
 
 def _receipt(transaction_hash: bytes, raw: Any) -> Receipt:
+    status = _quantity(raw["status"])
+    if status > 1 or _bytes(raw["transactionHash"]) != transaction_hash:
+        raise ValueError("not the transaction's receipt")
     return Receipt(
         transaction_hash=transaction_hash,
-        succeeded=_quantity(raw["status"]) == 1,
+        succeeded=status == 1,
         block_number=_count(raw["blockNumber"]),
         block_hash=_bytes(raw["blockHash"]),
         gas_used=_quantity(raw["gasUsed"]),

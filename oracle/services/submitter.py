@@ -337,11 +337,19 @@ class Submitter:
         # A transaction that no endpoint takes is stuck too: underpriced, or its nonce is used.
         if self._clock() - max(last.created_at, last.broadcast_at or 0) < self._stuck_seconds:
             return False
-        if self._rpc.nonce(intent.account) <= intent.nonce:
+        return self._unstick(intent, pending)
+
+    def _unstick(self, intent: Intent, pending: Sequence[Intent]) -> bool:
+        next_nonce = self._rpc.nonce(intent.account)
+        if next_nonce < pending[0].nonce and not self._store.has_nonce(intent.account, next_nonce):
+            # Nobody will ever use it: an endpoint lied when this one's nonce was chosen.
+            self._displace(intent, f"nonce {next_nonce} before it is not used")
+            return True
+        if next_nonce <= intent.nonce:
             return self._replace(intent, pending)
         # Asked for again: it may have been mined between the two questions.
         if not self._look_for_receipt(intent):
-            self._displace(intent)
+            self._displace(intent, f"nonce {intent.nonce} was used by another sender")
         return True
 
     def _is_in_vain(self, intent: Intent) -> bool:
@@ -357,7 +365,11 @@ class Submitter:
         # Newest first: replacements are the likelier ones.
         for attempt in reversed(intent.attempts):
             receipt = self._rpc.receipt(attempt.hash)
-            if receipt is not None:
+            if receipt is None:
+                continue
+            block = self._rpc.block(receipt.block_number)
+            # Of another block than the chain's it says nothing.
+            if block is not None and block.hash == receipt.block_hash:
                 self._mined(intent, attempt, receipt)
                 return True
         return False
@@ -499,7 +511,7 @@ class Submitter:
             return row.state is RequestState.ORPHANED
         return status is not Status.OPEN
 
-    def _displace(self, intent: Intent) -> None:
+    def _displace(self, intent: Intent, reason: str) -> None:
         with self._store.transaction():
             self._store.move_intent(intent, IntentState.DISPLACED)
             for request_id in intent.request_ids:
@@ -507,12 +519,13 @@ class Submitter:
                     request_id,
                     RequestState.PENDING,
                     RequestState.PROVED,
-                    f"nonce {intent.nonce} was used by another sender",
+                    reason,
                 )
         self._log.warning(
-            "nonce used by another sender of this account",
+            "transaction displaced",
             **request_fields(intent.request_ids),
             nonce=intent.nonce,
+            reason=reason,
         )
 
     # --- a mined transaction ---

@@ -536,6 +536,10 @@ class Store:
         last = -1 if row is None or row["nonce"] is None else int(row["nonce"])
         return max(chain_nonce, last + 1)
 
+    def has_nonce(self, account: str, nonce: int) -> bool:
+        """Whether a nonce was given to a transaction that may still count."""
+        return self._db.row("has_nonce", account=account, nonce=nonce) is not None
+
     def add_intent(
         self,
         request_ids: Sequence[int],

@@ -244,6 +244,9 @@ ORDER BY created_at DESC LIMIT :limit;
 -- name: last_nonce
 SELECT max(nonce) AS nonce FROM intents WHERE account = :account AND state != 'displaced';
 
+-- name: has_nonce
+SELECT 1 FROM intents WHERE account = :account AND nonce = :nonce AND state != 'displaced' LIMIT 1;
+
 -- name: put_intent
 INSERT INTO intents (job_id, account, nonce, state, gas, ceiling, created_at)
 VALUES (:job_id, :account, :nonce, 'pending', :gas, :ceiling, :now);

@@ -213,6 +213,7 @@ BLOCK = {
     "gasLimit": "0xffffffffffffffff",
 }
 RECEIPT = {
+    "transactionHash": "0x" + (b"h" * 32).hex(),
     "logs": [],
     "status": "0x1",
     "blockNumber": "0x5",
@@ -248,7 +249,7 @@ def ask_everything(rpc: Rpc) -> list[Any]:
         lambda: rpc.block(5),
         lambda: rpc.receipt(b"h" * 32),
         lambda: rpc.logs(QUERY),
-        lambda: rpc.call("0x", b""),
+        lambda: rpc.call("0x", b"", read=bytes),
         lambda: rpc.code("0x"),
         lambda: rpc.balance("0x"),
         lambda: rpc.nonce("0x"),

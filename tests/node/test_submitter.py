@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from eth_account import Account
@@ -641,3 +642,43 @@ def test_subsidy__request_that_pays_too_little_is_answered_all_the_same(
         ids = [world.ask(i, i, gas_money=GAS_UNITS * 10**9) for i in range(rows)]
         world.settle()
         assert [world.state(i) for i in ids] == [state] * rows
+
+
+def test_endpoint_lies_about_the_nonce__gap_is_left_and_the_request_answered(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = world.endpoint.send
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            world.endpoint,
+            "send",
+            lambda method, params: (
+                "0x2a" if method == "eth_getTransactionCount" else send(method, params)
+            ),
+        )
+        ids = [world.ask(), world.ask(3, 4)]
+        world.settle()
+    assert [intent.nonce for intent in world.store.intents(IntentState.PENDING)] == [42, 43]
+    rounds(world, 3)
+    assert [world.state(i) for i in ids] == ["final"] * 2
+    assert world.chain._nonces == {world.signer.address: 2}
+
+
+@pytest.mark.parametrize("lie", [{"blockHash": "0x" + "ee" * 32}, {"blockNumber": "0x7fffffff"}])
+def test_receipt_of_a_block_that_is_not_the_chains__says_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch, lie: dict[str, str]
+) -> None:
+    request_id = pending(world)
+    world.chain.mine()
+    send = world.endpoint.send
+
+    def answer(method: str, params: list[Any]) -> Any:
+        result = send(method, params)
+        return {**result, **lie} if method == "eth_getTransactionReceipt" and result else result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.endpoint, "send", answer)
+        world.settle()
+        assert world.state(request_id) == "pending"
+    world.settle()
+    assert world.state(request_id) == "final"
