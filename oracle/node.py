@@ -216,6 +216,7 @@ def _examine(config: NodeConfig) -> tuple[list[Finding], Parts | None]:
     findings: list[Finding] = []
     subject = "rpc"
     try:
+        rpc.require_one_chain()
         head = rpc.head().number
         findings.append(Finding(subject, f"{redacted(config.rpc_urls[0])}, block {head}"))
         subject = "oracle"

@@ -13,6 +13,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, Protocol, TypeVar
@@ -315,6 +316,16 @@ class Rpc:
     def health(self) -> list[EndpointHealth]:
         """How each endpoint does, best first."""
         return [endpoint.health() for endpoint in self._endpoints]
+
+    def require_one_chain(self) -> None:
+        """Ask every endpoint for its chain; those that are down are left for later.
+
+        Raises:
+            WrongChain: one serves another chain.
+        """
+        for endpoint in self._endpoints:
+            with suppress(RpcUnreachable):
+                endpoint.ask("eth_chainId", [], _quantity)
 
     def send(self, method: str, params: list[Any]) -> Any:
         """One call, on the next endpoint when one does not answer.

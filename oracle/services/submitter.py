@@ -113,6 +113,8 @@ class Submitter:
         self._prices: tuple[int, int] | None = None
         # By intent: the head at which its requests were last looked at.
         self._looked_at: dict[int, int] = {}
+        # By transaction: the head at which an endpoint refused it.
+        self._refused_at: dict[bytes, int] = {}
 
     def step(self) -> bool:
         """Take every transaction one step on; False when nothing changed."""
@@ -328,7 +330,7 @@ class Submitter:
         if self._look_for_receipt(intent):
             return True
         last = intent.attempts[-1]
-        if last.broadcast_at is None:
+        if last.broadcast_at is None and self._refused_at.get(last.hash) != self._head():
             self._broadcast(intent.request_ids, last)
             if self._look_for_receipt(intent):
                 return True
@@ -577,6 +579,7 @@ class Submitter:
                     code=error.code,
                     detail=error.message,
                 )
+                self._refused_at[attempt.hash] = self._head()
                 return
         except RpcUnreachable as error:
             self._log.warning(

@@ -192,6 +192,18 @@ def test_wrong_chain_on_one__others_answer() -> None:
     assert wrong.asked == 0
 
 
+def test_require_one_chain__any_wrong_endpoint_is_refused_and_one_that_is_down_is_not() -> None:
+    down, wrong = Scripted(), Scripted(chain_id=2)
+    down.send = _down  # type: ignore[method-assign]
+    rpc(Clock(), Scripted(), down).require_one_chain()
+    with pytest.raises(WrongChain):
+        rpc(Clock(), Scripted(), down, wrong).require_one_chain()
+
+
+def _down(method: str, params: list[Any]) -> Any:
+    raise RpcUnreachable("down")
+
+
 def test_wrong_chain__is_told_rather_than_that_another_is_down() -> None:
     with pytest.raises(WrongChain):
         rpc(Clock(), Scripted(chain_id=2), Scripted(RpcUnreachable("down"))).balance("0x")

@@ -10,16 +10,16 @@ import pytest
 from .world import opened, problems
 
 
-def run(folder: Path, seed: int, requests: int) -> dict[str, Any]:
+def run(folder: Path, seed: int, requests: int, hangs: int = 0) -> dict[str, Any]:
     folder.mkdir()
     # Twice as many faults as in the whole run, so that a short one has its share of them.
-    with opened(folder, seed, requests, rates=(0.16, 0.2, 0.3), hangs=1) as world:
+    with opened(folder, seed, requests, rates=(0.16, 0.2, 0.3), hangs=hangs) as world:
         return world.run()
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return run(tmp_path_factory.mktemp("faults") / "run", 7, 30)
+    return run(tmp_path_factory.mktemp("faults") / "run", 7, 30, hangs=1)
 
 
 def test_every_request__is_fulfilled_once_or_refunded_with_a_reason(

@@ -481,6 +481,8 @@ def test_transaction_that_no_endpoint_takes__is_replaced(world: World) -> None:
     world.endpoint.fail("eth_sendRawTransaction", RpcRejected("underpriced"), times=1)
     world.clock.now += 61
     world.settle()
+    world.chain.mine()
+    world.settle()
     assert world.state(request_id) == "final"
     assert nonces(world) == [0]
     assert world.chain.fulfilments(request_id) == 1
@@ -682,3 +684,17 @@ def test_receipt_of_a_block_that_is_not_the_chains__says_nothing(
         assert world.state(request_id) == "pending"
     world.settle()
     assert world.state(request_id) == "final"
+
+
+def test_transaction_that_no_endpoint_takes__is_offered_once_a_block(world: World) -> None:
+    world.endpoint.fail("eth_sendRawTransaction", RpcRejected("underpriced"), times=5)
+    world.ask()
+    world.chain.automine = False
+    for _ in range(5):
+        world.settle()
+    assert world.endpoint.calls.count("eth_sendRawTransaction") == 1
+    for _ in range(3):
+        world.chain.mine()
+        for _ in range(3):
+            world.settle()
+    assert world.endpoint.calls.count("eth_sendRawTransaction") == 4
