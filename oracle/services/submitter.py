@@ -252,6 +252,8 @@ class Submitter:
         else:
             status = Status.OPEN
         target, reason = _outcome(status, expired=error.name == "DeadlinePassed")
+        if target is RequestState.LOST and self._claim(row.request_id, RequestState.PROVED):
+            return True
         if target is RequestState.FAILED:
             reason = error.line()
         self._move(row.request_id, RequestState.PROVED, target, reason)
@@ -294,6 +296,9 @@ class Submitter:
         moved = False
         for row in rows:
             target, reason = self._fate(row)
+            if target is RequestState.LOST and self._claim(row.request_id, RequestState.PROVED):
+                moved = True
+                continue
             # Not known: an endpoint that is late or reorganising. The watcher will tell.
             if target is not RequestState.PROVED and not self._is_deliverable(row):
                 moved |= self._move(row.request_id, RequestState.PROVED, target, reason)
@@ -384,6 +389,9 @@ class Submitter:
             else self._unanswered(request_id, intent, attempt)
             for request_id in intent.request_ids
         }
+        for request_id, (target, _) in list(ends.items()):
+            if target is RequestState.LOST and self._claim(request_id, RequestState.PENDING):
+                del ends[request_id]
         in_vain = not attempt.cancels and not receipt.succeeded
         moved = {}
         with self._store.transaction():
@@ -408,6 +416,19 @@ class Submitter:
                 gas=receipt.gas_used,
                 seconds=None if row is None else round(self._clock() - row.seen_at, 3),
             )
+
+    def _claim(self, request_id: int, source: RequestState) -> bool:
+        """Whether a fulfilled request was answered by another transaction of this node.
+
+        After a reorg other transactions may be mined than before, and a batch answers whatever its
+        proof names. The request is that transaction's from now on.
+        """
+        for intent in self._store.intents_naming(request_id):
+            for attempt in intent.attempts:
+                receipt = None if attempt.cancels else self._rpc.receipt(attempt.hash)
+                if receipt is not None and self._oracle.outcome(receipt).get(request_id):
+                    return self._store.adopt(intent, request_id, source)
+        return False
 
     def _answered(self, intent: Intent, attempt: Attempt, receipt: Receipt) -> frozenset[int]:
         """The intent's requests that a mined transaction fulfilled."""

@@ -254,6 +254,15 @@ VALUES (:job_id, :account, :nonce, 'pending', :gas, :ceiling, :now);
 -- name: put_intent_request
 INSERT INTO intent_requests (intent_id, request_id) VALUES (:intent_id, :request_id);
 
+-- name: adopt_request
+INSERT INTO intent_requests (intent_id, request_id) VALUES (:intent_id, :request_id)
+ON CONFLICT DO NOTHING;
+
+-- name: intents_naming
+SELECT intents.* FROM job_requests JOIN intents USING (job_id)
+WHERE job_requests.request_id = :request_id AND intents.state != 'displaced'
+ORDER BY intent_id;
+
 -- name: ids_of_intent
 SELECT request_id FROM intent_requests WHERE intent_id = :intent_id;
 

@@ -12,7 +12,7 @@ from eth_account import Account
 from oracle.chain.contracts import Status
 from oracle.chain.signer import Fees, LocalSigner, Unsigned
 from oracle.errors import RpcRejected, RpcUnreachable
-from oracle.store.states import IntentState
+from oracle.store.states import IntentState, RequestState
 from oracle.testing import GAS_UNITS, ORACLE
 
 from .world import KEY, World
@@ -698,3 +698,28 @@ def test_transaction_that_no_endpoint_takes__is_offered_once_a_block(world: Worl
         for _ in range(3):
             world.settle()
     assert world.endpoint.calls.count("eth_sendRawTransaction") == 4
+
+
+@pytest.mark.parametrize("state", ["pending", "proved"])
+def test_answered_by_another_transaction_of_ours__is_not_taken_for_lost(
+    world: World, state: str
+) -> None:
+    request_id = world.ask()
+    world.settle()
+    # As after a reorg in which a later transaction for the same request moved.
+    world.store.move(request_id, RequestState.FINAL, RequestState.PENDING, "reorganised")
+    if state == "proved":
+        world.store.move(request_id, RequestState.PENDING, RequestState.PROVED, "nonce used up")
+    else:
+        assert world.node.submitter._claim(request_id, RequestState.PENDING)
+    world.settle()
+    assert world.state(request_id) == "final"
+    assert world.chain.fulfilments(request_id) == 1
+
+
+def test_answered_by_another_node__is_lost_whatever_we_have_sent(world: World) -> None:
+    request_id = pending(world)
+    world.chain.mempool.clear()
+    world.chain.end(request_id)
+    world.chain.mine()
+    assert not world.node.submitter._claim(request_id, RequestState.PENDING)
