@@ -24,6 +24,7 @@ from eth_account.signers.local import LocalAccount
 from eth_utils.crypto import keccak
 
 from oracle import tensor
+from oracle.chain import contracts
 from oracle.chain.contracts import OracleContract, RegistryContract
 from oracle.chain.registration import registration
 from oracle.chain.rpc import HttpTransport, Rpc, Transport
@@ -44,7 +45,7 @@ from oracle.node import Node, Parts
 from oracle.policy import Reason, ServedCircuit, ServedModel
 from oracle.prover.base import ProofOutcome
 from oracle.store.ledger import Store
-from oracle.store.states import RequestState
+from oracle.store.states import IntentState, RequestState
 from oracle.testing import proof_of
 from oracle.types import (
     ZERO_ADDRESS,
@@ -310,7 +311,8 @@ class World:
         functions = self.oracle.functions
         if consumer is not None:
             call = consumer.functions.ask(model, data, gas, b"")
-            self.tally[kind] += kind != "recording"
+            if kind != "recording":
+                self.tally[kind] += 1
         elif dice.random() < 0.04:
             # Nearer than the node's margin.
             deadline = int(self.now) + 15
@@ -325,7 +327,9 @@ class World:
         head = int(self.chain.result("eth_blockNumber"), 16)
         events = self.view.events(max(0, head - 25), head)
         made = [e for e in events if isinstance(e, Request) and e.model_id == 1]
-        return [e for e in made if self.view.commitment(e.key.request_id) == _commitment(e)]
+        return [
+            e for e in made if self.view.commitment(e.key.request_id) == contracts.commitment_of(e)
+        ]
 
     def rival(self) -> None:
         """Another node answers a request first."""
@@ -356,7 +360,7 @@ class World:
             return
         request = self._random.choice(found)
         value = request.gas_money // 4 + 1
-        call = self.oracle.functions.topUp(request.key.request_id, _preimage(request))
+        call = self.oracle.functions.topUp(request.key.request_id, contracts._preimage(request))
         self.tally["topped_up"] += 1
         self._send(self._callers[0], self.oracle.address, _calldata(call), value)
 
@@ -377,7 +381,7 @@ class World:
             from_block=0, argument_filters={"requestId": request.key.request_id}
         )
         versions = [request] + [replace(request, gas_money=log["args"]["gasMoney"]) for log in logs]
-        return next((v for v in versions if _commitment(v) == held), None)
+        return next((v for v in versions if contracts.commitment_of(v) == held), None)
 
     # --- what goes wrong ---
 
@@ -708,8 +712,6 @@ class World:
         }
 
     def _open_nonces(self) -> int:
-        from oracle.store.states import IntentState
-
         return len(self.store.intents(IntentState.PENDING))
 
 
@@ -805,15 +807,3 @@ def _served(spec: ModelSpec) -> ServedModel:
 
 def _calldata(call: Any) -> bytes:
     return bytes.fromhex(call._encode_transaction_data()[2:])
-
-
-def _preimage(request: Request) -> Any:
-    from oracle.chain import contracts
-
-    return contracts._preimage(request)
-
-
-def _commitment(request: Request) -> bytes:
-    from oracle.chain.contracts import commitment_of
-
-    return commitment_of(request)
