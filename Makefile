@@ -13,7 +13,7 @@ export SOLCX_BINARY_PATH := $(TOOLS)
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup prerequisites demo test test-long coverage bench-gas bench-circuits bench-onnx bench-store bench-node soak check format ape abi lock clean
+.PHONY: help setup prerequisites demo test test-long coverage bench-gas bench-circuits bench-onnx bench-store bench-node bench-faults soak check format ape abi lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -78,6 +78,9 @@ bench-node: setup  ## Latency, throughput, catch-up, memory and start of the nod
 
 soak: setup  ## A node under steady load for MINUTES=30: memory and files stay flat, to build/bench/soak.json
 	@python -m scripts.soak_node --minutes $(or $(MINUTES),30)
+
+bench-faults: setup  ## A node under every fault at once, to build/bench/faults.json (SEED=n)
+	@python -m scripts.bench_faults $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 abi: setup  ## Regenerate the committed ABIs from the contracts
 	python scripts/export_abi.py

@@ -60,6 +60,14 @@ class NodeConfig(BaseSettings):
     rpc_urls: tuple[str, ...] = Field(min_length=1)
     #: Seconds for one call on one endpoint.
     rpc_timeout: float = Field(default=10, gt=0, le=_MAX_SECONDS)
+    #: Calls a second on one endpoint, on average, and how many may come at once: whatever goes
+    #: wrong, a paid endpoint is not drained.
+    rpc_requests_per_second: float = Field(default=50, gt=0, le=1_000_000)
+    rpc_burst: int = Field(default=200, gt=0, le=1_000_000)
+    #: WebSocket that tells of new blocks, so that they are read at once; polling goes on without it.
+    ws_url: str | None = None
+    #: Compare log queries with a second endpoint's answer, when there is one.
+    log_cross_check: bool = True
     #: Address of the oracle contract.
     oracle: str
     #: First block to read: the one the oracle was deployed in, or later.
@@ -113,7 +121,9 @@ class NodeConfig(BaseSettings):
     min_balance: int = Field(default=10**16, ge=0)
     #: Wei of the model fee, less the publisher's share, that a request must leave to this node.
     min_income: int = Field(default=0, ge=0)
-    #: Tip in wei per gas; the endpoint's suggestion by default.
+    #: Wei that an answer may cost beyond what its request brings; 0 never spends more.
+    subsidy_per_request: int = Field(default=0, ge=0)
+    #: Tip in wei per gas; what recent blocks took by default.
     priority_fee: int | None = Field(default=None, ge=0, le=_MAX_INT64)
     #: Seconds after which a transaction that is not mined is replaced by a dearer one.
     stuck_seconds: float = Field(default=60, gt=0, le=_MAX_SECONDS)
@@ -151,6 +161,15 @@ class NodeConfig(BaseSettings):
             raise ValueError("must start with http:// or https://")
         if not all(map(_names_a_host, value)):
             raise ValueError("a URL has no valid host or port")
+        return value
+
+    @field_validator("ws_url")
+    @classmethod
+    def _ws_url(cls, value: str | None) -> str | None:
+        if value is not None and not (
+            value.startswith(("ws://", "wss://")) and _names_a_host(value)
+        ):
+            raise ValueError("must start with ws:// or wss:// and name a host")
         return value
 
     @model_validator(mode="after")

@@ -244,6 +244,23 @@ class RpcUnreachable(ChainError):
     transient = True
 
 
+class RpcThrottled(RpcUnreachable):
+    """The RPC endpoint wants to be asked less often."""
+
+    code = "RPC_THROTTLED"
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        remedy: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        #: Seconds that it asked for; None when it did not say.
+        self.retry_after = retry_after
+
+
 class RpcRejected(ChainError):
     """The RPC endpoint answered with an error."""
 

@@ -23,6 +23,7 @@ from structlog.typing import FilteringBoundLogger
 from oracle import __version__
 from oracle.batching import Limits
 from oracle.chain.contracts import OracleContract, RegistryContract, code_hash
+from oracle.chain.heads import HeadListener
 from oracle.chain.rpc import Rpc, redacted
 from oracle.chain.signer import LocalSigner, Signer
 from oracle.circuits.bundle import Bundle
@@ -217,6 +218,7 @@ def _examine(config: NodeConfig) -> tuple[list[Finding], Parts | None]:
     findings: list[Finding] = []
     subject = "rpc"
     try:
+        rpc.require_one_chain()
         head = rpc.head().number
         findings.append(Finding(subject, f"{redacted(config.rpc_urls[0])}, block {head}"))
         subject = "oracle"
@@ -290,6 +292,7 @@ class Node:
             limits=Limits(config.batch_wait_seconds, config.batch_max_requests),
             min_balance=config.min_balance,
             min_income=config.min_income,
+            subsidy=config.subsidy_per_request,
             clock=clock,
             log=log,
         )
@@ -312,6 +315,7 @@ class Node:
             payee=parts.payee,
             confirmations=config.confirmations,
             priority_fee=config.priority_fee,
+            subsidy=config.subsidy_per_request,
             stuck_seconds=config.stuck_seconds,
             clock=clock,
             log=log,
@@ -368,6 +372,10 @@ class Node:
         for thread in threads:
             thread.start()
         config = self._parts.config
+        heads = None
+        if config.ws_url is not None:
+            heads = HeadListener(config.ws_url, self._doorbell.ring, self._log)
+            heads.start()
         self._log.info(
             "ready",
             version=__version__,
@@ -381,6 +389,8 @@ class Node:
         # Here and not in `stop`: a signal handler must not wait for the doorbell's lock.
         self._doorbell.ring()
         self._log.info("stopping")
+        if heads is not None:
+            heads.stop()
         deadline = time.monotonic() + _DRAIN_SECONDS
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -445,7 +455,14 @@ def _check_balance(rpc: Rpc, address: str, min_balance: int) -> str:
 
 
 def _rpc(config: NodeConfig) -> Rpc:
-    return Rpc(config.rpc_urls, config.chain_id, config.rpc_timeout)
+    return Rpc(
+        config.rpc_urls,
+        config.chain_id,
+        config.rpc_timeout,
+        rate=config.rpc_requests_per_second,
+        burst=config.rpc_burst,
+        cross_check=config.log_cross_check,
+    )
 
 
 def _prover(config: NodeConfig) -> Prover:

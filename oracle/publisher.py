@@ -9,6 +9,7 @@ from typing import Any
 from oracle.chain.account import Account
 from oracle.chain.codec import ContractAbi
 from oracle.chain.contracts import RegistryContract, code_hash
+from oracle.chain.evidence import LogQuery
 from oracle.chain.registration import registration
 from oracle.chain.rpc import Rpc
 from oracle.chain.signer import Signer
@@ -93,7 +94,7 @@ def register(
     RegistryContract(rpc, registry).simulate(call, account.address)
     receipt = account.send(registry, call)
     block = receipt.block_number
-    logs = rpc.logs(registry, [abi.topic("ModelRegistered")], block, block)
+    logs = rpc.logs(LogQuery(registry, (abi.topic("ModelRegistered"),), block, block))
     (mine,) = [log for log in logs if log.transaction_hash == receipt.transaction_hash]
     return Registered(
         model_id=abi.event("ModelRegistered", mine)["modelId"],

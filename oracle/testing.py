@@ -253,6 +253,7 @@ class FakeChain:
         mempool: transactions that wait.
         received: raw bytes of every broadcast, repeats included.
         base_fee: wei per gas, of every block.
+        tip: wei per gas that every block took.
         log_limit: most blocks that a log query may cover.
         balances: wei by account; accounts not in it are rich.
         revert_with: an error of the contract's with which every fulfilment fails.
@@ -265,6 +266,7 @@ class FakeChain:
         self.mempool: list[_Sent] = []
         self.received: list[bytes] = []
         self.base_fee = 10**9
+        self.tip = 10**8
         self.log_limit: int | None = None
         self.balances: dict[str, int] = {}
         self.revert_with: tuple[str, tuple[Any, ...]] | None = None
@@ -431,6 +433,14 @@ class FakeChain:
 
     def _eth_maxPriorityFeePerGas(self) -> str:  # noqa: N802
         return hex(10**8)
+
+    def _eth_feeHistory(self, blocks: str, _: str, __: list[int]) -> Any:  # noqa: N802
+        amount = min(int(blocks, 16), self.height + 1)
+        return {
+            "baseFeePerGas": [hex(self.base_fee)] * (amount + 1),
+            "gasUsedRatio": [0.5] * amount,
+            "reward": [[hex(self.tip)]] * amount,
+        }
 
     def _eth_getTransactionReceipt(self, transaction_hash: str) -> Any:  # noqa: N802
         wanted = bytes.fromhex(transaction_hash[2:])
@@ -639,6 +649,7 @@ class FakeChain:
                         block, sent.hash, "RequestSkipped", requestId=request_id, reason=NOT_OPEN
                     )
         block.receipts[sent.hash] = {
+            "transactionHash": "0x" + sent.hash.hex(),
             "status": hex(succeeded),
             "blockNumber": hex(block.number),
             "blockHash": "0x" + block.hash.hex(),

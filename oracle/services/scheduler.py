@@ -15,6 +15,7 @@ from structlog.typing import FilteringBoundLogger
 from oracle import tensor
 from oracle.batching import Limits, plan
 from oracle.chain.contracts import RegistryContract, code_hash
+from oracle.chain.registration import circuits_of
 from oracle.chain.rpc import Rpc
 from oracle.errors import ModelUnsupported
 from oracle.log import request_fields, request_hex
@@ -65,6 +66,7 @@ class Scheduler:
         limits: what may be joined.
         min_balance: wei below which nothing new is taken.
         min_income: wei of the model fee below which a request is skipped.
+        subsidy: wei that an answer may cost beyond what its request brings.
         clock: seconds since the epoch.
         log: for a person.
     """
@@ -84,6 +86,7 @@ class Scheduler:
         limits: Limits,
         min_balance: int,
         min_income: int,
+        subsidy: int = 0,
         clock: Callable[[], float],
         log: FilteringBoundLogger,
     ) -> None:
@@ -99,9 +102,10 @@ class Scheduler:
         self._limits = limits
         self._min_balance = min_balance
         self._min_income = min_income
+        self._subsidy = subsidy
         self._clock = clock
         self._log = log
-        # Registered models and verifier code never change: one look a process is enough.
+        # Registered models and verifier code never change: one look is enough, if all was there.
         self._models: dict[int, tuple[RegisteredModel, Mapping[int, bytes]]] = {}
         self._funded = True
         self._balance_at = float("-inf")
@@ -193,6 +197,7 @@ class Scheduler:
             margin_seconds=self._margin_seconds,
             base_fee=cursor.head_base_fee,
             min_income=self._min_income,
+            subsidy=self._subsidy,
         )
 
     # --- jobs ---
@@ -297,6 +302,9 @@ class Scheduler:
                 size: code_hash(self._rpc, verifier)
                 for size, verifier in zip(sizes, verifiers, strict=True)
             }
+            registered = {v.size: v.verifier_code_hash for v in circuits_of(model.spec)}
+            if hashes != registered:
+                return model, hashes
             self._models[model_id] = (model, hashes)
         return self._models[model_id]
 

@@ -737,6 +737,10 @@ class Store:
         last = -1 if row is None or row["nonce"] is None else int(row["nonce"])
         return max(chain_nonce, last + 1)
 
+    def has_nonce(self, account: str, nonce: int) -> bool:
+        """Whether a nonce was given to a transaction that may still count."""
+        return self._db.row("has_nonce", account=account, nonce=nonce) is not None
+
     def add_intent(
         self,
         request_ids: Sequence[int],
@@ -804,6 +808,28 @@ class Store:
     def live_intent(self, request_id: int) -> Intent | None:
         """The intent that may still answer a request."""
         return next(iter(self._intents("live_intent", request_id=hex(request_id))), None)
+
+    def intents_naming(self, request_id: int) -> list[Intent]:
+        """Intents whose proof names a request, whether they were sent for it or not."""
+        return self._intents("intents_naming", request_id=hex(request_id))
+
+    def adopt(self, intent: Intent, request_id: int, source: RequestState) -> bool:
+        """Give a request to the intent that answered it, in whose state it is from now on.
+
+        False when it is not in ``source`` any more, which is PROVED or PENDING.
+        """
+        steps = [RequestState.PENDING, RequestState.MINED, RequestState.FINAL]
+        target = RequestState(intent.state.value)
+        with self.transaction():
+            row = self.request(request_id)
+            if row is None or row.state is not source:
+                return False
+            self._db.run("adopt_request", intent_id=intent.intent_id, request_id=hex(request_id))
+            for step in steps[: steps.index(target) + 1]:
+                if step is not source:
+                    self.move(request_id, source, step, "answered by another transaction")
+                    source = step
+        return True
 
     def is_newest(self, intent: Intent, request_id: int) -> bool:
         """Whether no later nonce was given to one of the intent's requests."""

@@ -242,6 +242,9 @@ ORDER BY created_at DESC LIMIT :limit;
 -- name: last_nonce
 SELECT max(nonce) AS nonce FROM intents WHERE account = :account AND state != 'displaced';
 
+-- name: has_nonce
+SELECT 1 FROM intents WHERE account = :account AND nonce = :nonce AND state != 'displaced' LIMIT 1;
+
 -- name: put_intent
 INSERT INTO intents (job_id, account, nonce, state, gas, ceiling, created_at)
 VALUES (:job_id, :account, :nonce, 'pending', :gas, :ceiling, :now)
@@ -249,6 +252,15 @@ RETURNING intent_id AS id;
 
 -- name: put_intent_request
 INSERT INTO intent_requests (intent_id, request_id) VALUES (:intent_id, :request_id);
+
+-- name: adopt_request
+INSERT INTO intent_requests (intent_id, request_id) VALUES (:intent_id, :request_id)
+ON CONFLICT DO NOTHING;
+
+-- name: intents_naming
+SELECT intents.* FROM job_requests JOIN intents USING (job_id)
+WHERE job_requests.request_id = :request_id AND intents.state != 'displaced'
+ORDER BY intent_id;
 
 -- name: ids_of_intent
 SELECT request_id FROM intent_requests WHERE intent_id = :intent_id;

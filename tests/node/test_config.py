@@ -98,6 +98,8 @@ def test_load__address_in_one_case__needs_no_checksum(tmp_path: Path, oracle: st
         ({"payee": '"me"'}, ["payee", "not an Ethereum address"]),
         ({"rpc_urls": "[]"}, ["rpc_urls"]),
         ({"rpc_urls": '["ws://x"]'}, ["rpc_urls", "http"]),
+        ({"ws_url": '"http://x"'}, ["ws_url", "ws://"]),
+        ({"rpc_requests_per_second": "0"}, ["rpc_requests_per_second"]),
         ({"chainid": "1"}, ["chainid", "not a known field"]),
         ({"key_file": None}, ["either key_file or keystore"]),
         ({"keystore": '"k"'}, ["either key_file or keystore"]),
