@@ -22,19 +22,18 @@ from oracle.errors import (
     OracleError,
     ProofInvalid,
     RpcUnreachable,
+    StoreMissing,
+    StoreOutdated,
 )
 from oracle.machine import available_memory, free_disk
 from oracle.policy import ServedModel
-from oracle.prover.base import Prover
-from oracle.prover.local import LocalProver
+from oracle.prover.base import Prover, resident_bytes
+from oracle.prover.configured import prover_for
 from oracle.store.ledger import Store
 from oracle.types import Proof, ProofJob
 
 #: Blocks that an endpoint may be behind the best one.
 _BEHIND = 20
-#: Resident memory of a proof per byte of its proving key, and of one that proves nothing (bytes).
-_PER_KEY_BYTE = 2.5
-_IDLE = 300 << 20
 _POLL = 0.02
 
 
@@ -105,28 +104,30 @@ def store(config: NodeConfig) -> str:
     """That the store can be made, or is this node's.
 
     Raises:
-        StoreError: it is another oracle's, or of a newer version.
+        StoreError: it cannot be reached, is another oracle's, or of a newer version.
         ConfigError: it cannot be written.
     """
-    path = config.store
-    _require_writable(path.parent, "store")
-    if not path.exists():
-        return f"{path} is made at the first start"
-    opened = Store.open(path, config.chain_id, config.oracle, time.time, read_only=True)
+    if isinstance(config.store, Path):
+        _require_writable(config.store.parent, "store")
     try:
-        return f"{path} has {sum(opened.counts().values())} requests"
+        opened = Store.open(config.store, config.chain_id, config.oracle, time.time, read_only=True)
+    except (StoreMissing, StoreOutdated) as error:
+        # The next start sees to it.
+        return error.message
+    try:
+        return f"{opened.place} has {sum(opened.counts().values())} requests"
     finally:
         opened.close()
 
 
 def disk(config: NodeConfig) -> str:
-    """That there is room for store and work folder.
+    """That there is room for the work folder, and for the store if it is a file.
 
     Raises:
         ConfigError: less than ``min_disk_bytes``, or the folder cannot be written.
     """
     _require_writable(config.work_dir, "work_dir")
-    left = min(free_disk(config.store.parent), free_disk(config.work_dir))
+    left = min(map(free_disk, config.folders.values()))
     if left < config.min_disk_bytes:
         raise ConfigError(
             f"{left >> 20} MiB of disk left, {config.min_disk_bytes >> 20} MiB are to be kept",
@@ -136,19 +137,25 @@ def disk(config: NodeConfig) -> str:
 
 
 def memory(config: NodeConfig, served: Sequence[ServedModel]) -> str:
-    """That the proofs that may run at once fit.
+    """That the proofs that may run at once on this machine fit.
 
     Raises:
         ConfigError: they do not.
     """
-    keys = [c.circuit.proving_key.stat().st_size for model in served for c in model.circuits]
-    needed = config.workers * int(_IDLE + _PER_KEY_BYTE * max(keys, default=0))
-    left = available_memory()
+    each = [resident_bytes(c.memory_bytes) for model in served for c in model.circuits]
+    largest, left = max(each, default=0), available_memory()
+    if config.ray_address is not None:
+        needed = 0
+    elif config.memory_bytes is None:
+        needed = config.workers * largest
+    else:
+        # More of them wait for memory; one alone does not.
+        needed = max(largest, min(config.workers * largest, config.memory_bytes))
     if left < needed + config.min_memory_bytes:
         raise ConfigError(
             f"{left >> 20} MiB of memory left; {config.workers} of the largest proofs at once need "
             f"{needed >> 20} MiB, and {config.min_memory_bytes >> 20} MiB are to be kept",
-            remedy="Lower workers or min_memory_bytes, or serve smaller models",
+            remedy="Lower workers, memory_bytes or min_memory_bytes, or serve smaller models",
         )
     return f"{left >> 20} MiB left, proofs need {needed >> 20} MiB"
 
@@ -176,7 +183,7 @@ def trial(model: ServedModel, config: NodeConfig, rpc: Rpc | None, verifier: str
         memory_bytes=circuit.memory_bytes,
     )
     with tempfile.TemporaryDirectory(prefix="oracle-trial-") as folder:
-        prover = LocalProver(Path(folder), workers=1, threads=config.threads)
+        prover = prover_for(config, Path(folder), 1)
         try:
             proof = _prove(prover, job)
         finally:

@@ -15,6 +15,7 @@ from oracle import tensor
 from oracle.chain.account import Account
 from oracle.chain.codec import ContractAbi
 from oracle.chain.contracts import OracleContract, RegistryContract
+from oracle.chain.evidence import LogQuery
 from oracle.chain.rpc import Receipt, Rpc
 from oracle.chain.signer import Signer
 from oracle.errors import AccountUnfunded, RequestTimeout, UsageError
@@ -110,14 +111,16 @@ class OracleClient:
         """
         model = self.model(model_id)
         data = tensor.encode(values, model.spec.input, model.spec.codec)
-        value = int(self._abi.result("estimateFee", self._call("estimateFee", model_id, 0)))
+        value = self._call("estimateFee", model_id, 0)
         deadline = self._rpc.head().timestamp + lifetime
         call = self._abi.call(
             "request", model_id, data, ZERO_ADDRESS, 0, b"", self._sender.address, deadline
         )
         receipt = self._transact(call, value)
         block = receipt.block_number
-        opened = self._rpc.logs(self._oracle, [self._abi.topic("RequestOpened")], block, block)
+        opened = self._rpc.logs(
+            LogQuery(self._oracle, (self._abi.topic("RequestOpened"),), block, block)
+        )
         (mine,) = [log for log in opened if log.transaction_hash == receipt.transaction_hash]
         request_id = self._abi.event("RequestOpened", mine)["requestId"]
         return Ticket(request_id, model, block, receipt.gas_used)
@@ -143,8 +146,10 @@ class OracleClient:
 
     def result(self, ticket: Ticket) -> Result | None:
         """The proved answer, or None while there is none."""
-        topics = [self._abi.topic(name) for name in ("AICallbackResult", "RequestFulfilled")]
-        logs = self._rpc.logs(self._oracle, topics, ticket.block_number, self._rpc.head().number)
+        topics = tuple(map(self._abi.topic, ("AICallbackResult", "RequestFulfilled")))
+        logs = self._rpc.logs(
+            LogQuery(self._oracle, topics, ticket.block_number, self._rpc.head().number)
+        )
         mine = {
             log.topics[0]: log
             for log in logs
@@ -184,9 +189,7 @@ class OracleClient:
 
     def credit(self) -> int:
         """Wei that `withdraw` would pay: earned fees, refunds, unspent gas money."""
-        return int(
-            self._abi.result("creditOf", self._call("creditOf", ZERO_ADDRESS, self._sender.address))
-        )
+        return self._call("creditOf", ZERO_ADDRESS, self._sender.address)
 
     def withdraw(self, to: str) -> int:
         """Send the account's whole credit to an address; the amount in wei.
@@ -201,8 +204,11 @@ class OracleClient:
         self._transact(self._abi.call("withdrawTo(address)", to))
         return amount
 
-    def _call(self, function: str, *arguments: object) -> bytes:
-        return self._rpc.call(self._oracle, self._abi.call(function, *arguments))
+    def _call(self, function: str, *arguments: object) -> int:
+        def read(result: bytes) -> int:
+            return int(self._abi.result(function, result))
+
+        return self._rpc.call(self._oracle, self._abi.call(function, *arguments), read=read)
 
     def _transact(self, data: bytes, value: int = 0) -> Receipt:
         sender = self._sender.address

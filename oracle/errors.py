@@ -5,6 +5,7 @@
     |   |-- ConfigError
     |   |-- ModelError                  the ONNX file: malformed, unsupported
     |   |-- TensorError                 length, range or encoding of values
+    |   |-- RequestUnknown, RequestBusy what an operator asks of the queue
     |-- ToolchainError               3  something this machine lacks
     |-- CircuitError                 4  building or checking a circuit
     |-- ProverError                  5  one proof went wrong (says whether a retry can help)
@@ -93,6 +94,18 @@ class TensorEncoding(TensorError):
     """The bytes are not a valid encoding."""
 
     code = "TENSOR_ENCODING"
+
+
+class RequestUnknown(UsageError):
+    """The store knows no such request."""
+
+    code = "REQUEST_UNKNOWN"
+
+
+class RequestBusy(UsageError):
+    """The request stands where this cannot be done."""
+
+    code = "REQUEST_BUSY"
 
 
 class ToolchainError(OracleError):
@@ -231,6 +244,23 @@ class RpcUnreachable(ChainError):
     transient = True
 
 
+class RpcThrottled(RpcUnreachable):
+    """The RPC endpoint wants to be asked less often."""
+
+    code = "RPC_THROTTLED"
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        remedy: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        #: Seconds that it asked for; None when it did not say.
+        self.retry_after = retry_after
+
+
 class RpcRejected(ChainError):
     """The RPC endpoint answered with an error."""
 
@@ -315,7 +345,26 @@ class StoreLocked(StoreError):
     code = "STORE_LOCKED"
 
 
+class DutyLost(StoreError):
+    """Another node does what this node did."""
+
+    code = "DUTY_LOST"
+    transient = True
+
+
 class StoreMismatch(StoreError):
     """The database belongs to another chain, contract or version."""
 
     code = "STORE_MISMATCH"
+
+
+class StoreOutdated(StoreMismatch):
+    """An older version of this program wrote the database."""
+
+    code = "STORE_OUTDATED"
+
+
+class StoreMissing(StoreError):
+    """No node has made the database yet."""
+
+    code = "STORE_MISSING"

@@ -209,7 +209,7 @@ class Health:
         return f"holds {balance} wei, {needed} are needed" if balance < needed else None
 
     def _disk(self) -> str | None:
-        for folder in (self._config.store.parent, self._config.work_dir):
+        for folder in self._config.folders.values():
             left = free_disk(folder)
             if left < self._config.min_disk_bytes:
                 return f"{left} bytes left for {folder}, {self._config.min_disk_bytes} are kept"

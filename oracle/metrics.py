@@ -124,8 +124,7 @@ class NodeCollector(Collector):
 
     def _machine(self) -> Iterator[Metric]:
         config = self.config
-        folders = {"store": config.store.parent, "work_dir": config.work_dir}
-        free = {name: float(free_disk(folder)) for name, folder in folders.items()}
+        free = {name: float(free_disk(folder)) for name, folder in config.folders.items()}
         yield _gauges("disk_free_bytes", "Room on the folder's disk.", "folder", free)
         yield _gauge(
             "disk_reserve_bytes", "Room below which nothing is taken.", config.min_disk_bytes
@@ -214,7 +213,7 @@ class NodeCollector(Collector):
             yield family
 
 
-_RPC_KINDS = ("RPC_UNREACHABLE", "RPC_REJECTED", "RPC_LIMIT")
+_RPC_KINDS = ("RPC_UNREACHABLE", "RPC_THROTTLED", "RPC_REJECTED", "RPC_LIMIT")
 _HISTOGRAMS = (
     ("proof_seconds", PROOF_BOUNDS, "Witness, proof and local check."),
     ("answer_seconds", ANSWER_BOUNDS, "From a request's first sight to its mined answer."),

@@ -26,6 +26,7 @@ from structlog.typing import FilteringBoundLogger
 from oracle import __version__, checks
 from oracle.batching import Limits
 from oracle.chain.contracts import OracleContract, RegistryContract, code_hash
+from oracle.chain.heads import HeadListener
 from oracle.chain.observed import ObservedTransport, Traffic
 from oracle.chain.remote import RemoteSigner
 from oracle.chain.rpc import HttpTransport, Rpc, Transport, redacted
@@ -42,6 +43,7 @@ from oracle.errors import (
     ProverCrashed,
     ProverMemory,
     ProverTimeout,
+    StoreError,
 )
 from oracle.health import ChainProbe, Health, Pulse, Watched
 from oracle.metrics import Metrics, NodeCollector
@@ -54,13 +56,14 @@ from oracle.policy import (
     same_circuit,
 )
 from oracle.prover.base import Prover, memory_cap
-from oracle.prover.local import LocalProver
+from oracle.prover.configured import prover_for
 from oracle.services.http import HttpService, Page, Response
 from oracle.services.janitor import Janitor
+from oracle.services.keeper import BEATS, Keeper
 from oracle.services.runner import Runner
 from oracle.services.scheduler import Scheduler
 from oracle.services.submitter import Submitter
-from oracle.services.watcher import Watcher
+from oracle.services.watcher import DUTY, Watcher
 from oracle.store.ledger import Store
 from oracle.systemd import notify
 from oracle.types import RegisteredModel
@@ -269,7 +272,7 @@ def _check_bundle(
         registry = RegistryContract(rpc, OracleContract(rpc, config.oracle).registry())
         registered = _registered(rpc, registry, model)
         verifiers.append(registered.verifier)
-        return _describe(model, registered)
+        return _describe(registry, model, registered)
 
     verifiers: list[str] = []
     before = len(served)
@@ -295,7 +298,7 @@ def build(
     with ExitStack() as stack:
         store = Store.open(config.store, config.chain_id, config.oracle, clock)
         stack.callback(store.close)
-        prover = LocalProver(config.work_dir, workers=config.workers, threads=config.threads)
+        prover = prover_for(config, config.work_dir, config.workers)
         stack.callback(prover.close)
         yield Node(parts, store, prover, clock, log)
 
@@ -311,6 +314,7 @@ def _examine(config: NodeConfig) -> tuple[list[Finding], Parts | None]:
     findings: list[Finding] = []
     subject = "rpc"
     try:
+        rpc.require_one_chain()
         head = rpc.head().number
         findings.append(Finding(subject, f"{redacted(config.rpc_urls[0])}, block {head}"))
         subject = "oracle"
@@ -355,6 +359,15 @@ class Node:
         self._doorbell = Doorbell()
         self._stop = threading.Event()
         self._drained = threading.Event()
+        self.keeper = Keeper(
+            store,
+            account=parts.signer.address,
+            payee=parts.payee,
+            workers=config.workers,
+            lease_seconds=config.lease_seconds,
+            clock=clock,
+            log=log,
+        )
         self.watcher = Watcher(
             store,
             parts.rpc,
@@ -376,7 +389,7 @@ class Node:
             margin_seconds=config.deadline_margin,
             limits=Limits(config.batch_wait_seconds, config.batch_max_requests),
             terms=_terms(config),
-            folders=(config.store.parent, config.work_dir),
+            folders=tuple(config.folders.values()),
             clock=clock,
             log=log,
         )
@@ -399,6 +412,7 @@ class Node:
             payee=parts.payee,
             confirmations=config.confirmations,
             priority_fee=config.priority_fee,
+            subsidy=config.subsidy_per_request,
             stuck_seconds=config.stuck_seconds,
             clock=clock,
             log=log,
@@ -422,21 +436,25 @@ class Node:
 
     @property
     def services(self) -> dict[str, Service]:
-        """The services by name, in the order in which a request meets them."""
+        """The services by name, in the order in which a request meets them; then the housekeepers."""
         return {
             "watcher": self.watcher,
             "scheduler": self.scheduler,
             "runner": self.runner,
             "submitter": self.submitter,
             "janitor": self.janitor,
+            "keeper": self.keeper,
         }
 
     def recover(self) -> None:
         """Put right what the last run left: run before the first step."""
-        requeued = self._store.recover()
+        self.keeper.join()
+        requeued, freed = self._store.recover()
         reconsidered = self._store.reconsider(_LOCAL_FAULTS)
-        if requeued or reconsidered:
-            self._log.info("recovered", requeued_jobs=requeued, looked_at_again=reconsidered)
+        if requeued or freed or reconsidered:
+            self._log.info(
+                "recovered", requeued_jobs=requeued, looked_at_again=freed + reconsidered
+            )
 
     def run(self) -> None:
         """Serve until `stop`; returns when what was begun is finished or kept.
@@ -446,18 +464,19 @@ class Node:
         finished is in the store, and the next start goes on with it.
         """
         self.recover()
-        with self._serving():
+        with self._serving(), self._listening():
             for thread in self._threads.values():
                 thread.start()
             self._say_ready()
             self._wait_for_stop()
-            self._log.info("stopping", proofs=self._store.workload().running or None)
-            self._finish_work(time.monotonic() + self._parts.config.drain_seconds)
+            self._log.info("stopping")
+            self._drain(time.monotonic() + self._parts.config.drain_seconds)
             self._drained.set()
             self._doorbell.ring()
             deadline = time.monotonic() + _STEP_SECONDS
             for thread in self._threads.values():
                 thread.join(max(0.0, deadline - time.monotonic()))
+        self._leave()
         unfinished = [name for name, thread in self._threads.items() if thread.is_alive()]
         self._log.info("stopped", unfinished=unfinished or None)
 
@@ -487,9 +506,24 @@ class Node:
         except OSError as error:
             self._log.warning("systemd was not told", state=state, detail=str(error))
 
+    def _drain(self, deadline: float) -> None:
+        self.runner.stop_taking()
+        try:
+            self._hand_over(deadline)
+            self._finish_work(deadline)
+        except StoreError as error:
+            self._log.warning("work not finished", code=error.code, detail=error.message)
+
+    def _hand_over(self, deadline: float) -> None:
+        """Let another node read the chain meanwhile, if there can be one."""
+        if not self._store.is_shared:
+            return
+        self._doorbell.ring()
+        self._threads["watcher"].join(max(0.0, deadline - time.monotonic()))
+        self._store.drop_duty(DUTY)
+
     def _finish_work(self, deadline: float) -> None:
         """Wait until no proof runs and the submitter has found nothing more to send."""
-        self.runner.stop_taking()
         pulse = self._threads["submitter"].pulse
         while self.runner.busy and time.monotonic() < deadline:
             self._turn()
@@ -501,7 +535,7 @@ class Node:
             and time.monotonic() < deadline
         ):
             self._turn()
-        left = self._store.workload().running
+        left = len(self._store.running_here())
         if left:
             self._log.warning("proofs given up, to be made again at the next start", proofs=left)
 
@@ -529,6 +563,20 @@ class Node:
                     stack.enter_context(service)
             yield
 
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        """Wake up at each block that a WebSocket tells of, if one was configured."""
+        url = self._parts.config.ws_url
+        if url is None:
+            yield
+            return
+        heads = HeadListener(url, self._doorbell.ring, self._log)
+        heads.start()
+        try:
+            yield
+        finally:
+            heads.stop()
+
     def pages(self) -> dict[str, Page]:
         """What is served, by path."""
         parts = self._parts
@@ -550,7 +598,11 @@ class Node:
         }
 
     def _supervised(self, name: str) -> Supervised:
-        intervals = {"runner": self._runner_interval, "scheduler": self._scheduler_interval}
+        intervals = {
+            "keeper": self._keeper_interval,
+            "runner": self._runner_interval,
+            "scheduler": self._scheduler_interval,
+        }
         return Supervised(
             name,
             self.services[name],
@@ -565,6 +617,16 @@ class Node:
         """Take nothing new, finish and return from `run`. Safe in a signal handler."""
         self._stop.set()
 
+    def _leave(self) -> None:
+        """Free what this node holds for the others, if there can be any."""
+        if not self._store.is_shared:
+            return
+        try:
+            self._store.leave()
+        except StoreError as error:
+            # Then they take over when its lease ends.
+            self._log.warning("not signed off", code=error.code, detail=error.message)
+
     def _interval(self) -> float:
         return self._parts.config.poll_seconds
 
@@ -572,6 +634,10 @@ class Node:
         config = self._parts.config
         # Requests that wait for others are due between two looks at the chain.
         return min(config.poll_seconds, config.batch_wait_seconds or config.poll_seconds)
+
+    def _keeper_interval(self) -> float:
+        config = self._parts.config
+        return min(config.poll_seconds, config.lease_seconds / BEATS)
 
     def _runner_interval(self) -> float:
         return _PROOF_POLL if self.runner.busy else self._interval()
@@ -608,7 +674,15 @@ def _rpc(config: NodeConfig, traffic: Traffic) -> Rpc:
     def transport(url: str, timeout: float) -> Transport:
         return ObservedTransport(HttpTransport(url, timeout), redacted(url), traffic)
 
-    return Rpc(config.rpc_urls, config.chain_id, config.rpc_timeout, transport)
+    return Rpc(
+        config.rpc_urls,
+        config.chain_id,
+        config.rpc_timeout,
+        transport,
+        rate=config.rpc_requests_per_second,
+        burst=config.rpc_burst,
+        cross_check=config.log_cross_check,
+    )
 
 
 def _verdict(troubles: dict[str, str | None]) -> Response:
@@ -633,6 +707,7 @@ def _signer(config: NodeConfig) -> Signer:
 def _terms(config: NodeConfig) -> Terms:
     return Terms(
         min_income=config.min_income,
+        subsidy=config.subsidy_per_request,
         reserve=Means(config.min_balance, config.min_disk_bytes, config.min_memory_bytes),
         max_open_per_account=config.max_open_per_account,
         only_accounts=frozenset(config.only_accounts),
@@ -665,12 +740,14 @@ def _serve(path: Path, config: NodeConfig) -> ServedModel:
 
 def _find_model(rpc: Rpc, registry: RegistryContract, served: ServedModel) -> str:
     """The registry's id of a served model, for a person; errors as `_registered`."""
-    return _describe(served, _registered(rpc, registry, served))
+    return _describe(registry, served, _registered(rpc, registry, served))
 
 
-def _describe(served: ServedModel, model: RegisteredModel) -> str:
+def _describe(registry: RegistryContract, served: ServedModel, model: RegisteredModel) -> str:
     sizes = ", ".join(map(str, common_sizes(model.spec, served.spec)))
-    return f"{served.name} is model {model.model_id} (rows in a proof: {sizes})"
+    # A bundle with such an SRS is served on a local chain only.
+    mark = "; unsafe SRS" if registry.srs_unsafe(model.model_id) else ""
+    return f"{served.name} is model {model.model_id} (rows in a proof: {sizes}{mark})"
 
 
 def _registered(rpc: Rpc, registry: RegistryContract, served: ServedModel) -> RegisteredModel:

@@ -45,11 +45,14 @@ class Reason(StrEnum):
     LOW_BALANCE = auto()
 
 
-#: Refusals that time can end: the base fee falls, the queue gets shorter, disk and account fill.
+#: Refusals that time can end: the base fee falls, the queue gets shorter, disk and account fill, an
+#: endpoint that lacks the newest blocks, and with them a model or its verifier, catches up.
 PASSING = frozenset(
     {
         Reason.FEE_LOW,
         Reason.DEADLINE_NEAR,
+        Reason.UNKNOWN_MODEL,
+        Reason.VERIFIER_DIFFERS,
         Reason.REQUESTER_LIMIT,
         Reason.LOW_DISK,
         Reason.LOW_MEMORY,
@@ -101,6 +104,8 @@ class Terms:
 
     #: Wei of the model fee that the node wants for a proof.
     min_income: int = 0
+    #: Wei that the node adds to a request's money if it must.
+    subsidy: int = 0
     #: What must be left for the node to take anything new.
     reserve: Means = Means(0, 0, 0)
     #: Most unanswered requests of an account; 0 sets no limit.
@@ -308,11 +313,13 @@ def _check_means(situation: Situation) -> Skip | None:
 
 
 def _check_money(request: Request, model: RegisteredModel, situation: Situation) -> Skip | None:
-    share = fees.share(request, model)
-    least_income = situation.terms.min_income
-    if share < least_income:
-        return Skip(Reason.INCOME_LOW, f"leaves {share} wei of the fee, {least_income} are wanted")
-    ceiling, least = fees.ceiling(request, model), fees.least(situation.base_fee)
+    share, terms = fees.share(request, model), situation.terms
+    if share < terms.min_income:
+        return Skip(
+            Reason.INCOME_LOW, f"leaves {share} wei of the fee, {terms.min_income} are wanted"
+        )
+    ceiling = fees.ceiling(request, model, terms.subsidy)
+    least = fees.least(situation.base_fee)
     if ceiling < least:
         return Skip(
             Reason.FEE_LOW,

@@ -62,7 +62,7 @@ def test_check__all_right__says_what_was_found(config: Path) -> None:
     ]
     assert all(line.startswith("ok ") for line in result.output.splitlines())
     assert ", accepted by 0x" in result.output
-    assert "iris is model 1" in result.output
+    assert "iris is model 1 (rows in a proof: 1; unsafe SRS)" in result.output
 
 
 @pytest.mark.parametrize(
