@@ -9,7 +9,7 @@ from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from eth_utils.address import is_checksum_address, is_hex_address, to_checksum_address
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -34,6 +34,11 @@ def project_root() -> Path:
 def build_dir() -> Path:
     """Everything generated: bundles, SRS files, compiler wrappers and caches, benchmarks."""
     return Path(os.environ.get("ORACLE_BUILD_DIR", project_root() / "build"))
+
+
+def deployments_dir() -> Path:
+    """Where it is written which contracts are on which chain."""
+    return Path(os.environ.get("ORACLE_DEPLOYMENTS", project_root() / "deployments"))
 
 
 class NodeConfig(BaseSettings):
@@ -69,8 +74,11 @@ class NodeConfig(BaseSettings):
     bundles: tuple[Path, ...] = Field(min_length=1)
     #: Folder of the SRS files; the build directory's by default.
     srs_dir: Path | None = None
-    #: The ledger's SQLite file.
-    store: Path
+    #: The ledger: a SQLite file; or postgresql://USER@HOST:PORT/DATABASE, which several nodes may
+    #: share. Its password may be in the URL or in a file that PGPASSFILE names.
+    store: Path | SecretStr
+    #: Seconds of silence after which the nodes that share a store take over from one of them.
+    lease_seconds: float = Field(default=30, gt=0, le=_MAX_SECONDS)
     #: Where proofs run; anything in it may be deleted.
     work_dir: Path
     #: The account: a file with the key in hex, or an encrypted keystore and its password's file.
@@ -112,6 +120,16 @@ class NodeConfig(BaseSettings):
     #: Seconds to keep ended requests and their history.
     retention_seconds: float = Field(default=30 * 24 * 3600, gt=0, le=_MAX_SECONDS)
     log_format: Literal["text", "json"] = "text"
+
+    @field_validator("store", mode="before")
+    @classmethod
+    def _location(cls, value: object) -> object:
+        if isinstance(value, str):
+            is_url = value.startswith(("postgresql://", "postgres://"))
+            if not is_url and "://" in value:
+                raise ValueError("write a path, or a URL that begins with postgresql://")
+            return SecretStr(value) if is_url else Path(value)
+        return value
 
     @field_validator("oracle", "payee")
     @classmethod
@@ -186,7 +204,7 @@ def load_node_config(path: Path) -> NodeConfig:
     resolved: dict[str, object] = {
         name: folder / value
         for name in ("srs_dir", "store", "work_dir", "key_file", "keystore", "password_file")
-        if (value := getattr(config, name)) is not None
+        if isinstance(value := getattr(config, name), Path)
     }
     resolved["bundles"] = tuple(folder / bundle for bundle in config.bundles)
     return config.model_copy(update=resolved)

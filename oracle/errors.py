@@ -5,6 +5,7 @@
     |   |-- ConfigError
     |   |-- ModelError                  the ONNX file: malformed, unsupported
     |   |-- TensorError                 length, range or encoding of values
+    |   |-- RequestUnknown, RequestBusy what an operator asks of the queue
     |-- ToolchainError               3  something this machine lacks
     |-- CircuitError                 4  building or checking a circuit
     |-- ProverError                  5  one proof went wrong (says whether a retry can help)
@@ -93,6 +94,18 @@ class TensorEncoding(TensorError):
     """The bytes are not a valid encoding."""
 
     code = "TENSOR_ENCODING"
+
+
+class RequestUnknown(UsageError):
+    """The store knows no such request."""
+
+    code = "REQUEST_UNKNOWN"
+
+
+class RequestBusy(UsageError):
+    """The request stands where this cannot be done."""
+
+    code = "REQUEST_BUSY"
 
 
 class ToolchainError(OracleError):
@@ -300,6 +313,13 @@ class StoreLocked(StoreError):
     """Another node uses this database."""
 
     code = "STORE_LOCKED"
+
+
+class DutyLost(StoreError):
+    """Another node does what this node did."""
+
+    code = "DUTY_LOST"
+    transient = True
 
 
 class StoreMismatch(StoreError):

@@ -36,11 +36,13 @@ from oracle.errors import (
     ProverCrashed,
     ProverMemory,
     ProverTimeout,
+    StoreError,
 )
 from oracle.policy import ServedCircuit, ServedModel, common_sizes, same_circuit
 from oracle.prover.base import Prover, memory_cap
 from oracle.prover.local import LocalProver
 from oracle.services.janitor import Janitor
+from oracle.services.keeper import BEATS, Keeper
 from oracle.services.runner import Runner
 from oracle.services.scheduler import Scheduler
 from oracle.services.submitter import Submitter
@@ -257,6 +259,15 @@ class Node:
         self._log = log
         self._doorbell = Doorbell()
         self._stop = threading.Event()
+        self.keeper = Keeper(
+            store,
+            account=parts.signer.address,
+            payee=parts.payee,
+            workers=config.workers,
+            lease_seconds=config.lease_seconds,
+            clock=clock,
+            log=log,
+        )
         self.watcher = Watcher(
             store,
             parts.rpc,
@@ -315,26 +326,34 @@ class Node:
 
     @property
     def services(self) -> dict[str, Service]:
-        """The services by name, in the order in which a request meets them."""
+        """The services by name, in the order in which a request meets them; then the housekeepers."""
         return {
             "watcher": self.watcher,
             "scheduler": self.scheduler,
             "runner": self.runner,
             "submitter": self.submitter,
             "janitor": self.janitor,
+            "keeper": self.keeper,
         }
 
     def recover(self) -> None:
         """Put right what the last run left: run before the first step."""
-        requeued = self._store.recover()
+        self.keeper.join()
+        requeued, freed = self._store.recover()
         reconsidered = self._store.reconsider(_LOCAL_FAULTS)
-        if requeued or reconsidered:
-            self._log.info("recovered", requeued_jobs=requeued, looked_at_again=reconsidered)
+        if requeued or freed or reconsidered:
+            self._log.info(
+                "recovered", requeued_jobs=requeued, looked_at_again=freed + reconsidered
+            )
 
     def run(self) -> None:
         """Serve until `stop`; returns when every service has finished its step."""
         self.recover()
-        intervals = {"runner": self._runner_interval, "scheduler": self._scheduler_interval}
+        intervals = {
+            "keeper": self._keeper_interval,
+            "runner": self._runner_interval,
+            "scheduler": self._scheduler_interval,
+        }
         threads = [
             Supervised(
                 name,
@@ -365,11 +384,22 @@ class Node:
         deadline = time.monotonic() + _DRAIN_SECONDS
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
+        self._leave()
         self._log.info("stopped", unfinished=[t.name for t in threads if t.is_alive()] or None)
 
     def stop(self) -> None:
         """Finish the running steps and return from `run`. Safe in a signal handler."""
         self._stop.set()
+
+    def _leave(self) -> None:
+        """Free what this node holds for the others, if there can be any."""
+        if not self._store.is_shared:
+            return
+        try:
+            self._store.leave()
+        except StoreError as error:
+            # Then they take over when its lease ends.
+            self._log.warning("not signed off", code=error.code, detail=error.message)
 
     def _interval(self) -> float:
         return self._parts.config.poll_seconds
@@ -378,6 +408,10 @@ class Node:
         config = self._parts.config
         # Requests that wait for others are due between two looks at the chain.
         return min(config.poll_seconds, config.batch_wait_seconds or config.poll_seconds)
+
+    def _keeper_interval(self) -> float:
+        config = self._parts.config
+        return min(config.poll_seconds, config.lease_seconds / BEATS)
 
     def _runner_interval(self) -> float:
         return _PROOF_POLL if self.runner.busy else self._interval()
@@ -480,7 +514,9 @@ def _find_model(rpc: Rpc, registry: RegistryContract, served: ServedModel) -> st
         actual = code_hash(rpc, model.verifier)
         if actual == served.spec.verifier_code_hash:
             sizes = ", ".join(map(str, common_sizes(model.spec, served.spec)))
-            return f"{served.name} is model {model_id} (rows in a proof: {sizes})"
+            # A bundle with such an SRS is served on a local chain only.
+            mark = "; unsafe SRS" if registry.srs_unsafe(model_id) else ""
+            return f"{served.name} is model {model_id} (rows in a proof: {sizes}{mark})"
         differs = ContractMismatch(
             f"the verifier of model {model_id} has code hash {actual.hex()}, "
             f"the bundle {served.name} says {served.spec.verifier_code_hash.hex()}",

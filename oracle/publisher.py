@@ -40,6 +40,7 @@ def register(
     receiver_bps: int = 0,
     token: str = ZERO_ADDRESS,
     progress: Callable[[str], None] = lambda _: None,
+    account: Account | None = None,
 ) -> Registered:
     """Deploy a bundle's verifiers and register its model.
 
@@ -53,6 +54,7 @@ def register(
         receiver_bps: that share in basis points.
         token: currency of the fee; the zero address is ETH.
         progress: called with a few words before each transaction.
+        account: sends the transactions in place of a plain account of `signer`.
 
     Raises:
         SrsUnsafe: the bundle is for devnets and this chain is none; nothing was sent.
@@ -60,7 +62,7 @@ def register(
         ChainError: a transaction failed.
     """
     bundle.require_safe(rpc.chain_id)
-    account = Account(rpc, signer)
+    account = account or Account(rpc, signer)
     abi = ContractAbi.of("ModelRegistry")
     verifiers, gas = [], 0
     hashes = (

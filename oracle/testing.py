@@ -26,6 +26,7 @@ from oracle.chain.codec import ContractAbi
 from oracle.chain.contracts import Status
 from oracle.chain.registration import registration
 from oracle.chain.rpc import Rpc, Transport
+from oracle.circuits.bundle import srs_unsafe
 from oracle.errors import OracleError, RpcLimit, RpcRejected
 from oracle.prover.base import ProofOutcome
 from oracle.types import ZERO_ADDRESS, ModelSpec, Proof, ProofJob, RegisteredModel
@@ -480,13 +481,16 @@ class FakeChain:
         abi = self._registry
         if data[:4] == abi.selector("count"):
             return abi.encode_result("count", len(self._models))
-        function = "isOpen" if data[:4] == abi.selector("isOpen") else "getModel"
+        functions = ("isOpen", "isSrsUnsafe", "getModel")
+        function = next(name for name in functions if data[:4] == abi.selector(name))
         (model_id,) = abi.arguments(function, data)
         model = self._models.get(model_id)
         if function == "isOpen":
             return abi.encode_result("isOpen", model is not None and model.is_open)
         if model is None:
             raise _reverted(abi, "UnknownModel", model_id)
+        if function == "isSrsUnsafe":
+            return abi.encode_result("isSrsUnsafe", srs_unsafe(model.spec))
         row = registration(
             model.spec,
             verifiers=[model.verifier, *model.batch_verifiers],

@@ -12,8 +12,16 @@ from oracle.circuits.build import build_cached
 from oracle.circuits.bundle import Bundle
 from oracle.circuits.srs import SrsSource
 from oracle.config import build_dir, project_root
+from tests.postgres import PostgresServer
 
 MODELS = project_root() / "scripts" / "models"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server, empty at first."""
+    with PostgresServer() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

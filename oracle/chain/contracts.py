@@ -285,6 +285,13 @@ class RegistryContract:
             batch_verifiers=tuple(_checksum(address) for _, _, address, *_ in batches),
         )
 
+    def srs_unsafe(self, model_id: int) -> bool:
+        """The registry's mark: whether whoever made an SRS of a known model can forge its proofs.
+
+        Only a registry on a local chain has such models.
+        """
+        return bool(self._read("isSrsUnsafe", model_id))
+
     def simulate(self, calldata: bytes, sender: str) -> None:
         """Run a call on the latest state without sending it.
 

@@ -19,7 +19,7 @@ from oracle.circuits.build import LIMITS
 from oracle.circuits.srs import SrsSource
 from oracle.cli.demo import ConsoleReport
 from oracle.cli.options import Json, SrsFolder, SrsUrl
-from oracle.cli.request import address_of, rpc_of
+from oracle.cli.request import address_of, oracle_of, rpc_of
 from oracle.config import build_dir
 from oracle.errors import AuditFailed, UsageError
 
@@ -37,7 +37,9 @@ def audit(
     ] = None,
     rpc: Annotated[str | None, typer.Option(help="RPC endpoint of the chain.")] = None,
     chain_id: Annotated[int | None, typer.Option(help="The chain it must serve.", min=1)] = None,
-    oracle: Annotated[str | None, typer.Option(help="Address of the oracle contract.")] = None,
+    oracle: Annotated[
+        str | None, typer.Option(help="Address of the oracle contract; by default as deployed.")
+    ] = None,
     registry: Annotated[
         str | None, typer.Option(help="Address of the registry, instead of the oracle's.")
     ] = None,
@@ -50,7 +52,7 @@ def audit(
     Exits with 4 and names what differs if anything does.
 
     Example: oracle model audit iris-bundle --model-id 1 --rpc http://127.0.0.1:8545
-    --chain-id 31337 --oracle 0x...
+    --chain-id 31337
     """
     on_chain = None
     if model_id is not None:
@@ -84,16 +86,16 @@ def _on_chain(
     oracle: str | None,
     registry: str | None,
 ) -> OnChain:
-    if rpc is None or chain_id is None or (oracle is None) == (registry is None):
+    if rpc is None or chain_id is None or (oracle is not None and registry is not None):
         raise UsageError(
             "the chain's model cannot be found",
-            remedy="Give --rpc, --chain-id and one of --oracle and --registry",
+            remedy="Give --rpc, --chain-id and at most one of --oracle and --registry",
         )
     endpoint = rpc_of(rpc, chain_id)
     address = (
         address_of(registry, "--registry")
         if registry is not None
-        else OracleContract(endpoint, address_of(str(oracle), "--oracle")).registry()
+        else OracleContract(endpoint, oracle_of(oracle, chain_id)).registry()
     )
     contract = RegistryContract(endpoint, address)
     model = contract.model(model_id)
@@ -103,7 +105,8 @@ def _on_chain(
             remedy=f"Choose an id from 1 to {contract.count()}",
         )
     addresses = (model.verifier, *model.batch_verifiers)
-    return OnChain(chain_id, model, tuple(code_hash(endpoint, each) for each in addresses))
+    hashes = tuple(code_hash(endpoint, each) for each in addresses)
+    return OnChain(chain_id, model, hashes, contract.srs_unsafe(model_id))
 
 
 def _values(found: Audit) -> dict[str, object]:

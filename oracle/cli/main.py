@@ -8,7 +8,7 @@ import sys
 import typer
 
 from oracle import __version__
-from oracle.cli import demo, model, node, request
+from oracle.cli import demo, deploy, model, node, request
 from oracle.errors import OracleError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command("demo")(demo.demo)
+app.command("deploy")(deploy.deploy)
 app.command("request")(request.request)
 app.command("refund")(request.refund)
 app.command("withdraw")(request.withdraw)

@@ -33,6 +33,15 @@ SrsUrl = Annotated[
     str | None,
     typer.Option(help="Where missing ones are downloaded from: the address before /kzgK.srs."),
 ]
+Keystore = Annotated[
+    Path | None, typer.Option(help="The account: an encrypted keystore (mode 0600).")
+]
+PasswordFile = Annotated[
+    Path | None, typer.Option(help="File with the keystore's password (mode 0600).")
+]
+KeyFile = Annotated[
+    Path | None, typer.Option(help="Instead: a file with the key in hex (mode 0600).")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 

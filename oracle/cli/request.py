@@ -10,6 +10,7 @@ import typer
 from eth_utils.address import is_address
 from rich.console import Console
 
+from oracle.chain.deployments import load
 from oracle.chain.rpc import Rpc
 from oracle.chain.signer import LocalSigner
 from oracle.client import OracleClient
@@ -17,7 +18,10 @@ from oracle.errors import TensorEncoding, UsageError
 
 _Url = Annotated[str, typer.Option("--rpc", help="RPC endpoint of the chain.")]
 _ChainId = Annotated[int, typer.Option(help="The chain that it must serve.", min=1)]
-_Oracle = Annotated[str, typer.Option(help="Address of the oracle contract.")]
+_Oracle = Annotated[
+    str | None,
+    typer.Option(help="Address of the oracle contract; by default as deployed on that chain."),
+]
 _KeyFile = Annotated[Path, typer.Option(help="File with the account's key (mode 0600).")]
 
 
@@ -25,8 +29,8 @@ def request(
     values: Annotated[str, typer.Argument(help="Input numbers, separated by commas.")],
     rpc: _Url,
     chain_id: _ChainId,
-    oracle: _Oracle,
     key_file: _KeyFile,
+    oracle: _Oracle = None,
     model: Annotated[int, typer.Option(help="Id of the model.", min=1)] = 1,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer.", min=0)] = 120,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -34,7 +38,7 @@ def request(
     """Send a request, wait for its proof, print the answer.
 
     Example: oracle request 5.1,3.5,1.4,0.2 --rpc http://127.0.0.1:8545 --chain-id 31337
-    --oracle 0x... --key-file my.key
+    --key-file my.key
     """
     try:
         numbers = [float(value) for value in values.split(",")]
@@ -67,8 +71,8 @@ def refund(
     request_id: Annotated[str, typer.Argument(help="The request's id in hex.")],
     rpc: _Url,
     chain_id: _ChainId,
-    oracle: _Oracle,
     key_file: _KeyFile,
+    oracle: _Oracle = None,
     first_block: Annotated[int, typer.Option(help="Where to begin to look.", min=0)] = 0,
 ) -> None:
     """Have an expired request's escrow credited to its refund address; then `oracle withdraw`."""
@@ -85,8 +89,8 @@ def refund(
 def withdraw(
     rpc: _Url,
     chain_id: _ChainId,
-    oracle: _Oracle,
     key_file: _KeyFile,
+    oracle: _Oracle = None,
     to: Annotated[
         str | None, typer.Option(help="Who gets the money; by default the account itself.")
     ] = None,
@@ -97,9 +101,18 @@ def withdraw(
     typer.echo(f"{client.withdraw(recipient)} wei sent to {recipient}")
 
 
-def _client(rpc: str, chain_id: int, oracle: str, key_file: Path) -> OracleClient:
-    address = address_of(oracle, "--oracle")
-    return OracleClient(rpc_of(rpc, chain_id), address, LocalSigner.from_key_file(key_file))
+def _client(rpc: str, chain_id: int, oracle: str | None, key_file: Path) -> OracleClient:
+    endpoint, address = rpc_of(rpc, chain_id), oracle_of(oracle, chain_id)
+    return OracleClient(endpoint, address, LocalSigner.from_key_file(key_file))
+
+
+def oracle_of(option: str | None, chain_id: int) -> str:
+    """The oracle that ``--oracle`` names, or else the one recorded in ``deployments/``.
+
+    Raises:
+        ConfigError: neither is there.
+    """
+    return load(chain_id).oracle if option is None else address_of(option, "--oracle")
 
 
 def rpc_of(url: str, chain_id: int) -> Rpc:

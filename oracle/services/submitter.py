@@ -1,4 +1,4 @@
-"""Sends proofs: the only writer of its account.
+"""Sends proofs: the only writer of its account, of all nodes that have it.
 
 Invariants: a transaction's bytes are in the store before they are sent; a nonce is given to one
 request, or one batch, only; an error after sending means *unknown*, and only a receipt or the account's nonce
@@ -103,9 +103,13 @@ class Submitter:
         self._log = log
         self._models: dict[int, RegisteredModel] = {}
         self._opened_to = START
+        #: What only one node does at a time.
+        self._duty = f"send from {signer.address}"
 
     def step(self) -> bool:
-        """Take every transaction one step on; False when nothing changed."""
+        """Take every transaction one step on; False when nothing changed, or another node sends."""
+        if not self._store.has_duty(self._duty):
+            return False
         worked, refusal = False, None
         proved = self._store.sendable(fees.least(self._base_fee()), self._opened_to, _BATCH)
         # A full page may be one of requests that wait: the next step looks behind it.
@@ -116,10 +120,10 @@ class Submitter:
             except RpcRejected as error:
                 # One request that the endpoint cannot handle must not hold up the others.
                 refusal = error
-        pending = self._store.intents(IntentState.PENDING)
+        pending = self._store.intents_to_follow(IntentState.PENDING)
         for intent in pending:
             worked |= self._follow(intent, pending)
-        for intent in self._store.intents(IntentState.MINED):
+        for intent in self._store.intents_to_follow(IntentState.MINED):
             worked |= self._settle(intent)
         if refusal is not None and not worked:
             raise refusal
@@ -177,15 +181,17 @@ class Submitter:
         account, ids = self._signer.address, delivery.request_ids
         nonce = self._store.next_nonce(account, self._rpc.nonce(account))
         attempt = self._sign(nonce, delivery.gas, price, delivery.data)
-        if self._store.add_intent(
-            ids,
-            attempt,
-            job_id=delivery.job.job_id,
-            account=account,
-            nonce=nonce,
-            gas=delivery.gas,
-            ceiling=delivery.ceiling,
-        ):
+        with self._store.transaction(self._duty):
+            added = self._store.add_intent(
+                ids,
+                attempt,
+                job_id=delivery.job.job_id,
+                account=account,
+                nonce=nonce,
+                gas=delivery.gas,
+                ceiling=delivery.ceiling,
+            )
+        if added:
             self._log.info(
                 "transaction signed",
                 **request_fields(ids),
@@ -324,6 +330,10 @@ class Submitter:
         if self._clock() - max(last.created_at, last.broadcast_at or 0) < self._stuck_seconds:
             return False
         if self._rpc.nonce(intent.account) <= intent.nonce:
+            if intent.account != self._signer.address:
+                # Another key's, whose node is gone: these bytes are all that can be sent.
+                self._broadcast(intent.request_ids, last)
+                return False
             return self._replace(intent, pending)
         # Asked for again: it may have been mined between the two questions.
         if not self._look_for_receipt(intent):
@@ -350,7 +360,9 @@ class Submitter:
         in_vain = not attempt.cancels and not receipt.succeeded
         moved = {}
         with self._store.transaction():
-            self._store.move_intent(intent, IntentState.MINED, receipt.block_number)
+            if not self._store.move_intent(intent, IntentState.MINED, receipt.block_number):
+                # Another node that follows it has seen the receipt, or it was reorganised.
+                return
             for request_id, (target, reason) in ends.items():
                 # An earlier nonce in vain says nothing about the one that the request has now.
                 moved[request_id] = (
@@ -434,7 +446,14 @@ class Submitter:
             # A top-up pays for more, a request that has ended for nothing.
             ceiling = delivery.ceiling
             price, data = fees.bump(before, base_fee, tip, ceiling), delivery.data
-        behind = max((other.ceiling for other in pending if other.nonce > intent.nonce), default=0)
+        behind = max(
+            (
+                other.ceiling
+                for other in pending
+                if other.account == intent.account and other.nonce > intent.nonce
+            ),
+            default=0,
+        )
         held_up = behind >= base_fee and (price is None or ceiling < base_fee)
         if ended or held_up:
             way = fees.bump(before, base_fee, tip, max(ceiling, _WAY_FACTOR * behind))
@@ -444,7 +463,8 @@ class Submitter:
             self._broadcast(intent.request_ids, last)
             return False
         attempt = self._sign(intent.nonce, intent.gas, price, data)
-        self._store.add_attempt(intent.intent_id, attempt)
+        with self._store.transaction(self._duty):
+            self._store.add_attempt(intent.intent_id, attempt)
         if data is not None:
             event = "transaction stuck, replaced"
         else:
@@ -474,7 +494,8 @@ class Submitter:
 
     def _displace(self, intent: Intent) -> None:
         with self._store.transaction():
-            self._store.move_intent(intent, IntentState.DISPLACED)
+            if not self._store.move_intent(intent, IntentState.DISPLACED):
+                return
             for request_id in intent.request_ids:
                 self._store.move(
                     request_id,
@@ -501,7 +522,8 @@ class Submitter:
         )
         if found is None:
             with self._store.transaction():
-                self._store.move_intent(intent, IntentState.PENDING)
+                if not self._store.move_intent(intent, IntentState.PENDING):
+                    return True
                 for request_id in intent.request_ids:
                     if self._store.is_newest(intent, request_id):
                         self._store.move(
@@ -512,7 +534,8 @@ class Submitter:
         # Only these: another nonce may answer a request that this one was in vain for.
         answered = self._answered(intent, *found)
         with self._store.transaction():
-            self._store.move_intent(intent, IntentState.FINAL, mined)
+            if not self._store.move_intent(intent, IntentState.FINAL, mined):
+                return True
             final = [
                 request_id
                 for request_id in intent.request_ids

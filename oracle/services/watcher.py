@@ -1,6 +1,6 @@
 """Reads the chain into the store: requests made, requests ended, reorgs.
 
-Invariant: what the store holds up to its cursor is what one chain of blocks says. Requests, block
+Of several nodes that share a store one reads. Invariant: what the store holds up to its cursor is what one chain of blocks says. Requests, block
 hashes and cursor move in one transaction; a block whose parent is not the known one undoes
 everything back to the common ancestor first.
 """
@@ -18,6 +18,8 @@ from oracle.store.records import Cursor
 from oracle.store.states import RequestState
 from oracle.types import Request
 
+#: What only one node does at a time.
+_DUTY = "watch"
 #: A query's block range grows by this share after each full one that was answered.
 _GROWTH = 8
 
@@ -56,7 +58,10 @@ class Watcher:
         self._head_hash = b""
 
     def step(self) -> bool:
-        """Read the next range of blocks; False when there is nothing new."""
+        """Read the next range of blocks; False when there is nothing new, or another node reads."""
+        if not self._store.has_duty(_DUTY):
+            self._head_hash = b""
+            return False
         cursor = self._store.cursor() or self._start()
         head = self._rpc.head()
         if head.hash != self._head_hash:
@@ -75,7 +80,8 @@ class Watcher:
         return worked
 
     def _start(self) -> Cursor:
-        self._store.start_cursor(self._start_block - 1, self._chunk)
+        with self._store.transaction(_DUTY):
+            self._store.start_cursor(self._start_block - 1, self._chunk)
         return Cursor(self._start_block - 1, self._chunk, 0, 0, 0)
 
     def _still_known(self, cursor: Cursor, head: int) -> bool:
@@ -121,7 +127,7 @@ class Watcher:
         hashes[last] = last_hash
         seen: list[Request] = []
         ended: list[tuple[Ended, RequestState]] = []
-        with self._store.transaction():
+        with self._store.transaction(_DUTY):
             for event in events:
                 if isinstance(event, Request):
                     if self._store.add_request(event):
@@ -157,7 +163,8 @@ class Watcher:
             ),
             self._start_block - 1,
         )
-        orphaned = self._store.rewind(ancestor)
+        with self._store.transaction(_DUTY):
+            orphaned = self._store.rewind(ancestor)
         self._log.warning(
             "chain reorganised",
             from_block=cursor.block,

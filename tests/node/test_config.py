@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from oracle.config import NodeConfig, load_node_config
 from oracle.errors import ConfigError
@@ -43,6 +44,25 @@ def test_load__good__resolves_paths_beside_the_file(tmp_path: Path) -> None:
     assert config.bundles == (tmp_path / "models/a", Path("/models/b"))
     assert config.key_file == tmp_path / "node.key"
     assert config.oracle == "0x5FbDB2315678afecb367f032d93F642f64180aa3"
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres"])
+def test_store__url__is_kept_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    url = f"{scheme}://me:s3cret@host/db"
+    config = load_node_config(write(tmp_path, store=f'"{url}"'))
+    assert isinstance(config.store, SecretStr)
+    assert config.store.get_secret_value() == url
+    assert "s3cret" not in repr(config) + str(config)
+    monkeypatch.setenv("ORACLE_NODE__STORE", url)
+    assert load_node_config(write(tmp_path)).store == config.store
+
+
+def test_store__of_another_kind__is_refused_without_its_password(tmp_path: Path) -> None:
+    line = refusal(write(tmp_path, store='"mysql://me:s3cret@host/db"'))
+    assert "store: write a path, or a URL that begins with postgresql://" in line
+    assert "s3cret" not in line
 
 
 def test_load__environment__wins_over_the_file(
