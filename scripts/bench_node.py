@@ -201,7 +201,7 @@ def full_store(bundle: Bundle, rows: int) -> Json:
         config = load_node_config(here.config)
         block = here.anvil.w3.eth.block_number
         fill(
-            config.store,
+            Path(str(config.store)),
             CHAIN_ID,
             config.oracle,
             rows=rows,

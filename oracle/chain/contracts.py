@@ -353,7 +353,7 @@ class RegistryContract:
 
         Only a registry on a local chain has such models.
         """
-        return bool(self._read("isSrsUnsafe", model_id))
+        return self._read("isSrsUnsafe", model_id, then=bool)
 
     def simulate(self, calldata: bytes, sender: str) -> None:
         """Run a call on the latest state without sending it.

@@ -145,7 +145,7 @@ class FaultyProver:
         """Stop a job."""
         self._running.pop(job_id, None)
 
-    def capacity(self) -> int:
+    def capacity(self, memory_bytes: int = 0) -> int:
         """Free slots."""
         return self._slots - len(self._running)
 

@@ -131,6 +131,7 @@ def devnet(tmp_path: Path) -> Iterator[Devnet]:
         store = Store.open(config.store, CHAIN_ID, config.oracle, time.time)
         prover = FakeProver(swap)
         node = Node(parts, store, prover, time.time, make_logger(io.StringIO()))
+        node.recover()
         try:
             yield Devnet(anvil, oracle, 1, node, store, prover, account)
         finally:
