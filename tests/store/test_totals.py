@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from oracle.store.database import Database
+from oracle.store.database import Location, open_database
 from oracle.store.totals import PROOF_BOUNDS, Totals, histogram
 from tests.node.conftest import make_world
 from tests.node.world import World
@@ -16,8 +15,10 @@ __all__ = ["make_world"]
 
 
 @pytest.fixture
-def totals(tmp_path: Path) -> Totals:
-    return Totals(Database(tmp_path / "node.db"))
+def totals(location: Location) -> Iterator[Totals]:
+    database = open_database(location)
+    yield Totals(database)
+    database.close()
 
 
 def test_histogram__seconds__are_in_their_buckets_cumulatively(totals: Totals) -> None:
