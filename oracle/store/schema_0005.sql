@@ -12,5 +12,3 @@ CREATE TABLE totals (
 ALTER TABLE cursor ADD COLUMN block_timestamp INTEGER NOT NULL DEFAULT 0;
 -- For the oldest of the transactions that wait.
 CREATE INDEX intents_pending ON intents (created_at) WHERE state = 'pending';
--- For transactions whose proof names a request.
-CREATE INDEX intents_by_job ON intents (job_id);
