@@ -31,6 +31,9 @@ _LIMIT = re.compile(
 #: resource unavailable, limit exceeded): another endpoint may do better.
 _ENDPOINT_TROUBLE = frozenset({-32603, -32002, -32005, 429})
 
+#: What the call itself came to, whatever the code: anvil says "internal error" when gas runs out.
+_EXECUTION = re.compile(r"revert|out ?of ?gas", re.I)
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -126,7 +129,7 @@ class HttpTransport:
         if method == "eth_getLogs" and (code == -32005 or _LIMIT.search(message)):
             return RpcLimit(text)
         data = _revert_data(error.get("data")) if isinstance(error, dict) else b""
-        if code in _ENDPOINT_TROUBLE and not data and "revert" not in message.lower():
+        if code in _ENDPOINT_TROUBLE and not data and not _EXECUTION.search(message):
             return RpcUnreachable(text, remedy=_REMEDY)
         return RpcRejected(text, data=data)
 
@@ -218,7 +221,14 @@ class Rpc:
             raise RpcUnreachable("the RPC endpoint has no latest block", remedy=_REMEDY)
         return head
 
-    def logs(self, address: str, topics: Sequence[bytes], first: int, last: int) -> list[Log]:
+    def logs(
+        self,
+        address: str,
+        topics: Sequence[bytes],
+        first: int,
+        last: int,
+        indexed: Sequence[bytes | None] = (),
+    ) -> list[Log]:
         """Events of a contract whose first topic is one of ``topics``, in chain order.
 
         Args:
@@ -226,13 +236,17 @@ class Rpc:
             topics: first topics to look for; any of them matches.
             first: first block, inclusive.
             last: last block, inclusive.
+            indexed: what the further topics must be; None matches anything.
 
         Raises:
             RpcLimit: the endpoint wants a smaller range.
         """
         query = {
             "address": address,
-            "topics": [["0x" + topic.hex() for topic in topics]],
+            "topics": [
+                ["0x" + topic.hex() for topic in topics],
+                *(None if topic is None else "0x" + topic.hex() for topic in indexed),
+            ],
             "fromBlock": hex(first),
             "toBlock": hex(last),
         }
