@@ -289,6 +289,18 @@ class RequestTimeout(ChainError):
     transient = True
 
 
+class RequestUnknown(ChainError):
+    """The chain has no such request."""
+
+    code = "REQUEST_UNKNOWN"
+
+
+class RequestRefunded(ChainError):
+    """The request was refunded unanswered."""
+
+    code = "REQUEST_REFUNDED"
+
+
 class StoreError(OracleError):
     """The node's database cannot be used."""
 

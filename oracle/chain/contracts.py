@@ -23,6 +23,7 @@ from oracle.errors import (
     TransactionReverted,
 )
 from oracle.types import (
+    ZERO_ADDRESS,
     BatchVerifier,
     Codec,
     ModelSpec,
@@ -245,6 +246,14 @@ class OracleContract:
     def delivered(self, result: bytes) -> int:
         """How many items a simulated `fulfill_batch_calldata` delivered."""
         return int(self._abi.result("fulfillBatch", result))
+
+    def quote(self, model_id: int, rows: int) -> int:
+        """Wei to send with a request without a callback: twice what it needs at this base fee."""
+        return int(self._read("estimateFeeBatch", model_id, 0, rows))
+
+    def credit_of(self, account: str) -> int:
+        """Wei that an account can withdraw."""
+        return int(self._read("creditOf", ZERO_ADDRESS, account))
 
     def is_undelivered(self, request_id: int) -> bool:
         """Whether a request is fulfilled and its callback failed."""

@@ -304,6 +304,20 @@ class Rpc:
         return self._ask("eth_getTransactionReceipt", ["0x" + transaction_hash.hex()], read)
 
 
+def chain_id_of(url: str, timeout: float = 10) -> int:
+    """The chain that an endpoint serves, for whoever wants to use it whatever it is.
+
+    Raises:
+        RpcUnreachable: it does not say.
+    """
+    try:
+        return _quantity(HttpTransport(url, timeout).send("eth_chainId", []))
+    except (AttributeError, TypeError, ValueError):
+        raise RpcUnreachable(
+            f"{redacted(url)} does not say which chain it serves", remedy=_REMEDY
+        ) from None
+
+
 def redacted(url: str) -> str:
     """A URL's scheme, host and port: API keys travel in user, path and query."""
     parts = urlsplit(url)

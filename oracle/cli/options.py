@@ -33,7 +33,13 @@ SrsUrl = Annotated[
     str | None,
     typer.Option(help="Where missing ones are downloaded from: the address before /kzgK.srs."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, for scripts.")]
+
+
+def examples(*commands: str, heading: str = "Examples") -> str:
+    """The end of a help text: commands that work as they stand, but for ids and names."""
+    # The backspace keeps lines as they are.
+    return "\n".join(("\b", f"[bold]{heading}:[/]", *(f"  {command}" for command in commands)))
 
 
 def sizes_of(batch: str) -> tuple[int, ...]:

@@ -7,32 +7,34 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from oracle.chain.contracts import OracleContract
-from oracle.chain.signer import LocalSigner
 from oracle.circuits.bundle import Bundle
-from oracle.cli.demo import ConsoleReport
+from oracle.cli.chain import (
+    LOCAL,
+    ChainId,
+    KeyFile,
+    Keystore,
+    Oracle,
+    PasswordFile,
+    Url,
+    address_of,
+    chain_of,
+    signer_of,
+)
 from oracle.cli.options import Json, SrsFolder
-from oracle.cli.request import address_of, rpc_of
-from oracle.errors import UsageError
+from oracle.cli.progress import report
 from oracle.publisher import register as register_bundle
 
 
 def register(
     bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
-    rpc: Annotated[str, typer.Option(help="RPC endpoint of the chain.")],
-    chain_id: Annotated[int, typer.Option(help="The chain that it must serve.", min=1)],
-    oracle: Annotated[str, typer.Option(help="Address of the oracle contract.")],
-    keystore: Annotated[
-        Path | None, typer.Option(help="The account: an encrypted keystore (mode 0600).")
-    ] = None,
-    password_file: Annotated[
-        Path | None, typer.Option(help="File with the keystore's password (mode 0600).")
-    ] = None,
-    key_file: Annotated[
-        Path | None, typer.Option(help="Instead: a file with the key in hex (mode 0600).")
-    ] = None,
+    rpc: Url = LOCAL,
+    chain_id: ChainId = None,
+    oracle: Oracle = None,
+    keystore: Keystore = None,
+    password_file: PasswordFile = None,
+    key_file: KeyFile = None,
     fee: Annotated[int, typer.Option(help="Price of one inference in wei.", min=0)] = 0,
     receiver: Annotated[
         str | None, typer.Option(help="Who gets the publisher's share; by default the account.")
@@ -43,30 +45,17 @@ def register(
     srs: SrsFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Deploy the bundle's verifiers and register its model; both are for good.
-
-    Example: oracle model register iris-bundle --rpc http://127.0.0.1:8545 --chain-id 31337
-    --oracle 0x... --keystore publisher.json --password-file publisher.password --fee 1000000000
-    """
-    if (key_file is None) == (keystore is None) or (keystore is None) != (password_file is None):
-        raise UsageError(
-            "there is no account to register with",
-            remedy="Give --keystore and --password-file, or --key-file",
-        )
-    endpoint = rpc_of(rpc, chain_id)
+    """Deploy the bundle's verifiers and register its model; both are for good."""
+    signer = signer_of(key_file, keystore, password_file)
+    chain = chain_of(rpc, chain_id, oracle)
     share_to = None if receiver is None else address_of(receiver, "--receiver")
     loaded = Bundle.load(bundle, srs)
-    loaded.require_safe(chain_id)
-    registry = OracleContract(endpoint, address_of(oracle, "--oracle")).registry()
-    signer = (
-        LocalSigner.from_keystore(keystore, password_file)
-        if keystore is not None and password_file is not None
-        else LocalSigner.from_key_file(Path(str(key_file)))
-    )
-    with ConsoleReport(Console(stderr=True)).step(f"Register {loaded.name}") as detail:
+    loaded.require_safe(chain.rpc.chain_id)
+    registry = OracleContract(chain.rpc, chain.oracle).registry()
+    with report().step(f"Register {loaded.name}") as detail:
         found = register_bundle(
             loaded,
-            endpoint,
+            chain.rpc,
             registry,
             signer,
             fee=fee,

@@ -18,7 +18,7 @@ from oracle.store.records import RequestRow
 from oracle.types import Request
 from oracle.why.at_node import at_node
 from oracle.why.ended import fulfilled, refunded, unknown
-from oracle.why.life import chain_step, chain_steps, node_steps
+from oracle.why.life import chain_step, chain_steps, in_order, node_steps
 from oracle.why.report import Cause, NodeView, Report, Situation, Step, Verdict, ether, gwei, values
 from oracle.why.waiting import below_what_nodes_take, notes, refused_by_contract, unserved
 
@@ -49,9 +49,8 @@ def explain(
     status = oracle.status(request_id)
     trail = oracle.trail(request_id, first_block, head.number)
     row = node.store.request(request_id) if node else None
-    steps = chain_steps(rpc, trail)
-    if node is not None:
-        steps += node_steps(node, request_id)
+    happened = chain_steps(rpc, trail)
+    done = node_steps(node, request_id) if node else []
     said: tuple[str, ...] = ()
     seconds_left = None
     if status is Status.UNKNOWN:
@@ -66,7 +65,7 @@ def explain(
         registry = RegistryContract(rpc, oracle.registry())
         situation = _look(rpc, oracle, registry, trail.request, head)
         if situation.found.model_closed:
-            steps += _closing(rpc, registry, situation)
+            happened += _closing(rpc, registry, situation)
         verdict = _open(situation, registry, node, row)
         said = notes(situation, verdict)
         seconds_left = situation.found.seconds_left
@@ -80,7 +79,8 @@ def explain(
         cause=verdict.cause,
         explanation=verdict.explanation,
         remedy=verdict.remedy,
-        steps=tuple(sorted(steps, key=lambda step: step.at)),
+        commands=verdict.commands,
+        steps=in_order(happened, done),
         notes=said,
         request=trail.request,
         seconds_left=seconds_left,

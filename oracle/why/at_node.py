@@ -15,7 +15,7 @@ from oracle.policy import Reason
 from oracle.store.records import Intent, RequestRow
 from oracle.store.states import RequestState
 from oracle.why.report import Cause, NodeView, Situation, Verdict, ether, gwei
-from oracle.why.waiting import below_what_nodes_take
+from oracle.why.waiting import AFTER_DEADLINE, below_what_nodes_take
 
 
 def at_node(s: Situation, node: NodeView, row: RequestRow | None) -> Verdict:
@@ -25,7 +25,8 @@ def at_node(s: Situation, node: NodeView, row: RequestRow | None) -> Verdict:
         return Verdict(
             Cause.NODE_STOPPED,
             f"The node is not running. {where}",
-            "Start it with: oracle node run --config node.toml",
+            "Start it",
+            ("oracle node run --config node.toml",),
         )
     return _not_seen(s, node) if row is None else _BY_STATE.get(row.state, _reopened)(s, node, row)
 
@@ -100,7 +101,8 @@ def _skipped(s: Situation, _: NodeView, row: RequestRow) -> Verdict:
             return Verdict(
                 Cause.DEADLINE_NEAR,
                 f"The node cannot prove it in time ({detail})",
-                f"After the deadline: oracle refund {s.name}; ask again with a longer lifetime",
+                f"Ask again with a longer lifetime. {AFTER_DEADLINE}",
+                (f"oracle refund {s.name}",),
             )
         case _:
             return Verdict(
@@ -113,7 +115,7 @@ def _skipped(s: Situation, _: NodeView, row: RequestRow) -> Verdict:
 _SKIP_REMEDIES: dict[str, str] = {
     Reason.UNKNOWN_MODEL: "Ask a registered model",
     Reason.MODEL_UNSUPPORTED: "Install a newer version of the node",
-    Reason.VERIFIER_DIFFERS: "Audit the bundle against the chain: oracle model audit",
+    Reason.VERIFIER_DIFFERS: "Audit the bundle against the chain (oracle model audit)",
     Reason.BUNDLE_DIFFERS: "Use the bundle that the model was registered with",
     Reason.INPUT_INVALID: "Ask again with an input that the model takes",
     Reason.INCOME_LOW: "Lower min_income in the node's configuration, or find another node",
@@ -126,7 +128,7 @@ _PROOF_REMEDIES: dict[str, str] = {
     ProverTimeout.code: "Raise prove_timeout in the node's configuration and start it again",
     ProverUnavailable.code: "Look at memory, disk and processes of the node's machine",
     ProverCrashed.code: "Look at the node's log and its work_dir, then start it again",
-    ProofInvalid.code: "Audit the bundle: oracle model audit",
+    ProofInvalid.code: "Audit the bundle (oracle model audit)",
     "NO_BUNDLE": "Put the bundle back into the node's configuration and start it again",
 }
 
@@ -138,13 +140,13 @@ def _failed(s: Situation, _: NodeView, row: RequestRow) -> Verdict:
         return Verdict(
             Cause.DELIVERY_REFUSED,
             f"The contract refused the node's proof: {reason}",
-            "Audit the bundle against the chain: oracle model audit",
+            "Audit the bundle against the chain (oracle model audit)",
         )
     return Verdict(
         Cause.PROOF_FAILING,
         f"The node could not prove the request: {reason}",
-        f"{_PROOF_REMEDIES.get(code, 'Look at the log of the node')}. After the deadline: "
-        f"oracle refund {s.name}",
+        f"{_PROOF_REMEDIES.get(code, 'Look at the log of the node')}. {AFTER_DEADLINE}",
+        (f"oracle refund {s.name}",),
     )
 
 
@@ -212,7 +214,8 @@ def _late(s: Situation, _: NodeView, __: RequestRow) -> Verdict:
     return Verdict(
         Cause.DEADLINE_NEAR,
         "The deadline has passed by the node's clock, not by the chain's",
-        f"Once the chain agrees: oracle refund {s.name}",
+        "Once the chain agrees, have the money given back",
+        (f"oracle refund {s.name}",),
     )
 
 

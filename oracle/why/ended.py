@@ -42,7 +42,8 @@ def refunded(request: Request) -> Verdict:
     return Verdict(
         Cause.REFUNDED,
         f"The deadline passed unanswered and the escrow is credit of {request.refund_to}",
-        "That account gets it with: oracle withdraw",
+        "That account can withdraw it",
+        ("oracle withdraw",),
     )
 
 
@@ -52,14 +53,15 @@ def fulfilled(rpc: Rpc, oracle: OracleContract, request: Request, trail: Trail) 
     answer = trail.last("AICallbackResult")
     if answer is None or not oracle.is_undelivered(request.key.request_id):
         return Verdict(
-            Cause.ANSWERED, "The answer was delivered", f"Read it with: oracle result {name}"
+            Cause.ANSWERED, "The answer was delivered", "Read it", (f"oracle result {name}",)
         )
     if not rpc.code(request.callback_contract):
         return Verdict(
             Cause.CALLBACK_MISSING,
             f"The answer is proved, but there is no contract at {request.callback_contract} to "
             "call back",
-            f"Read the answer with: oracle result {name}",
+            "Read the answer",
+            (f"oracle result {name}",),
         )
     call = oracle.callback_calldata(request, answer.fields["output"])
     base = _INTRINSIC_GAS + sum(_BYTE_GAS if byte else _ZERO_BYTE_GAS for byte in call)
@@ -67,7 +69,8 @@ def fulfilled(rpc: Rpc, oracle: OracleContract, request: Request, trail: Trail) 
         return Verdict(
             Cause.CALLBACK_RETRIABLE,
             "The callback failed when the answer came; it would succeed now",
-            f"Have it made again with: oracle retry {name}",
+            "Have it made again",
+            (f"oracle retry {name}",),
         )
     reason = _reverts(rpc, oracle, request, call, fees.TRANSACTION_GAS)
     if reason is not None:
@@ -75,7 +78,8 @@ def fulfilled(rpc: Rpc, oracle: OracleContract, request: Request, trail: Trail) 
             Cause.CALLBACK_REVERTS,
             f"The answer is proved, but the callback of {request.callback_contract} reverts with "
             f"any gas ({reason})",
-            "Repair what makes the contract revert, then: oracle retry " + name,
+            "Repair what makes the contract revert, then have the callback made again",
+            (f"oracle retry {name}",),
         )
     estimate = {"from": oracle.address, "to": request.callback_contract, "data": "0x" + call.hex()}
     needed = int(rpc.send("eth_estimateGas", [estimate]), 16) - base
@@ -84,7 +88,8 @@ def fulfilled(rpc: Rpc, oracle: OracleContract, request: Request, trail: Trail) 
         Cause.CALLBACK_OUT_OF_GAS,
         f"The answer is proved, but the callback takes about {needed:,} gas and was given "
         f"{request.callback_gas:,}",
-        f"Have it made again with more: oracle retry {name} --gas {enough}",
+        "Have it made again with more",
+        (f"oracle retry {name} --gas {enough}",),
     )
 
 

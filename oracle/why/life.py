@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from eth_utils.address import to_checksum_address
 
 from oracle.chain.contracts import Happening, Trail
 from oracle.chain.rpc import Rpc
@@ -29,10 +31,13 @@ _WORDS: Mapping[str, Callable[[dict[str, Any]], tuple[str, str]]] = {
     "RequestSkipped": lambda fields: ("left out of a batch", _SKIPPED[fields["reason"]]),
     "RequestFulfilled": lambda fields: (
         "answered",
-        f"{ether(fields['feePaid'] + fields['gasPaid'])} to {fields['payee']}",
+        f"{ether(fields['feePaid'] + fields['gasPaid'])} to {to_checksum_address(fields['payee'])}",
     ),
     "CallbackRetried": lambda _: ("callback made again", ""),
-    "RequestRefunded": lambda fields: ("refunded", f"to the credit of {fields['refundTo']}"),
+    "RequestRefunded": lambda fields: (
+        "refunded",
+        f"to the credit of {to_checksum_address(fields['refundTo'])}",
+    ),
     "ModelClosed": lambda fields: (
         "model closed",
         f"model {fields['modelId']} takes no new requests",
@@ -76,3 +81,15 @@ def node_steps(node: NodeView, request_id: int) -> list[Step]:
         )
         for index, step in enumerate(history)
     ]
+
+
+def in_order(chain: Sequence[Step], node: Sequence[Step]) -> tuple[Step, ...]:
+    """Both by time. A block knows only its second: within it, an answer follows its sending."""
+    sent = [step.at for step in node if step.what == RequestState.PENDING]
+
+    def moment(step: Step) -> float:
+        if (step.source, step.what) != ("chain", "answered"):
+            return step.at
+        return max((at for at in sent if step.at <= at < step.at + 1), default=step.at)
+
+    return tuple(sorted((*node, *chain), key=moment))

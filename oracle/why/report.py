@@ -95,8 +95,10 @@ class Report:
     cause: Cause
     #: What it waits for, or how it ended; a sentence.
     explanation: str
-    #: What to do; empty when there is nothing to be done.
+    #: What to do; a sentence, empty when there is nothing to be done.
     remedy: str
+    #: Commands that do it, those first that help soonest.
+    commands: tuple[str, ...]
     #: Oldest first.
     steps: tuple[Step, ...]
     #: What else is worth knowing; sentences.
@@ -134,6 +136,7 @@ class Verdict:
     cause: Cause
     explanation: str
     remedy: str = ""
+    commands: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +174,7 @@ def values(report: Report) -> dict[str, object]:
         "cause": report.cause.value,
         "explanation": report.explanation,
         "remedy": report.remedy,
+        "commands": list(report.commands),
         "notes": list(report.notes),
         "model_id": request.model_id if request else None,
         "deadline": request.deadline if request else None,

@@ -7,6 +7,9 @@ from oracle.chain.contracts import RegistryContract
 from oracle.chain.lens import Reason
 from oracle.why.report import Cause, Situation, Verdict, gwei
 
+#: What always helps in the end.
+AFTER_DEADLINE = "After the deadline the money can be had back"
+
 
 def refused_by_contract(s: Situation) -> Verdict | None:
     """What makes the contract refuse every answer now."""
@@ -14,14 +17,16 @@ def refused_by_contract(s: Situation) -> Verdict | None:
         return Verdict(
             Cause.DEADLINE_PASSED,
             "No node answered before the deadline; nobody can any more",
-            f"Get the money back with: oracle refund {s.name}",
+            "Have the money given back",
+            (f"oracle refund {s.name}",),
         )
     if s.found.verifier_lost:
         return Verdict(
             Cause.VERIFIER_LOST,
             f"The verifier of model {s.model.model_id} at {s.model.verifier} is not the contract "
             "that was registered: no proof can be accepted",
-            f"Ask another model. After the deadline: oracle refund {s.name}",
+            f"Ask another model. {AFTER_DEADLINE}",
+            (f"oracle refund {s.name}",),
         )
     if s.found.reason is Reason.UNDERFUNDED:
         return _underfunded(s, s.found.top_up_required)
@@ -44,8 +49,8 @@ def _underfunded(s: Situation, least: int) -> Verdict:
         Cause.UNDERFUNDED,
         f"The request pays up to {gwei(pays)} per gas; the base fee is {gwei(s.head.base_fee)}, "
         f"and nodes take requests that pay {gwei(fees.least(s.head.base_fee))}",
-        "Wait for the base fee to fall, or raise the gas money: oracle top-up "
-        f"{s.name} --wei {max(wanted, least, minimum)}",
+        "Wait for the base fee to fall, or raise the gas money",
+        (f"oracle top-up {s.name} --wei {max(wanted, least, minimum)}",),
     )
 
 
@@ -58,14 +63,20 @@ def unserved(s: Situation, registry: RegistryContract) -> Verdict:
             Cause.MODEL_CLOSED,
             f"Its publisher has closed model {s.model.model_id}. This request may still be "
             "answered, but nodes have stopped serving the model, it seems",
-            f"Ask {other}. After the deadline: oracle refund {s.name}",
+            f"Ask {other}. {AFTER_DEADLINE}",
+            (f"oracle refund {s.name}",),
         )
     return Verdict(
         Cause.NO_NODE,
         f"Nothing on the chain stands in its way; no node has answered for model "
         f"{s.model.model_id} yet",
-        "Run a node that serves the model, or ask one's operator to look with: oracle why "
-        f"{s.name} --config node.toml. After the deadline: oracle refund {s.name}",
+        "Run a node that serves the model, or have an operator look at what the node makes of it. "
+        + AFTER_DEADLINE,
+        (
+            "oracle node run --config node.toml",
+            f"oracle why {s.name} --config node.toml",
+            f"oracle refund {s.name}",
+        ),
     )
 
 

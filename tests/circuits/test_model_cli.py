@@ -163,7 +163,10 @@ def test_audit__another_verifier_on_chain__named_and_refused(
     ("options", "message"),
     [
         (("--model-id", 2, "--oracle", "{oracle}"), "the registry has no model 2"),
-        (("--model-id", 1), "the chain's model cannot be found"),
+        (
+            ("--model-id", 1, "--oracle", "{oracle}", "--registry", "{oracle}"),
+            "the chain's model cannot be found",
+        ),
         (("--model-id", 1, "--oracle", "0x12"), "not an Ethereum address"),
         (("--oracle", "{oracle}"), "no model to compare with"),
     ],
