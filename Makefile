@@ -13,7 +13,7 @@ export SOLCX_BINARY_PATH := $(TOOLS)
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup prerequisites demo test test-long coverage bench-gas bench-circuits bench-onnx check format ape abi lock clean
+.PHONY: help setup prerequisites demo test test-long coverage bench-gas bench-circuits bench-onnx check format ape abi cli-docs lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -72,6 +72,9 @@ bench-onnx: setup  ## How many of the onnx package's model tests can be proved, 
 
 abi: setup  ## Regenerate the committed ABIs from the contracts
 	python scripts/export_abi.py
+
+cli-docs: setup  ## Regenerate docs/cli.md from commands, errors and causes
+	python -m scripts.export_cli
 
 lock: setup  ## Resolve pyproject.toml anew into requirements.lock
 	uv pip compile pyproject.toml --group dev --extra train --generate-hashes --no-emit-index-url \

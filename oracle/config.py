@@ -36,6 +36,11 @@ def build_dir() -> Path:
     return Path(os.environ.get("ORACLE_BUILD_DIR", project_root() / "build"))
 
 
+def deployments_dir() -> Path:
+    """Where it is written which contracts are on which chain."""
+    return Path(os.environ.get("ORACLE_DEPLOYMENTS", project_root() / "deployments"))
+
+
 class NodeConfig(BaseSettings):
     """What a node needs to know. From a TOML file; ``ORACLE_NODE__<FIELD>`` overrides a field.
 

@@ -399,15 +399,6 @@ def run_until_signal(node: Node) -> None:
     node.run()
 
 
-def account_of(config: NodeConfig) -> str:
-    """The address that pays for gas.
-
-    Raises:
-        ConfigError: its key cannot be read.
-    """
-    return _signer(config).address
-
-
 def _check_balance(rpc: Rpc, address: str, min_balance: int) -> str:
     balance = rpc.balance(address)
     # No minimum still needs gas: an empty account can send nothing.

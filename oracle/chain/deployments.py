@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from oracle.config import project_root
+from oracle.config import deployments_dir
 from oracle.errors import ConfigError
 
 
@@ -44,7 +44,7 @@ class Deployment:
 
 def deployment_path(chain_id: int, folder: Path | None = None) -> Path:
     """Where the deployment on a chain is recorded; by default in the project's ``deployments``."""
-    return (folder or project_root() / "deployments") / f"{chain_id}.json"
+    return (folder or deployments_dir()) / f"{chain_id}.json"
 
 
 def save(deployment: Deployment, folder: Path | None = None) -> Path:

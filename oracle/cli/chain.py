@@ -29,9 +29,7 @@ Oracle = Annotated[
 KeyFile = Annotated[
     Path | None, typer.Option(help="The account: a file with the key in hex (mode 0600).")
 ]
-Keystore = Annotated[
-    Path | None, typer.Option(help="Or an encrypted keystore (mode 0600), and its password:")
-]
+Keystore = Annotated[Path | None, typer.Option(help="Instead: an encrypted keystore (mode 0600).")]
 PasswordFile = Annotated[
     Path | None, typer.Option(help="File with the keystore's password (mode 0600).")
 ]

@@ -12,11 +12,15 @@ from rich.console import Console
 from rich.table import Table
 
 from oracle import demo as main_job
+from oracle.cli.options import examples
 from oracle.cli.progress import report as on_stderr
 from oracle.demo import IRIS_LABELS, DemoResult
 from oracle.errors import UsageError
 
+app = typer.Typer(rich_markup_mode="rich", add_completion=False)
 
+
+@app.command(epilog=examples("oracle demo", "oracle demo --json --keep demo-run"))
 def demo(
     as_json: bool = typer.Option(
         False, "--json", help="Print one JSON object on stdout; progress goes to stderr."

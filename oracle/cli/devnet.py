@@ -18,6 +18,7 @@ from oracle.cli.progress import report, waiting
 app = typer.Typer(
     help="A local chain in the background, with contracts, a model and funded accounts.",
     no_args_is_help=True,
+    rich_markup_mode="rich",
 )
 
 _Folder = Annotated[Path | None, typer.Option(help="Folder of its state; build/devnet by default.")]

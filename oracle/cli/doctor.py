@@ -9,12 +9,15 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from oracle.cli.options import Json
+from oracle.cli.options import Json, examples
 from oracle.cli.progress import waiting
 from oracle.doctor import Finding, Health, examine
 from oracle.errors import ToolchainError
 
+app = typer.Typer(rich_markup_mode="rich", add_completion=False)
 
+
+@app.command(epilog=examples("oracle doctor", "oracle doctor --json"))
 def doctor(as_json: Json = False) -> None:
     """Look at tools, memory, disk and cores, and say what to do about what is missing.
 

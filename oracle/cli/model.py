@@ -45,7 +45,9 @@ from oracle.errors import BundleInvalid, UsageError
 from oracle.types import Codec
 
 app = typer.Typer(
-    help="Build circuits from ONNX models, look at them, check them.", no_args_is_help=True
+    help="Build circuits from ONNX models, look at them, check them.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
 )
 app.command(
     "inspect",

@@ -12,18 +12,23 @@ from typing import Annotated, Any
 
 import typer
 
+from oracle.cli.options import examples
 from oracle.config import load_node_config
 from oracle.log import make_logger
 from oracle.store.ledger import Store
 from oracle.store.records import Job
 
-app = typer.Typer(help="The daemon that proves and answers requests.", no_args_is_help=True)
+app = typer.Typer(
+    help="The daemon that proves and answers requests.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
 
 _Config = Annotated[Path, typer.Option("--config", help="The node's TOML file.")]
 _Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
-@app.command()
+@app.command(epilog=examples("oracle node run --config node.toml"))
 def run(config: _Config = Path("node.toml")) -> None:
     """Watch, prove and submit until SIGTERM or Ctrl-C; a second one ends at once."""
     from oracle.node import build, run_until_signal
@@ -34,7 +39,7 @@ def run(config: _Config = Path("node.toml")) -> None:
         run_until_signal(node)
 
 
-@app.command()
+@app.command(epilog=examples("oracle node check --config node.toml"))
 def check(config: _Config = Path("node.toml")) -> None:
     """Look at everything that must be right before a start; sends nothing."""
     from oracle.node import check as check_node
@@ -45,7 +50,7 @@ def check(config: _Config = Path("node.toml")) -> None:
         typer.echo(f"ok  {finding.subject}: {finding.detail}")
 
 
-@app.command()
+@app.command(epilog=examples("oracle node status", "oracle node status --last 50 --json"))
 def status(
     config: _Config = Path("node.toml"),
     as_json: _Json = False,

@@ -25,14 +25,23 @@ from oracle.cli.chain import (
     request_id_of,
     signer_of,
 )
-from oracle.cli.options import Json
+from oracle.cli.options import Json, examples
 from oracle.cli.progress import waiting
 from oracle.client import TIMEOUT, Array, OracleClient, Result
 from oracle.errors import RequestTimeout, TensorEncoding
 from oracle.log import request_hex
 from oracle.why import ether
 
+app = typer.Typer(rich_markup_mode="rich", add_completion=False)
 
+
+@app.command(
+    epilog=examples(
+        "oracle request 5.1,3.5,1.4,0.2 --key-file build/devnet/caller.key",
+        "oracle request 5.1,3.5,1.4,0.2 --model 2 --rpc https://rpc.example --chain-id 11155111 "
+        "--keystore caller.json --password-file caller.password --json",
+    )
+)
 def request(
     values: Annotated[
         str,
@@ -75,6 +84,7 @@ def request(
     _show(found, as_json=as_json)
 
 
+@app.command(epilog=examples("oracle result 0x1a2b...", "oracle result 0x1a2b... --timeout 60"))
 def result(
     request_id: RequestId,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for it.", min=0)] = 0,
@@ -102,6 +112,7 @@ def result(
     _show(found, as_json=as_json)
 
 
+@app.command(epilog=examples("oracle top-up 0x1a2b... --wei 200000000000000 --key-file caller.key"))
 def top_up(
     request_id: RequestId,
     wei: Annotated[int, typer.Option(help="How much to add.", min=1)],
@@ -124,6 +135,7 @@ def top_up(
     typer.echo(json.dumps(said) if as_json else f"the gas money is now {ether(has)}")
 
 
+@app.command(epilog=examples("oracle retry 0x1a2b... --gas 200000 --key-file caller.key"))
 def retry(
     request_id: RequestId,
     gas: Annotated[
@@ -148,6 +160,7 @@ def retry(
     typer.echo(json.dumps(said) if as_json else "the callback succeeded")
 
 
+@app.command(epilog=examples("oracle refund 0x1a2b... --key-file caller.key"))
 def refund(
     request_id: RequestId,
     rpc: Url = LOCAL,
@@ -170,6 +183,12 @@ def refund(
     typer.echo(json.dumps(said) if as_json else text)
 
 
+@app.command(
+    epilog=examples(
+        "oracle withdraw --key-file node.key",
+        "oracle withdraw --key-file node.key --to 0x70997970C51812dc3A010C7d01b50e0d17dc79C8",
+    )
+)
 def withdraw(
     to: Annotated[
         str | None, typer.Option(help="Who gets the money; by default the account itself.")

@@ -24,17 +24,26 @@ from oracle.cli.chain import (
     Url,
     chain_of,
     request_id_of,
+    signer_of,
 )
-from oracle.cli.options import Json
+from oracle.cli.options import Json, examples
 from oracle.cli.progress import waiting
 from oracle.config import NodeConfig, load_node_config
 from oracle.log import request_hex
-from oracle.node import account_of
 from oracle.store.ledger import Store
 from oracle.store.running import is_in_use
 from oracle.why import Cause, NodeView, Report, Step, ether, explain, values
 
+app = typer.Typer(rich_markup_mode="rich", add_completion=False)
 
+
+@app.command(
+    epilog=examples(
+        "oracle why 0x1a2b...",
+        "oracle why 0x1a2b... --config node.toml",
+        "oracle why 0x1a2b... --json",
+    )
+)
 def why(
     request_id: RequestId,
     config: Annotated[
@@ -88,7 +97,7 @@ def _look(number: int, settings: NodeConfig | None, chain: Chain) -> Report:
         node = NodeView(
             store=store,
             is_running=is_in_use(settings.store),
-            account=account_of(settings),
+            account=signer_of(settings.key_file, settings.keystore, settings.password_file).address,
             min_balance=settings.min_balance,
             confirmations=settings.confirmations,
         )
