@@ -33,7 +33,7 @@ Keystore = Annotated[Path | None, typer.Option(help="Instead: an encrypted keyst
 PasswordFile = Annotated[
     Path | None, typer.Option(help="File with the keystore's password (mode 0600).")
 ]
-FromBlock = Annotated[
+FirstBlock = Annotated[
     int | None,
     typer.Option(help="First block to look for the request in; by default the oracle's.", min=0),
 ]
@@ -53,7 +53,7 @@ class Chain:
 
 
 def chain_of(
-    url: str, chain_id: int | None, oracle: str | None, from_block: int | None = None
+    url: str, chain_id: int | None, oracle: str | None, first_block: int | None = None
 ) -> Chain:
     """The chain behind the options; what they leave out is in ``deployments/``.
 
@@ -63,9 +63,9 @@ def chain_of(
     """
     rpc = endpoint_of(url, chain_id)
     if oracle is not None:
-        return Chain(rpc, address_of(oracle, "--oracle"), from_block or 0)
+        return Chain(rpc, address_of(oracle, "--oracle"), first_block or 0)
     found = deployments.load(rpc.chain_id)
-    return Chain(rpc, found.oracle, found.block if from_block is None else from_block)
+    return Chain(rpc, found.oracle, found.block if first_block is None else first_block)
 
 
 def endpoint_of(url: str, chain_id: int | None) -> Rpc:

@@ -13,7 +13,7 @@ from oracle.cli.chain import (
     LOCAL,
     Chain,
     ChainId,
-    FromBlock,
+    FirstBlock,
     KeyFile,
     Keystore,
     Oracle,
@@ -91,7 +91,7 @@ def result(
     rpc: Url = LOCAL,
     chain_id: ChainId = None,
     oracle: Oracle = None,
-    from_block: FromBlock = None,
+    first_block: FirstBlock = None,
     as_json: Json = False,
 ) -> None:
     """Print the proved answer of a request, anyone's.
@@ -100,7 +100,7 @@ def result(
     (REQUEST_REFUNDED).
     """
     number = request_id_of(request_id)
-    chain = chain_of(rpc, chain_id, oracle, from_block)
+    chain = chain_of(rpc, chain_id, oracle, first_block)
     with waiting("Reading the chain"):
         handle = _client(chain).handle(number, chain.first_block)
         found = handle.wait(timeout) if timeout else handle.result()
@@ -119,7 +119,7 @@ def top_up(
     rpc: Url = LOCAL,
     chain_id: ChainId = None,
     oracle: Oracle = None,
-    from_block: FromBlock = None,
+    first_block: FirstBlock = None,
     key_file: KeyFile = None,
     keystore: Keystore = None,
     password_file: PasswordFile = None,
@@ -127,7 +127,7 @@ def top_up(
 ) -> None:
     """Raise the gas money of an open request, anyone's; `oracle why` says by how much."""
     number = request_id_of(request_id)
-    chain = chain_of(rpc, chain_id, oracle, from_block)
+    chain = chain_of(rpc, chain_id, oracle, first_block)
     client = _client(chain, signer_of(key_file, keystore, password_file))
     with waiting("Topping up"):
         has = client.top_up(number, wei, chain.first_block)
@@ -144,7 +144,7 @@ def retry(
     rpc: Url = LOCAL,
     chain_id: ChainId = None,
     oracle: Oracle = None,
-    from_block: FromBlock = None,
+    first_block: FirstBlock = None,
     key_file: KeyFile = None,
     keystore: Keystore = None,
     password_file: PasswordFile = None,
@@ -152,7 +152,7 @@ def retry(
 ) -> None:
     """Make a failed callback again; `oracle why` says with how much gas."""
     number = request_id_of(request_id)
-    chain = chain_of(rpc, chain_id, oracle, from_block)
+    chain = chain_of(rpc, chain_id, oracle, first_block)
     client = _client(chain, signer_of(key_file, keystore, password_file))
     with waiting("Making the callback again"):
         client.retry(number, gas, chain.first_block)
@@ -166,7 +166,7 @@ def refund(
     rpc: Url = LOCAL,
     chain_id: ChainId = None,
     oracle: Oracle = None,
-    from_block: FromBlock = None,
+    first_block: FirstBlock = None,
     key_file: KeyFile = None,
     keystore: Keystore = None,
     password_file: PasswordFile = None,
@@ -174,7 +174,7 @@ def refund(
 ) -> None:
     """Have an expired request's escrow credited to its refund address; then `oracle withdraw`."""
     number = request_id_of(request_id)
-    chain = chain_of(rpc, chain_id, oracle, from_block)
+    chain = chain_of(rpc, chain_id, oracle, first_block)
     client = _client(chain, signer_of(key_file, keystore, password_file))
     with waiting("Refunding"):
         client.refund(number, chain.first_block)

@@ -18,7 +18,7 @@ from oracle.cli.chain import (
     LOCAL,
     Chain,
     ChainId,
-    FromBlock,
+    FirstBlock,
     Oracle,
     RequestId,
     Url,
@@ -53,7 +53,7 @@ def why(
     rpc: Url = LOCAL,
     chain_id: ChainId = None,
     oracle: Oracle = None,
-    from_block: FromBlock = None,
+    first_block: FirstBlock = None,
     as_json: Json = False,
 ) -> None:
     """Tell a request's life: every step, what it waits for now, and what to do.
@@ -64,11 +64,12 @@ def why(
     number = request_id_of(request_id)
     settings = None if config is None else load_node_config(config)
     with waiting("Reading the chain"):
-        report = _look(number, settings, _chain(settings, rpc, chain_id, oracle, from_block))
+        report = _look(number, settings, _chain(settings, rpc, chain_id, oracle, first_block))
     if as_json:
         typer.echo(json.dumps(values(report)))
     else:
-        _draw(Console(), report)
+        given = (("--rpc", None if rpc == LOCAL else rpc), ("--oracle", oracle))
+        _draw(Console(), report, "".join(f" {name} {value}" for name, value in given if value))
 
 
 def _chain(
@@ -76,12 +77,12 @@ def _chain(
     rpc: str,
     chain_id: int | None,
     oracle: str | None,
-    from_block: int | None,
+    first_block: int | None,
 ) -> Chain:
     if settings is None:
-        return chain_of(rpc, chain_id, oracle, from_block)
+        return chain_of(rpc, chain_id, oracle, first_block)
     endpoints = Rpc(settings.rpc_urls, settings.chain_id, settings.rpc_timeout)
-    first = settings.start_block if from_block is None else from_block
+    first = settings.start_block if first_block is None else first_block
     return Chain(endpoints, settings.oracle, first)
 
 
@@ -117,7 +118,13 @@ _IN_HAND = frozenset(
 )
 
 
-def _draw(console: Console, report: Report) -> None:
+#: Commands that send a transaction.
+_PAID = ("oracle top-up", "oracle retry", "oracle refund", "oracle withdraw")
+
+
+def _draw(console: Console, report: Report, given: str) -> None:
+    """Print a report; its commands get the options that were ``given`` to this one."""
+
     def say(text: str) -> None:
         # A terminal gets whole words; whoever reads a pipe gets whole lines.
         console.print(text, highlight=False, soft_wrap=not console.is_terminal)
@@ -134,8 +141,10 @@ def _draw(console: Console, report: Report) -> None:
     if report.remedy:
         say(f"[bold]To do:[/] {escape(report.remedy)}.")
     for command in report.commands:
+        whole = command if "--config" in command else command + given
+        key = " --key-file KEY" if command.startswith(_PAID) else ""
         # To be copied: the terminal may wrap it, no line end goes in between.
-        console.print(f"  [cyan]{escape(command)}[/]", highlight=False, soft_wrap=True)
+        console.print(f"  [cyan]{escape(whole)}{key}[/]", highlight=False, soft_wrap=True)
 
 
 def _facts(report: Report) -> str:

@@ -59,7 +59,7 @@ def explain(
         raise ContractMismatch(
             f"request {request_hex(request_id)} is {status.name.lower()}, but no log since block "
             f"{first_block} tells of it",
-            remedy="Give an earlier --from-block, or an endpoint that keeps old logs",
+            remedy="Give an earlier --first-block, or an endpoint that keeps old logs",
         )
     elif status is Status.OPEN:
         registry = RegistryContract(rpc, oracle.registry())
