@@ -26,10 +26,11 @@ from eth_utils.address import to_checksum_address
 from oracle import fees, tensor
 from oracle.chain.account import Account
 from oracle.chain.codec import ContractAbi
-from oracle.chain.contracts import OracleContract, RegistryContract, Status, Trail
+from oracle.chain.contracts import OracleContract, RegistryContract, Status
 from oracle.chain.registration import circuits_of
 from oracle.chain.rpc import Receipt, Rpc
 from oracle.chain.signer import Signer
+from oracle.chain.trail import Trail, trail_of
 from oracle.errors import (
     AccountUnfunded,
     RequestRefunded,
@@ -359,7 +360,8 @@ class OracleClient:
         return self._account
 
     def _trail(self, request_id: int, first_block: int) -> Trail:
-        return self._contract.trail(request_id, first_block, self._rpc.head().number)
+        last = self._rpc.head().number
+        return trail_of(self._rpc, self._contract, request_id, first_block, last)
 
     def _find(self, request_id: int, first_block: int) -> Request:
         found = self._trail(request_id, first_block).request

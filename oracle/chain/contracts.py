@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import IntEnum
-from functools import lru_cache, partial
-from typing import Any, TypeVar
+from functools import lru_cache
+from typing import Any
 
 from eth_abi.abi import encode
 from eth_abi.exceptions import DecodingError
@@ -15,13 +15,7 @@ from eth_utils.crypto import keccak
 
 from oracle.chain.codec import ContractAbi
 from oracle.chain.rpc import Log, Receipt, Rpc
-from oracle.errors import (
-    ContractMismatch,
-    ModelUnsupported,
-    RpcLimit,
-    RpcRejected,
-    TransactionReverted,
-)
+from oracle.errors import ContractMismatch, ModelUnsupported, RpcRejected, TransactionReverted
 from oracle.types import (
     ZERO_ADDRESS,
     BatchVerifier,
@@ -33,8 +27,6 @@ from oracle.types import (
     TagLayout,
     TensorSpec,
 )
-
-T = TypeVar("T")
 
 #: Of `IInferenceOracle.Request`.
 _PREIMAGE_TYPES = (
@@ -74,41 +66,6 @@ class ToppedUp:
     #: Wei, all of it.
     gas_money: int
     block_number: int
-
-
-@dataclass(frozen=True, slots=True)
-class Happening:
-    """One event of a request."""
-
-    #: The event's name in `IInferenceOracle` or `IAIOracle`.
-    event: str
-    fields: dict[str, Any]
-    block_number: int
-    transaction_hash: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Trail:
-    """All that the chain's logs say of one request."""
-
-    #: As it was asked, with its present gas money; None when there is no such request.
-    request: Request | None
-    #: In chain order.
-    happenings: tuple[Happening, ...]
-
-    def last(self, event: str) -> Happening | None:
-        """The newest event of this name."""
-        return next((each for each in reversed(self.happenings) if each.event == event), None)
-
-
-#: Events of a request, by the position of its id among their indexed fields.
-_TRAIL = (
-    (
-        *("RequestOpened", "RequestRelayed", "RequestToppedUp", "RequestSkipped"),
-        *("RequestFulfilled", "CallbackRetried", "RequestRefunded"),
-    ),
-    ("AICallbackRequest", "AICallbackResult"),
-)
 
 
 class OracleContract:
@@ -160,7 +117,7 @@ class OracleContract:
                     raise ContractMismatch(
                         f"a request in block {log.block_number} came without its terms"
                     )
-                found.append(self._request(log, pair))
+                found.append(self.read(log, pair))
             elif log.topics[0] == topped_up:
                 event = self._abi.event("RequestToppedUp", log)
                 found.append(ToppedUp(event["requestId"], event["gasMoney"], log.block_number))
@@ -171,28 +128,6 @@ class OracleContract:
                 event = self._abi.event("RequestRefunded", log)
                 found.append(_ended(event["requestId"], Status.REFUNDED, event["refundTo"], log))
         return found
-
-    def trail(self, request_id: int, first: int, last: int) -> Trail:
-        """A request's events in blocks ``first`` to ``last``.
-
-        It reads from the newest block back to the one in which the request was made, in steps that
-        the endpoint accepts.
-
-        Raises:
-            RpcLimit: the endpoint does not even take single blocks.
-        """
-        logs: list[tuple[str, Log]] = []
-        for page in _newest_first(partial(self._logs_of, request_id), first, last):
-            logs[:0] = page
-            if any(name == "AICallbackRequest" for name, _ in page):
-                break
-        return Trail(
-            self._asked(logs),
-            tuple(
-                Happening(name, self._abi.event(name, log), log.block_number, log.transaction_hash)
-                for name, log in logs
-            ),
-        )
 
     def status(self, request_id: int) -> Status:
         """Where a request stands."""
@@ -305,30 +240,8 @@ class OracleContract:
         data = self._abi.call(function, *arguments)
         return self._abi.result(function, _call(self._rpc, self._abi, self.address, data))
 
-    def _logs_of(self, request_id: int, first: int, last: int) -> list[tuple[str, Log]]:
-        topic = request_id.to_bytes(32, "big")
-        found: list[tuple[str, Log]] = []
-        for position, events in enumerate(_TRAIL):
-            names = {self._abi.topic(name): name for name in events}
-            indexed = (*[None] * position, topic)
-            logs = self._rpc.logs(self.address, tuple(names), first, last, indexed)
-            found += [
-                (names[log.topics[0]], log) for log in logs if log.topics[1 + position] == topic
-            ]
-        return sorted(found, key=lambda each: (each[1].block_number, each[1].log_index))
-
-    def _asked(self, logs: Sequence[tuple[str, Log]]) -> Request | None:
-        """The request that these logs describe, with its present gas money."""
-        newest = dict(logs)
-        if not newest.keys() >= {"AICallbackRequest", "RequestOpened"}:
-            return None
-        request = self._request(newest["AICallbackRequest"], newest["RequestOpened"])
-        if "RequestToppedUp" not in newest:
-            return request
-        raised = self._abi.event("RequestToppedUp", newest["RequestToppedUp"])
-        return replace(request, gas_money=raised["gasMoney"])
-
-    def _request(self, log: Log, terms: Log) -> Request:
+    def read(self, log: Log, terms: Log) -> Request:
+        """A request from the two events that announce it."""
         event = self._abi.event("AICallbackRequest", log)
         opened = self._abi.event("RequestOpened", terms)
         return Request(
@@ -415,20 +328,6 @@ class RegistryContract:
             batch_verifiers=tuple(_checksum(address) for _, _, address, *_ in batches),
         )
 
-    def closed_in(self, model_id: int, first: int, last: int) -> Happening | None:
-        """The event with which a model was closed in blocks ``first`` to ``last``."""
-        topic, closed = model_id.to_bytes(32, "big"), self._abi.topic("ModelClosed")
-
-        def fetch(low: int, high: int) -> list[Log]:
-            logs = self._rpc.logs(self.address, [closed], low, high, [topic])
-            return [log for log in logs if log.topics[1] == topic]
-
-        for page in _newest_first(fetch, first, last):
-            for log in page:
-                fields = self._abi.event("ModelClosed", log)
-                return Happening("ModelClosed", fields, log.block_number, log.transaction_hash)
-        return None
-
     def successor(self, model_id: int) -> int | None:
         """The model that the publisher recommends instead, if there is one."""
         return int(self._read("successorOf", model_id)) or None
@@ -468,22 +367,6 @@ def _call(
             raise
         name, text = abi.error(error.data)
         raise TransactionReverted(f"the contract refused: {text}", name=name) from error
-
-
-def _newest_first(fetch: Callable[[int, int], list[T]], first: int, last: int) -> Iterator[list[T]]:
-    """What blocks ``first`` to ``last`` hold, from the newest back, in steps the endpoint takes."""
-    step = last - first + 1
-    while last >= first:
-        low = max(first, last - step + 1)
-        try:
-            page = fetch(low, last)
-        except RpcLimit:
-            if step == 1:
-                raise
-            step //= 2
-            continue
-        yield page
-        last = low - 1
 
 
 def commitment_of(request: Request) -> bytes:

@@ -9,9 +9,10 @@ about, if one was. What is left is that nobody serves the request. Nothing is wr
 
 from __future__ import annotations
 
-from oracle.chain.contracts import Happening, OracleContract, RegistryContract, Status
+from oracle.chain.contracts import OracleContract, RegistryContract, Status
 from oracle.chain.lens import Reason, diagnose
 from oracle.chain.rpc import Block, Rpc
+from oracle.chain.trail import closing_of, trail_of
 from oracle.errors import ContractMismatch
 from oracle.log import request_hex
 from oracle.store.records import RequestRow
@@ -47,7 +48,7 @@ def explain(
     """
     head = rpc.head()
     status = oracle.status(request_id)
-    trail = oracle.trail(request_id, first_block, head.number)
+    trail = trail_of(rpc, oracle, request_id, first_block, head.number)
     row = node.store.request(request_id) if node else None
     happened = chain_steps(rpc, trail)
     done = node_steps(node, request_id) if node else []
@@ -103,9 +104,8 @@ def _look(
 
 def _closing(rpc: Rpc, registry: RegistryContract, s: Situation) -> list[Step]:
     """When the model was closed: it was open when the request was made."""
-    closed: Happening | None = registry.closed_in(
-        s.model.model_id, s.request.block_number, s.head.number
-    )
+    blocks = (s.request.block_number, s.head.number)
+    closed = closing_of(rpc, registry.address, s.model.model_id, *blocks)
     return [] if closed is None else [chain_step(rpc, closed)]
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from oracle import fees
-from oracle.chain.contracts import OracleContract, Trail
+from oracle.chain.contracts import OracleContract
 from oracle.chain.rpc import Rpc
+from oracle.chain.trail import Trail
 from oracle.errors import RpcRejected
 from oracle.log import request_hex
 from oracle.store.records import RequestRow

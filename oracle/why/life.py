@@ -7,8 +7,8 @@ from typing import Any
 
 from eth_utils.address import to_checksum_address
 
-from oracle.chain.contracts import Happening, Trail
 from oracle.chain.rpc import Rpc
+from oracle.chain.trail import Happening, Trail
 from oracle.store.states import RequestState
 from oracle.why.report import NodeView, Step, ether
 
