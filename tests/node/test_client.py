@@ -143,7 +143,10 @@ def test_wait__nobody_answers__says_how_to_find_out_why(
     def sleep(seconds: float) -> None:
         clock.now += seconds
 
-    handle = make_client(clock=clock, sleep=sleep).request(devnet.model_id, [1, 2])
+    client = make_client()
+    handle = client.request(devnet.model_id, [1, 2])
+    # Only now: the request itself waits for a real block.
+    client.clock, client.sleep = clock, sleep
     with pytest.raises(RequestTimeout, match="after 5 s") as caught:
         handle.wait(5)
     assert caught.value.remedy == f"Ask: oracle why {handle.request_id:#066x}"
