@@ -13,7 +13,7 @@ export SOLCX_BINARY_PATH := $(TOOLS)
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup prerequisites demo test test-long coverage bench-gas bench-circuits bench-onnx check format ape abi cli-docs lock clean
+.PHONY: help setup prerequisites demo test test-long coverage bench-gas bench-circuits bench-onnx bench-store bench-node bench-faults soak check format ape abi cli-docs lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -70,6 +70,18 @@ bench-circuits: setup  ## Our circuits against ezkl's calibrated default, to bui
 bench-onnx: setup  ## How many of the onnx package's model tests can be proved, to build/bench/onnx.json
 	@python -m scripts.bench_onnx $(ARGS)
 
+bench-store: setup  ## Start and status of a node with 1M requests in its store, to build/bench/store.json
+	@python -m scripts.bench_store $(ARGS)
+
+bench-node: setup  ## Latency, throughput, catch-up, memory and start of the node, to build/bench/node.json
+	@python -m scripts.bench_node $(ARGS)
+
+soak: setup  ## A node under steady load for MINUTES=30: memory and files stay flat, to build/bench/soak.json
+	@python -m scripts.soak_node --minutes $(or $(MINUTES),30)
+
+bench-faults: setup  ## A node under every fault at once, to build/bench/faults.json (SEED=n)
+	@python -m scripts.bench_faults $(if $(SEED),--seed $(SEED)) $(ARGS)
+
 abi: setup  ## Regenerate the committed ABIs from the contracts
 	python scripts/export_abi.py
 
@@ -77,7 +89,7 @@ cli-docs: setup  ## Regenerate docs/cli.md from commands, errors and causes
 	python -m scripts.export_cli
 
 lock: setup  ## Resolve pyproject.toml anew into requirements.lock
-	uv pip compile pyproject.toml --group dev --extra train --generate-hashes --no-emit-index-url \
+	uv pip compile pyproject.toml --group dev --extra postgres --extra ray --extra train --generate-hashes --no-emit-index-url \
 		--no-header --no-annotate --python-version 3.11 -q -o requirements.lock
 
 clean:  ## Remove everything that can be made again

@@ -2,6 +2,7 @@
 pragma solidity ^0.8.24;
 
 import {IModelRegistry} from "./interfaces/IModelRegistry.sol";
+import {CeremonySrs} from "./libraries/CeremonySrs.sol";
 import {RequestTerms, RequestTermsLibrary as Terms} from "./libraries/RequestTerms.sol";
 import {TensorCodec} from "./libraries/TensorCodec.sol";
 
@@ -20,6 +21,10 @@ contract ModelRegistry is IModelRegistry {
     // Fewer bits and another payee's tag could be ground out; more would not fit one field element.
     uint16 private constant MIN_TAG_BITS = 96;
     uint16 private constant MAX_TAG_BITS = 248;
+
+    // The chains of one machine: nothing is at stake there, so anybody's SRS will do.
+    uint256 private constant GANACHE_CHAIN = 1337;
+    uint256 private constant ANVIL_CHAIN = 31337;
 
     uint256 private constant SIZE_BITS = 16;
     uint256 private constant SIZE_MASK = type(uint16).max;
@@ -193,6 +198,15 @@ contract ModelRegistry is IModelRegistry {
     }
 
     /// @inheritdoc IModelRegistry
+    function isSrsUnsafe(uint256 modelId) external view returns (bool) {
+        uint256 verifiers = _verifierCount(_known(modelId));
+        for (uint256 i = 0; i < verifiers; ++i) {
+            if (!CeremonySrs.includes(_verifiers[modelId][i].srsHash)) return true;
+        }
+        return false;
+    }
+
+    /// @inheritdoc IModelRegistry
     function publisherOf(uint256 modelId) external view returns (address) {
         return _entries[modelId].publisher;
     }
@@ -307,6 +321,7 @@ contract ModelRegistry is IModelRegistry {
         if (verifiers.length == 0 || verifiers.length > MAX_VERIFIERS || verifiers[0].size != 1) {
             revert InvalidModel("verifiers");
         }
+        bool local = block.chainid == GANACHE_CHAIN || block.chainid == ANVIL_CHAIN;
         uint256 previous = 0;
         for (uint256 i = 0; i < verifiers.length; ++i) {
             Verifier calldata entry = verifiers[i];
@@ -319,6 +334,9 @@ contract ModelRegistry is IModelRegistry {
             }
             if (entry.verifyGas == 0 || entry.verifyGas > MAX_VERIFY_GAS) {
                 revert InvalidModel("verifyGas");
+            }
+            if (!local && !CeremonySrs.includes(entry.srsHash)) {
+                revert UnsafeSrs(entry.size, entry.srsHash);
             }
         }
     }

@@ -9,7 +9,7 @@ from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from eth_utils.address import is_checksum_address, is_hex_address, to_checksum_address
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -60,6 +60,14 @@ class NodeConfig(BaseSettings):
     rpc_urls: tuple[str, ...] = Field(min_length=1)
     #: Seconds for one call on one endpoint.
     rpc_timeout: float = Field(default=10, gt=0, le=_MAX_SECONDS)
+    #: Calls a second on one endpoint, on average, and how many may come at once: whatever goes
+    #: wrong, a paid endpoint is not drained.
+    rpc_requests_per_second: float = Field(default=50, gt=0, le=1_000_000)
+    rpc_burst: int = Field(default=200, gt=0, le=1_000_000)
+    #: WebSocket that tells of new blocks, so that they are read at once; polling goes on without it.
+    ws_url: str | None = None
+    #: Compare log queries with a second endpoint's answer, when there is one.
+    log_cross_check: bool = True
     #: Address of the oracle contract.
     oracle: str
     #: First block to read: the one the oracle was deployed in, or later.
@@ -74,8 +82,11 @@ class NodeConfig(BaseSettings):
     bundles: tuple[Path, ...] = Field(min_length=1)
     #: Folder of the SRS files; the build directory's by default.
     srs_dir: Path | None = None
-    #: The ledger's SQLite file.
-    store: Path
+    #: The ledger: a SQLite file; or postgresql://USER@HOST:PORT/DATABASE, which several nodes may
+    #: share. Its password may be in the URL or in a file that PGPASSFILE names.
+    store: Path | SecretStr
+    #: Seconds of silence after which the nodes that share a store take over from one of them.
+    lease_seconds: float = Field(default=30, gt=0, le=_MAX_SECONDS)
     #: Where proofs run; anything in it may be deleted.
     work_dir: Path
     #: The account: a file with the key in hex, or an encrypted keystore and its password's file.
@@ -84,9 +95,19 @@ class NodeConfig(BaseSettings):
     password_file: Path | None = None
     #: Who is paid; the account itself by default.
     payee: str | None = None
-    #: Proofs at the same time, and threads of each.
+    #: Where proofs are made: by this machine, or by the machines of a Ray cluster.
+    prover: Literal["local", "ray"] = "local"
+    #: Most proofs at the same time.
     workers: int = Field(default=1, gt=0, le=10_000)
-    threads: int = Field(default=2, gt=0, le=10_000)
+    #: Threads that the proofs of this machine share; as many as it has processors by default.
+    threads: int | None = Field(default=None, gt=0, le=10_000)
+    #: Bytes for the proofs of this machine together; most of its memory by default.
+    memory_bytes: int | None = Field(default=None, gt=0, le=_MAX_INT64)
+    #: The cluster: host:port, ray://host:port, or auto for the one that this machine belongs to.
+    ray_address: str | None = None
+    #: Processors and graphics processors that each proof takes there.
+    ray_cpus: int = Field(default=2, gt=0, le=10_000)
+    ray_gpus: float = Field(default=0, ge=0, le=100)
     #: Seconds after which a proof is stopped.
     prove_timeout: float = Field(default=600, gt=0, le=_MAX_SECONDS)
     #: Seconds to keep between a proof and its request's deadline.
@@ -100,13 +121,25 @@ class NodeConfig(BaseSettings):
     min_balance: int = Field(default=10**16, ge=0)
     #: Wei of the model fee, less the publisher's share, that a request must leave to this node.
     min_income: int = Field(default=0, ge=0)
-    #: Tip in wei per gas; the endpoint's suggestion by default.
+    #: Wei that an answer may cost beyond what its request brings; 0 never spends more.
+    subsidy_per_request: int = Field(default=0, ge=0)
+    #: Tip in wei per gas; what recent blocks took by default.
     priority_fee: int | None = Field(default=None, ge=0, le=_MAX_INT64)
     #: Seconds after which a transaction that is not mined is replaced by a dearer one.
     stuck_seconds: float = Field(default=60, gt=0, le=_MAX_SECONDS)
     #: Seconds to keep ended requests and their history.
     retention_seconds: float = Field(default=30 * 24 * 3600, gt=0, le=_MAX_SECONDS)
     log_format: Literal["text", "json"] = "text"
+
+    @field_validator("store", mode="before")
+    @classmethod
+    def _location(cls, value: object) -> object:
+        if isinstance(value, str):
+            is_url = value.startswith(("postgresql://", "postgres://"))
+            if not is_url and "://" in value:
+                raise ValueError("write a path, or a URL that begins with postgresql://")
+            return SecretStr(value) if is_url else Path(value)
+        return value
 
     @field_validator("oracle", "payee")
     @classmethod
@@ -130,12 +163,27 @@ class NodeConfig(BaseSettings):
             raise ValueError("a URL has no valid host or port")
         return value
 
+    @field_validator("ws_url")
+    @classmethod
+    def _ws_url(cls, value: str | None) -> str | None:
+        if value is not None and not (
+            value.startswith(("ws://", "wss://")) and _names_a_host(value)
+        ):
+            raise ValueError("must start with ws:// or wss:// and name a host")
+        return value
+
     @model_validator(mode="after")
     def _one_account(self) -> Self:
         if (self.key_file is None) == (self.keystore is None):
             raise ValueError("set either key_file or keystore")
         if (self.keystore is None) != (self.password_file is None):
             raise ValueError("keystore and password_file go together")
+        return self
+
+    @model_validator(mode="after")
+    def _ray_has_an_address(self) -> Self:
+        if (self.prover == "ray") != (self.ray_address is not None):
+            raise ValueError('prover = "ray" and ray_address go together')
         return self
 
     @classmethod
@@ -175,7 +223,7 @@ def load_node_config(path: Path) -> NodeConfig:
     resolved: dict[str, object] = {
         name: folder / value
         for name in ("srs_dir", "store", "work_dir", "key_file", "keystore", "password_file")
-        if (value := getattr(config, name)) is not None
+        if isinstance(value := getattr(config, name), Path)
     }
     resolved["bundles"] = tuple(folder / bundle for bundle in config.bundles)
     return config.model_copy(update=resolved)

@@ -105,7 +105,7 @@ class NodeProcess:
 
     @property
     def pid(self) -> int:
-        """The process."""
+        """Its process id."""
         return self._process.pid
 
     def log_events(self) -> list[dict[str, Any]]:
@@ -179,8 +179,8 @@ def deploy(w3: Web3, bundle: Bundle, consumer: str) -> Deployed:
             remedy="Deploy with: ape run deploy --network ...",
         )
     deployer, publisher, caller = list(w3.eth.accounts)[:3]
-    registry = _deploy(w3, deployer, "ModelRegistry")
-    oracle = _deploy(w3, deployer, "InferenceOracle", registry.address, deployer)
+    registry = deploy_contract(w3, deployer, "ModelRegistry")
+    oracle = deploy_contract(w3, deployer, "InferenceOracle", registry.address, deployer)
     verifiers = [
         _create(w3, publisher, sized.verifier_abi, sized.verifier_bytecode)
         for sized in bundle.circuits
@@ -200,7 +200,7 @@ def deploy(w3: Web3, bundle: Bundle, consumer: str) -> Deployed:
         registry=registry,
         oracle=oracle,
         verifier=verifiers[0],
-        consumer=_deploy(w3, deployer, consumer, oracle.address, model_id),
+        consumer=deploy_contract(w3, deployer, consumer, oracle.address, model_id),
         model_id=model_id,
         publisher=publisher,
         caller=caller,
@@ -227,7 +227,8 @@ def fund_new_key(w3: Web3, path: Path, wei: int) -> ChecksumAddress:
     return Web3.to_checksum_address(account.address)
 
 
-def _deploy(w3: Web3, sender: ChecksumAddress, name: str, *arguments: Any) -> Contract:
+def deploy_contract(w3: Web3, sender: ChecksumAddress, name: str, *arguments: Any) -> Contract:
+    """Deploy one of the compiled contracts by name, from an unlocked account."""
     built = artifact(name)
     return _create(w3, sender, built.abi, built.bytecode, *arguments)
 

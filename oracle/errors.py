@@ -5,6 +5,7 @@
     |   |-- ConfigError
     |   |-- ModelError                  the ONNX file: malformed, unsupported
     |   |-- TensorError                 length, range or encoding of values
+    |   |-- RequestUnknown, RequestBusy what is asked of the queue, or of an earlier request
     |-- ToolchainError               3  something this machine lacks
     |-- CircuitError                 4  building or checking a circuit
     |-- ProverError                  5  one proof went wrong (says whether a retry can help)
@@ -93,6 +94,18 @@ class TensorEncoding(TensorError):
     """The bytes are not a valid encoding."""
 
     code = "TENSOR_ENCODING"
+
+
+class RequestUnknown(UsageError):
+    """The chain, or the store, has no such request."""
+
+    code = "REQUEST_UNKNOWN"
+
+
+class RequestBusy(UsageError):
+    """The request stands where this cannot be done."""
+
+    code = "REQUEST_BUSY"
 
 
 class ToolchainError(OracleError):
@@ -231,6 +244,23 @@ class RpcUnreachable(ChainError):
     transient = True
 
 
+class RpcThrottled(RpcUnreachable):
+    """The RPC endpoint wants to be asked less often."""
+
+    code = "RPC_THROTTLED"
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        remedy: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        #: Seconds that it asked for; None when it did not say.
+        self.retry_after = retry_after
+
+
 class RpcRejected(ChainError):
     """The RPC endpoint answered with an error."""
 
@@ -289,12 +319,6 @@ class RequestTimeout(ChainError):
     transient = True
 
 
-class RequestUnknown(ChainError):
-    """The chain has no such request."""
-
-    code = "REQUEST_UNKNOWN"
-
-
 class RequestRefunded(ChainError):
     """The request was refunded unanswered."""
 
@@ -312,6 +336,13 @@ class StoreLocked(StoreError):
     """Another node uses this database."""
 
     code = "STORE_LOCKED"
+
+
+class DutyLost(StoreError):
+    """Another node does what this node did."""
+
+    code = "DUTY_LOST"
+    transient = True
 
 
 class StoreMismatch(StoreError):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median_low
 
+from oracle.chain.rpc import FeeHistory
 from oracle.chain.signer import Fees
 from oracle.types import Codec, ModelSpec, RegisteredModel, Request
 
@@ -92,15 +94,16 @@ class BatchTerms:
         """Gas of the batch when every callback fails, for `gas_limit`."""
         return self.units(requests) + _UNDELIVERED_GAS * len(requests)
 
-    def ceiling(self, requests: Sequence[Request], model: RegisteredModel) -> int:
+    def ceiling(self, requests: Sequence[Request], model: RegisteredModel, subsidy: int = 0) -> int:
         """The gas price at which answering together stops paying.
 
         Each request pays for its part of the gas at its own price at most; above that the fees
-        make up for it. Precondition: ``requests`` is not empty.
+        make up for it, and the node's ``subsidy`` (wei a request). Precondition: ``requests`` is
+        not empty.
         """
         part = self.shared // len(requests)
         prices = sorted((r.gas_money // r.gas_units, part + self._own(r)) for r in requests)
-        spare = sum(share(request, model) for request in requests)
+        spare = sum(share(request, model) + subsidy for request in requests)
         price, used = prices[0][0], 0
         for (_, gas), (following, _) in zip(prices, [*prices[1:], (_NO_PRICE, 0)], strict=True):
             used += gas
@@ -140,9 +143,9 @@ def income(request: Request, model: RegisteredModel) -> int:
     return share(request, model) + request.gas_money
 
 
-def ceiling(request: Request, model: RegisteredModel) -> int:
-    """The gas price at which answering stops paying."""
-    return income(request, model) // request.gas_units
+def ceiling(request: Request, model: RegisteredModel, subsidy: int = 0) -> int:
+    """The gas price at which answering stops paying, or costs ``subsidy`` wei."""
+    return (income(request, model) + subsidy) // request.gas_units
 
 
 def minimum_top_up(gas_money: int) -> int:
@@ -157,6 +160,16 @@ def least(base_fee: int) -> int:
     request that pays it must be served on a chain whose usual tip is above its base fee, too.
     """
     return base_fee + base_fee // _ROOM_DIVISOR
+
+
+def usual_tip(history: FeeHistory) -> int | None:
+    """The tip that got into recent blocks: the median over those that were not empty.
+
+    Returns:
+        None when all of them were.
+    """
+    tips = [tip for tip, used in zip(history.tips, history.used, strict=False) if used > 0]
+    return median_low(tips) if tips else None
 
 
 def first(base_fee: int, tip: int, highest: int) -> Fees | None:
@@ -177,14 +190,15 @@ def bump(last: Fees, base_fee: int, tip: int, highest: int) -> Fees | None:
     Returns:
         None when that is above the ceiling.
     """
-    max_fee = max(_raised(last.max_fee), min(2 * base_fee + tip, highest))
-    priority_fee = max(_raised(last.priority_fee), min(tip, max_fee))
+    max_fee = max(raised(last.max_fee), min(2 * base_fee + tip, highest))
+    priority_fee = max(raised(last.priority_fee), min(tip, max_fee))
     if max_fee > highest:
         return None
     return Fees(max_fee=max_fee, priority_fee=min(priority_fee, max_fee))
 
 
-def _raised(price: int) -> int:
+def raised(price: int) -> int:
+    """The least price that replaces one of the same nonce."""
     return price + price // _BUMP_DIVISOR + 1
 
 

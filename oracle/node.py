@@ -23,6 +23,7 @@ from structlog.typing import FilteringBoundLogger
 from oracle import __version__
 from oracle.batching import Limits
 from oracle.chain.contracts import OracleContract, RegistryContract, code_hash
+from oracle.chain.heads import HeadListener
 from oracle.chain.rpc import Rpc, redacted
 from oracle.chain.signer import LocalSigner, Signer
 from oracle.circuits.bundle import Bundle
@@ -36,11 +37,13 @@ from oracle.errors import (
     ProverCrashed,
     ProverMemory,
     ProverTimeout,
+    StoreError,
 )
 from oracle.policy import ServedCircuit, ServedModel, common_sizes, same_circuit
 from oracle.prover.base import Prover, memory_cap
 from oracle.prover.local import LocalProver
 from oracle.services.janitor import Janitor
+from oracle.services.keeper import BEATS, Keeper
 from oracle.services.runner import Runner
 from oracle.services.scheduler import Scheduler
 from oracle.services.submitter import Submitter
@@ -200,7 +203,7 @@ def build(
     with ExitStack() as stack:
         store = Store.open(config.store, config.chain_id, config.oracle, clock)
         stack.callback(store.close)
-        prover = LocalProver(config.work_dir, workers=config.workers, threads=config.threads)
+        prover = _prover(config)
         stack.callback(prover.close)
         yield Node(parts, store, prover, clock, log)
 
@@ -215,6 +218,7 @@ def _examine(config: NodeConfig) -> tuple[list[Finding], Parts | None]:
     findings: list[Finding] = []
     subject = "rpc"
     try:
+        rpc.require_one_chain()
         head = rpc.head().number
         findings.append(Finding(subject, f"{redacted(config.rpc_urls[0])}, block {head}"))
         subject = "oracle"
@@ -257,6 +261,15 @@ class Node:
         self._log = log
         self._doorbell = Doorbell()
         self._stop = threading.Event()
+        self.keeper = Keeper(
+            store,
+            account=parts.signer.address,
+            payee=parts.payee,
+            workers=config.workers,
+            lease_seconds=config.lease_seconds,
+            clock=clock,
+            log=log,
+        )
         self.watcher = Watcher(
             store,
             parts.rpc,
@@ -279,6 +292,7 @@ class Node:
             limits=Limits(config.batch_wait_seconds, config.batch_max_requests),
             min_balance=config.min_balance,
             min_income=config.min_income,
+            subsidy=config.subsidy_per_request,
             clock=clock,
             log=log,
         )
@@ -301,6 +315,7 @@ class Node:
             payee=parts.payee,
             confirmations=config.confirmations,
             priority_fee=config.priority_fee,
+            subsidy=config.subsidy_per_request,
             stuck_seconds=config.stuck_seconds,
             clock=clock,
             log=log,
@@ -315,26 +330,34 @@ class Node:
 
     @property
     def services(self) -> dict[str, Service]:
-        """The services by name, in the order in which a request meets them."""
+        """The services by name, in the order in which a request meets them; then the housekeepers."""
         return {
             "watcher": self.watcher,
             "scheduler": self.scheduler,
             "runner": self.runner,
             "submitter": self.submitter,
             "janitor": self.janitor,
+            "keeper": self.keeper,
         }
 
     def recover(self) -> None:
         """Put right what the last run left: run before the first step."""
-        requeued = self._store.recover()
+        self.keeper.join()
+        requeued, freed = self._store.recover()
         reconsidered = self._store.reconsider(_LOCAL_FAULTS)
-        if requeued or reconsidered:
-            self._log.info("recovered", requeued_jobs=requeued, looked_at_again=reconsidered)
+        if requeued or freed or reconsidered:
+            self._log.info(
+                "recovered", requeued_jobs=requeued, looked_at_again=freed + reconsidered
+            )
 
     def run(self) -> None:
         """Serve until `stop`; returns when every service has finished its step."""
         self.recover()
-        intervals = {"runner": self._runner_interval, "scheduler": self._scheduler_interval}
+        intervals = {
+            "keeper": self._keeper_interval,
+            "runner": self._runner_interval,
+            "scheduler": self._scheduler_interval,
+        }
         threads = [
             Supervised(
                 name,
@@ -349,6 +372,10 @@ class Node:
         for thread in threads:
             thread.start()
         config = self._parts.config
+        heads = None
+        if config.ws_url is not None:
+            heads = HeadListener(config.ws_url, self._doorbell.ring, self._log)
+            heads.start()
         self._log.info(
             "ready",
             version=__version__,
@@ -362,14 +389,27 @@ class Node:
         # Here and not in `stop`: a signal handler must not wait for the doorbell's lock.
         self._doorbell.ring()
         self._log.info("stopping")
+        if heads is not None:
+            heads.stop()
         deadline = time.monotonic() + _DRAIN_SECONDS
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
+        self._leave()
         self._log.info("stopped", unfinished=[t.name for t in threads if t.is_alive()] or None)
 
     def stop(self) -> None:
         """Finish the running steps and return from `run`. Safe in a signal handler."""
         self._stop.set()
+
+    def _leave(self) -> None:
+        """Free what this node holds for the others, if there can be any."""
+        if not self._store.is_shared:
+            return
+        try:
+            self._store.leave()
+        except StoreError as error:
+            # Then they take over when its lease ends.
+            self._log.warning("not signed off", code=error.code, detail=error.message)
 
     def _interval(self) -> float:
         return self._parts.config.poll_seconds
@@ -378,6 +418,10 @@ class Node:
         config = self._parts.config
         # Requests that wait for others are due between two looks at the chain.
         return min(config.poll_seconds, config.batch_wait_seconds or config.poll_seconds)
+
+    def _keeper_interval(self) -> float:
+        config = self._parts.config
+        return min(config.poll_seconds, config.lease_seconds / BEATS)
 
     def _runner_interval(self) -> float:
         return _PROOF_POLL if self.runner.busy else self._interval()
@@ -411,7 +455,33 @@ def _check_balance(rpc: Rpc, address: str, min_balance: int) -> str:
 
 
 def _rpc(config: NodeConfig) -> Rpc:
-    return Rpc(config.rpc_urls, config.chain_id, config.rpc_timeout)
+    return Rpc(
+        config.rpc_urls,
+        config.chain_id,
+        config.rpc_timeout,
+        rate=config.rpc_requests_per_second,
+        burst=config.rpc_burst,
+        cross_check=config.log_cross_check,
+    )
+
+
+def _prover(config: NodeConfig) -> Prover:
+    if config.ray_address is None:
+        return LocalProver(
+            config.work_dir,
+            workers=config.workers,
+            threads=config.threads,
+            memory_bytes=config.memory_bytes,
+        )
+    from oracle.prover.ray import RayProver
+
+    return RayProver(
+        config.work_dir,
+        address=config.ray_address,
+        workers=config.workers,
+        cpus=config.ray_cpus,
+        gpus=config.ray_gpus,
+    )
 
 
 def _signer(config: NodeConfig) -> Signer:
@@ -461,7 +531,9 @@ def _find_model(rpc: Rpc, registry: RegistryContract, served: ServedModel) -> st
         actual = code_hash(rpc, model.verifier)
         if actual == served.spec.verifier_code_hash:
             sizes = ", ".join(map(str, common_sizes(model.spec, served.spec)))
-            return f"{served.name} is model {model_id} (rows in a proof: {sizes})"
+            # A bundle with such an SRS is served on a local chain only.
+            mark = "; unsafe SRS" if registry.srs_unsafe(model_id) else ""
+            return f"{served.name} is model {model_id} (rows in a proof: {sizes}{mark})"
         differs = ContractMismatch(
             f"the verifier of model {model_id} has code hash {actual.hex()}, "
             f"the bundle {served.name} says {served.spec.verifier_code_hash.hex()}",

@@ -35,8 +35,11 @@ class Reason(StrEnum):
     INCOME_LOW = auto()
 
 
-#: Refusals that time alone can end: the base fee falls, the queue gets shorter.
-PASSING = frozenset({Reason.FEE_LOW, Reason.DEADLINE_NEAR})
+#: Refusals that time alone can end: the base fee falls, the queue gets shorter, an endpoint that
+#: lacks the newest blocks, and with them a model or its verifier, catches up.
+PASSING = frozenset(
+    {Reason.FEE_LOW, Reason.DEADLINE_NEAR, Reason.UNKNOWN_MODEL, Reason.VERIFIER_DIFFERS}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,8 @@ class Situation:
     base_fee: int
     #: Wei of the model fee that the node wants for a proof.
     min_income: int
+    #: Wei that the node adds to a request's money if it must.
+    subsidy: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +237,8 @@ def _check_money(request: Request, model: RegisteredModel, situation: Situation)
         return Skip(
             Reason.INCOME_LOW, f"leaves {share} wei of the fee, {situation.min_income} are wanted"
         )
-    ceiling, least = fees.ceiling(request, model), fees.least(situation.base_fee)
+    ceiling = fees.ceiling(request, model, situation.subsidy)
+    least = fees.least(situation.base_fee)
     if ceiling < least:
         return Skip(
             Reason.FEE_LOW,

@@ -9,6 +9,7 @@ from typing import Any
 from oracle.chain.account import Account
 from oracle.chain.codec import ContractAbi
 from oracle.chain.contracts import RegistryContract, code_hash
+from oracle.chain.evidence import LogQuery
 from oracle.chain.registration import registration
 from oracle.chain.rpc import Rpc
 from oracle.chain.signer import Signer
@@ -40,6 +41,7 @@ def register(
     receiver_bps: int = 0,
     token: str = ZERO_ADDRESS,
     progress: Callable[[str], None] = lambda _: None,
+    account: Account | None = None,
 ) -> Registered:
     """Deploy a bundle's verifiers and register its model.
 
@@ -53,6 +55,7 @@ def register(
         receiver_bps: that share in basis points.
         token: currency of the fee; the zero address is ETH.
         progress: called with a few words before each transaction.
+        account: sends the transactions in place of a plain account of `signer`.
 
     Raises:
         SrsUnsafe: the bundle is for devnets and this chain is none; nothing was sent.
@@ -60,7 +63,7 @@ def register(
         ChainError: a transaction failed.
     """
     bundle.require_safe(rpc.chain_id)
-    account = Account(rpc, signer)
+    account = account or Account(rpc, signer)
     abi = ContractAbi.of("ModelRegistry")
     verifiers, gas = [], 0
     hashes = (
@@ -91,7 +94,7 @@ def register(
     RegistryContract(rpc, registry).simulate(call, account.address)
     receipt = account.send(registry, call)
     block = receipt.block_number
-    logs = rpc.logs(registry, [abi.topic("ModelRegistered")], block, block)
+    logs = rpc.logs(LogQuery(registry, (abi.topic("ModelRegistered"),), block, block))
     (mine,) = [log for log in logs if log.transaction_hash == receipt.transaction_hash]
     return Registered(
         model_id=abi.event("ModelRegistered", mine)["modelId"],

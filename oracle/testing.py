@@ -26,6 +26,7 @@ from oracle.chain.codec import ContractAbi
 from oracle.chain.contracts import Status
 from oracle.chain.registration import registration
 from oracle.chain.rpc import Rpc, Transport
+from oracle.circuits.bundle import srs_unsafe
 from oracle.errors import OracleError, RpcLimit, RpcRejected
 from oracle.prover.base import ProofOutcome
 from oracle.types import ZERO_ADDRESS, ModelSpec, Proof, ProofJob, RegisteredModel
@@ -63,6 +64,7 @@ class FakeProver:
         cancelled: ids of cancelled jobs.
         errors: taken from the left, one a job, instead of an answer.
         held: while True jobs do not end.
+        most_memory: sum of the caps of jobs that run together (bytes), None for any.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class FakeProver:
     ) -> None:
         self._answer = answer
         self._slots = slots
+        self.most_memory: int | None = None
         self._running: dict[str, ProofJob] = {}
         self.submitted: list[ProofJob] = []
         self.cancelled: list[str] = []
@@ -96,8 +99,11 @@ class FakeProver:
         if self._running.pop(job_id, None):
             self.cancelled.append(job_id)
 
-    def capacity(self) -> int:
-        """Free slots."""
+    def capacity(self, memory_bytes: int = 0) -> int:
+        """Free slots; none while what runs leaves too little memory."""
+        taken = sum(job.memory_bytes for job in self._running.values())
+        if self.most_memory is not None and taken and taken + memory_bytes > self.most_memory:
+            return 0
         return self._slots - len(self._running)
 
     def close(self) -> None:
@@ -247,6 +253,7 @@ class FakeChain:
         mempool: transactions that wait.
         received: raw bytes of every broadcast, repeats included.
         base_fee: wei per gas, of every block.
+        tip: wei per gas that every block took.
         log_limit: most blocks that a log query may cover.
         balances: wei by account; accounts not in it are rich.
         revert_with: an error of the contract's with which every fulfilment fails.
@@ -259,6 +266,7 @@ class FakeChain:
         self.mempool: list[_Sent] = []
         self.received: list[bytes] = []
         self.base_fee = 10**9
+        self.tip = 10**8
         self.log_limit: int | None = None
         self.balances: dict[str, int] = {}
         self.revert_with: tuple[str, tuple[Any, ...]] | None = None
@@ -426,6 +434,14 @@ class FakeChain:
     def _eth_maxPriorityFeePerGas(self) -> str:  # noqa: N802
         return hex(10**8)
 
+    def _eth_feeHistory(self, blocks: str, _: str, __: list[int]) -> Any:  # noqa: N802
+        amount = min(int(blocks, 16), self.height + 1)
+        return {
+            "baseFeePerGas": [hex(self.base_fee)] * (amount + 1),
+            "gasUsedRatio": [0.5] * amount,
+            "reward": [[hex(self.tip)]] * amount,
+        }
+
     def _eth_getTransactionReceipt(self, transaction_hash: str) -> Any:  # noqa: N802
         wanted = bytes.fromhex(transaction_hash[2:])
         return next((b.receipts[wanted] for b in self._blocks if wanted in b.receipts), None)
@@ -475,13 +491,16 @@ class FakeChain:
         abi = self._registry
         if data[:4] == abi.selector("count"):
             return abi.encode_result("count", len(self._models))
-        function = "isOpen" if data[:4] == abi.selector("isOpen") else "getModel"
+        functions = ("isOpen", "isSrsUnsafe", "getModel")
+        function = next(name for name in functions if data[:4] == abi.selector(name))
         (model_id,) = abi.arguments(function, data)
         model = self._models.get(model_id)
         if function == "isOpen":
             return abi.encode_result("isOpen", model is not None and model.is_open)
         if model is None:
             raise _reverted(abi, "UnknownModel", model_id)
+        if function == "isSrsUnsafe":
+            return abi.encode_result("isSrsUnsafe", srs_unsafe(model.spec))
         row = registration(
             model.spec,
             verifiers=[model.verifier, *model.batch_verifiers],
@@ -630,6 +649,7 @@ class FakeChain:
                         block, sent.hash, "RequestSkipped", requestId=request_id, reason=NOT_OPEN
                     )
         block.receipts[sent.hash] = {
+            "transactionHash": "0x" + sent.hash.hex(),
             "status": hex(succeeded),
             "blockNumber": hex(block.number),
             "blockHash": "0x" + block.hash.hex(),

@@ -52,7 +52,8 @@ from scripts.models import zoo
 Floats = npt.NDArray[np.floating[Any]]
 
 BENCH = "circuits"
-TAG = (1, 2, 3, 4, 5)
+#: How ezkl's side takes its tag.
+_TAG = TagLayout()
 ROUNDS = 3
 BASELINE = "baseline.json"
 
@@ -63,6 +64,7 @@ class Side:
 
     folder: Path
     circuit: CircuitFiles
+    tag: TagLayout
     figures: Json
 
     @property
@@ -129,7 +131,7 @@ def _compared(subject: zoo.ZooModel, objective: Objective, work: Path, sandbox: 
     seconds: tuple[list[float], list[float]] = ([], [])
     for _ in range(ROUNDS):
         for side, times in zip((theirs, ours), seconds, strict=True):
-            times.append(_prove(side.circuit, row, side.scale).prove_seconds)
+            times.append(_prove(side.circuit, row, side.scale, side.tag).prove_seconds)
     for figures, times in zip((theirs.figures, ours.figures), seconds, strict=True):
         figures["prove_seconds"] = statistics.median(times)
         figures["prove_seconds_all"] = times
@@ -165,11 +167,13 @@ def tuned(
         optimize=objective,
     )
     settings = json.loads(bundle.circuit.settings.read_text())
-    error, refused = accuracy(bundle.model, model, settings, subject.samples, sandbox)
+    tag = bundle.spec.tag
+    error, refused = accuracy(bundle.model, model, settings, subject.samples, tag, sandbox)
     measures = bundle.measures
     return Side(
         out,
         bundle.circuit,
+        tag,
         _shape(settings)
         | {
             "max_abs_error": error,
@@ -192,7 +196,7 @@ def baseline(model: onnx.Model, samples: Floats, scale: int, sandbox: Sandbox) -
         CircuitError: its calibration fails.
         OracleError: another step fails.
     """
-    tagged = onnx.add_tag(model, TagLayout())
+    tagged = onnx.add_tag(model, _TAG)
     told = f"{version('ezkl')} {scale}".encode()
     key = hashlib.sha256(tagged + samples.tobytes() + told).hexdigest()[:16]
     folder = build_dir() / "bench" / "cache" / key
@@ -203,7 +207,7 @@ def baseline(model: onnx.Model, samples: Floats, scale: int, sandbox: Sandbox) -
         figures = _baseline(folder, model, samples, scale, sandbox)
         write(folder / BASELINE, figures)
     figures = json.loads((folder / BASELINE).read_text())
-    return Side(folder, _circuit(folder, _srs(figures["logrows"], sandbox)), figures)
+    return Side(folder, _circuit(folder, _srs(figures["logrows"], sandbox)), _TAG, figures)
 
 
 def _baseline(
@@ -214,7 +218,7 @@ def _baseline(
     settings = json.loads((folder / SETTINGS).read_text())
     srs = _srs(settings["run_args"]["logrows"], sandbox)
     circuit = keys.make(folder, srs, sandbox)
-    proof = _prove(circuit, samples[0], settings["model_input_scales"][0])
+    proof = _prove(circuit, samples[0], settings["model_input_scales"][0], _TAG)
     built = time.monotonic() - started
     verifier.generate(
         settings=circuit.settings,
@@ -230,7 +234,7 @@ def _baseline(
     except VerifierTooLarge:
         # It fits no chain, so it has no gas.
         gas, code_bytes = None, None
-    error, refused = accuracy(folder / MODEL, model, settings, samples, sandbox)
+    error, refused = accuracy(folder / MODEL, model, settings, samples, _TAG, sandbox)
     return _shape(settings) | {
         "max_abs_error": error,
         "rows_refused": refused,
@@ -245,7 +249,7 @@ def _calibrate(folder: Path, samples: Floats, scale: int, timeout: float) -> Non
     """Write ``settings.json``. Calibrates on the rows that our search sees too, each second one."""
     rows = samples[0::2]
     data = folder / "calibration.json"
-    tags = [0.0] * (TagLayout().limbs * len(rows))
+    tags = [0.0] * (_TAG.limbs * len(rows))
     data.write_text(json.dumps({"input_data": [rows.astype(float).ravel().tolist(), tags]}))
     files = [str(path) for path in (folder / MODEL, data, folder / SETTINGS)]
     try:
@@ -268,12 +272,12 @@ def _calibrate(folder: Path, samples: Floats, scale: int, timeout: float) -> Non
 
 
 def accuracy(
-    path: Path, model: onnx.Model, settings: Json, samples: Floats, sandbox: Sandbox
+    path: Path, model: onnx.Model, settings: Json, samples: Floats, tag: TagLayout, sandbox: Sandbox
 ) -> tuple[float, int]:
     """Greatest absolute difference from onnxruntime over ``samples``, and rows that do not fit."""
     rows = samples.astype(np.float64)
     expected = trial.reference(path, model.input_name, model.output_name, rows, sandbox)
-    graph = trial.Graph(path.resolve(), TagLayout(), sandbox)
+    graph = trial.Graph(path.resolve(), tag, sandbox)
     scale = settings["model_output_scales"][0]
     errors = [
         np.abs([dequantize(value, scale) for value in row] - wanted).max()
@@ -285,12 +289,12 @@ def accuracy(
     return float(max(errors)), len(rows) - len(errors)
 
 
-def _prove(circuit: CircuitFiles, row: Floats, scale: int) -> Proof:
+def _prove(circuit: CircuitFiles, row: Floats, scale: int, tag: TagLayout) -> Proof:
     job = ProofJob(
         job_id="bench",
         circuit=circuit,
         inputs=tuple(quantize(value, scale) for value in row.astype(float).tolist()),
-        tag=TAG,
+        tag=tuple(range(1, tag.limbs + 1)),
         timeout=LIMITS.timeout,
         memory_bytes=memory_cap(circuit),
     )

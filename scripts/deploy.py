@@ -1,9 +1,9 @@
-"""Deploy registry and oracle, and a bundle's model if one is given.
+"""``oracle deploy`` for accounts and networks that Ape manages.
 
     ape run deploy --network ethereum:local:foundry
     ape run deploy --network ethereum:sepolia:node --account NAME --bundle build/bundles/iris
 
-Writes ``deployments/<chain id>.json``.
+Writes ``deployments/<chain id>.json``; sends nothing where that is true already.
 """
 
 from __future__ import annotations
@@ -14,13 +14,41 @@ from typing import Any
 import ape
 import click
 from ape.cli import ConnectedProviderCommand
-from ape.contracts import ContractContainer
-from ape.types import ContractType
 
-from oracle.chain.deployments import DeployedModel, Deployment, save
-from oracle.chain.registration import registration
-from oracle.chain.toolchain import SOLC_CONTRACTS
-from oracle.circuits.bundle import Bundle, SizedCircuit
+from oracle.chain.deployments import deployment_path
+from oracle.chain.rpc import Rpc
+from oracle.chain.signer import Signed, Unsigned
+from oracle.circuits.bundle import Bundle
+from oracle.deployer import deploy, deploy_model
+
+
+class ApeSigner:
+    """An account of Ape's as an `oracle.chain.signer.Signer`."""
+
+    def __init__(self, account: Any) -> None:
+        self._account = account
+
+    @property
+    def address(self) -> str:
+        """The account, as a checksum address."""
+        return str(self._account.address)
+
+    def sign(self, transaction: Unsigned) -> Signed:
+        """Sign; Ape may ask for a passphrase."""
+        fields = {
+            "type": 2,
+            "chainId": transaction.chain_id,
+            "nonce": transaction.nonce,
+            "to": transaction.to,
+            "value": transaction.value,
+            "data": transaction.data,
+            "gas": transaction.gas,
+            "max_fee": transaction.fees.max_fee,
+            "max_priority_fee": transaction.fees.priority_fee,
+        }
+        unsigned = ape.networks.provider.network.ecosystem.create_transaction(**fields)
+        signed = self._account.sign_transaction(unsigned)
+        return Signed(raw=bytes(signed.serialize_transaction()), hash=bytes(signed.txn_hash))
 
 
 @click.command(cls=ConnectedProviderCommand)
@@ -38,65 +66,17 @@ def cli(
     account: str | None, bundle: Path | None, fee: int, receiver_bps: int, owner: str | None
 ) -> None:
     """Deploy the contracts and record where they are."""
-    model = Bundle.load(bundle) if bundle else None
-    # Ape's cache has been seen to miss a change; what is deployed must be what is in the sources.
-    ape.project.load_contracts(use_cache=False)
-    sender = ape.accounts.load(account) if account else ape.accounts.test_accounts[0]
     provider = ape.networks.provider
+    model = Bundle.load(bundle) if bundle else None
     if model:
         model.require_safe(provider.chain_id)
-    head = provider.get_block("latest").number
-    registry = sender.deploy(ape.project.ModelRegistry)
-    oracle = sender.deploy(ape.project.InferenceOracle, registry, owner or sender.address)
-    models = (_register(sender, registry, model, fee, receiver_bps),) if model else ()
-    path = save(
-        Deployment(
-            chain_id=provider.chain_id,
-            oracle=str(oracle.address),
-            registry=str(registry.address),
-            block=head + 1,
-            models=models,
-            versions={"solc_contracts": SOLC_CONTRACTS, **(model.versions if model else {})},
-        )
-    )
-    click.echo(f"oracle {oracle.address}, registry {registry.address}; recorded in {path}")
-
-
-def _register(
-    sender: Any, registry: Any, bundle: Bundle, fee: int, receiver_bps: int
-) -> DeployedModel:
-    """Deploy the bundle's verifiers and register its model."""
-    verifiers = [_deploy_verifier(sender, sized) for sized in bundle.circuits]
-    receipt = registry.register(
-        registration(
-            bundle.spec,
-            verifiers=verifiers,
-            fee=fee,
-            receiver=str(sender.address),
-            receiver_bps=receiver_bps,
-        ),
-        sender=sender,
-    )
-    (registered,) = receipt.events.filter(registry.ModelRegistered)
-    return DeployedModel(
-        model_id=registered.modelId,
-        name=bundle.name,
-        verifier=verifiers[0],
-        code_hash="0x" + bundle.spec.verifier_code_hash.hex(),
-        bundle=bundle.bundle_id,
-    )
-
-
-def _deploy_verifier(sender: Any, sized: SizedCircuit) -> str:
-    verifier = sender.deploy(
-        ContractContainer(
-            ContractType.model_validate(
-                {
-                    "contractName": "Verifier",
-                    "abi": sized.verifier_abi,
-                    "deploymentBytecode": {"bytecode": "0x" + sized.verifier_bytecode.hex()},
-                }
-            )
-        )
-    )
-    return str(verifier.address)
+    signer = ApeSigner(ape.accounts.load(account) if account else ape.accounts.test_accounts[0])
+    rpc = Rpc([str(provider.http_uri)], provider.chain_id)
+    found, is_new = deploy(rpc, signer, owner=owner, progress=click.echo)
+    if model:
+        how: dict[str, Any] = {"fee": fee, "receiver_bps": receiver_bps, "progress": click.echo}
+        registered = deploy_model(rpc, signer, model, **how)
+        click.echo(f"model {registered.model_id}: {registered.name}")
+    state = "recorded" if is_new else "nothing sent; as recorded"
+    where = deployment_path(provider.chain_id)
+    click.echo(f"oracle {found.oracle}, registry {found.registry}; {state} in {where}")

@@ -28,7 +28,8 @@ interface IModelRegistry {
     /// @param codeHash `EXTCODEHASH` of the verifier; checked at registration and at every use.
     /// @param settingsHash SHA-256 of the pinned ezkl settings.
     /// @param vkHash SHA-256 of the verifying key.
-    /// @param srsHash SHA-256 of the structured reference string; it differs by circuit size.
+    /// @param srsHash SHA-256 of the structured reference string that key and verifier were made
+    ///        with; it differs by circuit size.
     struct Verifier {
         uint16 size;
         uint32 verifyGas;
@@ -108,12 +109,16 @@ interface IModelRegistry {
     error VerifierCodeMismatch(address verifier, bytes32 actual, bytes32 declared);
     /// @notice A field of the model is outside its bounds; `field` is its name in ASCII.
     error InvalidModel(bytes32 field);
+    /// @notice The circuit of `size` rows is registered with an SRS that is not the ceremony's:
+    ///         whoever made it can forge proofs. Only the local chains 1337 and 31337 take one.
+    error UnsafeSrs(uint256 size, bytes32 srsHash);
     /// @notice The successor must be a registered model with a greater id, and is set only once.
     error InvalidSuccessor(uint256 modelId, uint256 successor);
     /// @notice No circuit of the model takes this many rows; `largest` is the most.
     error InvalidBatchSize(uint256 rows, uint256 largest);
 
-    /// @notice Register a model for good. Ids count from 1.
+    /// @notice Register a model for good. Ids count from 1. Reverts with `UnsafeSrs` on any but a
+    ///         local chain unless every circuit's SRS is one of the Perpetual Powers of Tau.
     function register(Model calldata model) external returns (uint256 modelId);
 
     /// @notice Stop new requests for a model. Cannot be undone; open requests are not touched.
@@ -149,6 +154,13 @@ interface IModelRegistry {
 
     /// @notice Whether new requests are accepted. False for unknown ids.
     function isOpen(uint256 modelId) external view returns (bool);
+
+    /// @notice Whether a circuit of the model is registered with an SRS that is not one of the
+    ///         Perpetual Powers of Tau: whoever made it can forge the model's answers. On any but a
+    ///         local chain `register` refuses such a model. Reverts with `UnknownModel`.
+    /// @dev Follows from the registered hashes. That key and verifier were made with the SRS of that
+    ///      hash is shown by making them again (`oracle model audit`), not by the registry.
+    function isSrsUnsafe(uint256 modelId) external view returns (bool);
 
     /// @notice Who registered the model. Zero for unknown ids.
     function publisherOf(uint256 modelId) external view returns (address);

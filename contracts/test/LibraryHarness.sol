@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.24;
 
+import {CeremonySrs} from "../libraries/CeremonySrs.sol";
 import {ExactCall} from "../libraries/ExactCall.sol";
 import {ProofTag} from "../libraries/ProofTag.sol";
 import {TensorCodec} from "../libraries/TensorCodec.sol";
 
 /// @notice The libraries' internal functions, callable.
 contract LibraryHarness {
+    function isCeremonys(bytes32 srsHash) external pure returns (bool) {
+        return CeremonySrs.includes(srsHash);
+    }
+
     function unpack(bytes calldata data, uint256 width) external pure returns (int256[] memory) {
         return TensorCodec.unpack(data, width);
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.24;
 
-import {IAIOracleCallbackReceiver} from "../interfaces/IAIOracle.sol";
+import {IAIOracleCallbackReceiver, IAIOracleErrorReceiver} from "../interfaces/IAIOracle.sol";
 import {IInferenceOracle} from "../interfaces/IInferenceOracle.sol";
 
 /// @notice Asks through ORA's call; what it does with the answer is up to its heirs. It has no
@@ -40,6 +40,30 @@ contract RecordingConsumer is TestConsumer {
         output = output_;
         callbackData = data;
         caller = msg.sender;
+    }
+}
+
+/// @notice Wants to hear of bad requests, as ORA's callers may.
+contract ErrorConsumer is TestConsumer, IAIOracleErrorReceiver {
+    uint256 public requestId;
+    uint8 public code;
+    bytes public message;
+    bytes public callbackData;
+
+    constructor(IInferenceOracle oracle_) TestConsumer(oracle_) {}
+
+    function aiOracleCallback(uint256, bytes calldata, bytes calldata) external pure {}
+
+    function aiOracleCallbackError(
+        uint256 id,
+        uint8 code_,
+        bytes calldata message_,
+        bytes calldata data
+    ) external {
+        requestId = id;
+        code = code_;
+        message = message_;
+        callbackData = data;
     }
 }
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from oracle.chain.rpc import Receipt, Rpc
-from oracle.chain.signer import Fees, Signer, Unsigned
+from oracle.chain.signer import Fees, Signed, Signer, Unsigned
 from oracle.errors import AccountUnfunded, RequestTimeout, TransactionReverted
 
 #: Seconds to wait for a block.
@@ -53,7 +53,17 @@ class Account:
             TransactionReverted: it was mined and reverted.
             RequestTimeout: it is not mined yet.
         """
-        sender = self._signer.address
+        signed = self.sign(to, data, value, self._rpc.nonce(self.address))
+        self._rpc.send_raw(signed.raw)
+        return self.wait(signed.hash)
+
+    def sign(self, to: str | None, data: bytes, value: int, nonce: int) -> Signed:
+        """A transaction that can be mined now, not sent yet.
+
+        Raises:
+            AccountUnfunded: the account cannot pay.
+        """
+        sender = self.address
         tip = self._rpc.priority_fee()
         fees = Fees(2 * self._rpc.head().base_fee + tip, tip)
         call = {"from": sender, "data": "0x" + data.hex(), "value": hex(value)}
@@ -67,10 +77,10 @@ class Account:
                 f"{sender} has {balance} wei, the transaction may cost {price} wei",
                 remedy="Fund the account",
             )
-        signed = self._signer.sign(
+        return self._signer.sign(
             Unsigned(
                 chain_id=self._rpc.chain_id,
-                nonce=self._rpc.nonce(sender),
+                nonce=nonce,
                 to=to,
                 data=data,
                 gas=gas,
@@ -78,12 +88,20 @@ class Account:
                 value=value,
             )
         )
-        self._rpc.send_raw(signed.raw)
+
+    def wait(self, *hashes: bytes) -> Receipt:
+        """The receipt of the one of these transactions that is mined; they have the same nonce.
+
+        Raises:
+            TransactionReverted: it was mined and reverted.
+            RequestTimeout: none is mined yet.
+        """
         deadline = self._clock() + _TIMEOUT
-        while (receipt := self._rpc.receipt(signed.hash)) is None:
+        while not (mined := [r for each in hashes if (r := self._rpc.receipt(each))]):
             if self._clock() >= deadline:
-                raise RequestTimeout(f"transaction 0x{signed.hash.hex()} is not mined yet")
+                raise RequestTimeout(f"transaction 0x{hashes[-1].hex()} is not mined yet")
             self._sleep(0.05)
+        (receipt,) = mined
         if not receipt.succeeded:
-            raise TransactionReverted(f"transaction 0x{signed.hash.hex()} reverted")
+            raise TransactionReverted(f"transaction 0x{receipt.transaction_hash.hex()} reverted")
         return receipt

@@ -18,6 +18,11 @@ OPTIMIZER_RUNS = 700
 EVM_VERSION = "cancun"
 VIA_IR = True
 
+#: Starting points for consumers: they import this folder as the npm package that it is there.
+_TEMPLATE = "contracts/template/"
+#: Doubles for consumers' tests, compiled as their tools do by default: not through Yul.
+_MOCKS = "contracts/mocks/"
+
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
@@ -31,11 +36,12 @@ class Artifact:
 
 
 def sources() -> dict[str, str]:
-    """Text of every contract by its path from the project's root."""
+    """Text of every contract by its path from the project's root, templates left out."""
     root = project_root()
     return {
-        str(path.relative_to(root)): path.read_text()
+        unit: path.read_text()
         for path in sorted((root / "contracts").rglob("*.sol"))
+        if not (unit := str(path.relative_to(root))).startswith(_TEMPLATE)
     }
 
 
@@ -46,12 +52,16 @@ def contract(name: str) -> Artifact:
         ToolchainError: no contract has this name.
         SolidityRejected: the sources do not compile.
     """
+    known = sources()
+    if f"{_MOCKS}{name}.sol" in known:
+        # What a mock can import; the rest would not compile without Yul.
+        chosen = {unit: text for unit, text in known.items() if _is_light(unit, text)}
+        runs, via_ir = 200, False
+    else:
+        chosen = {unit: text for unit, text in known.items() if not unit.startswith(_MOCKS)}
+        runs, via_ir = OPTIMIZER_RUNS, VIA_IR
     units = compile_solidity(
-        sources(),
-        version=SOLC_CONTRACTS,
-        runs=OPTIMIZER_RUNS,
-        evm_version=EVM_VERSION,
-        via_ir=VIA_IR,
+        chosen, version=SOLC_CONTRACTS, runs=runs, evm_version=EVM_VERSION, via_ir=via_ir
     )
     for unit, found in units.items():
         if unit.startswith("contracts/") and name in found:
@@ -65,3 +75,7 @@ def contract(name: str) -> Artifact:
     raise ToolchainError(
         f"there is no contract named {name}", remedy="See contracts/ for the names"
     )
+
+
+def _is_light(unit: str, text: str) -> bool:
+    return "/test/" not in unit and "@openzeppelin/" not in text

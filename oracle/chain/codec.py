@@ -15,7 +15,7 @@ from eth_utils.abi import (
     function_abi_to_4byte_selector,
 )
 
-from oracle.chain.rpc import Log
+from oracle.chain.evidence import Log
 
 #: ``Error(string)`` and ``Panic(uint256)``, which the compiler itself emits.
 _BUILTIN_ERRORS = {
@@ -78,8 +78,15 @@ class ContractAbi:
         return self._functions[function][0]
 
     def result(self, function: str, data: bytes) -> Any:
-        """What a call returned: the value, or a tuple of several."""
-        values = decode(self._functions[function][2], data)
+        """What a call returned: the value, or a tuple of several.
+
+        Raises:
+            ValueError: no such function returns this.
+        """
+        try:
+            values = decode(self._functions[function][2], data)
+        except DecodingError as error:
+            raise ValueError(f"not a result of {function}") from error
         return values[0] if len(values) == 1 else values
 
     def encode_result(self, function: str, *values: Any) -> bytes:
@@ -91,13 +98,20 @@ class ContractAbi:
         return self._events[event][0]
 
     def event(self, name: str, log: Log) -> dict[str, Any]:
-        """The fields of an event."""
+        """The fields of an event.
+
+        Raises:
+            ValueError: the contract emits no such log.
+        """
         _, names, types, plain_names, plain_types = self._events[name]
-        fields: dict[str, Any] = {
-            field: decode([kind], topic)[0]
-            for field, kind, topic in zip(names, types, log.topics[1:], strict=True)
-        }
-        fields.update(zip(plain_names, decode(plain_types, log.data), strict=True))
+        try:
+            fields: dict[str, Any] = {
+                field: decode([kind], topic)[0]
+                for field, kind, topic in zip(names, types, log.topics[1:], strict=True)
+            }
+            fields.update(zip(plain_names, decode(plain_types, log.data), strict=True))
+        except DecodingError as error:
+            raise ValueError(f"not an event {name}") from error
         return fields
 
     def encode_event(self, name: str, **fields: Any) -> tuple[tuple[bytes, ...], bytes]:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from eth_abi.abi import encode
-from eth_abi.exceptions import DecodingError
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from oracle.chain.codec import ContractAbi
-from oracle.chain.rpc import Log, Receipt, Rpc
-from oracle.errors import ContractMismatch, ModelUnsupported, RpcRejected, TransactionReverted
+from oracle.chain.evidence import Block, Log, LogQuery
+from oracle.chain.rpc import Receipt, Rpc
+from oracle.errors import (
+    ContractMismatch,
+    ModelUnsupported,
+    RpcRejected,
+    RpcUnreachable,
+    TransactionReverted,
+)
 from oracle.types import (
     ZERO_ADDRESS,
     BatchVerifier,
@@ -28,6 +34,13 @@ from oracle.types import (
     TensorSpec,
 )
 
+T = TypeVar("T")
+
+#: The oracle's events that the node follows.
+_WATCHED = (
+    *("AICallbackRequest", "RequestOpened", "RequestToppedUp"),
+    *("RequestFulfilled", "RequestRefunded"),
+)
 #: Of `IInferenceOracle.Request`.
 _PREIMAGE_TYPES = (
     *("address", "uint256", "address", "uint64", "address", "uint64"),
@@ -68,6 +81,20 @@ class ToppedUp:
     block_number: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """A decoded log."""
+
+    name: str
+    log: Log
+    fields: dict[str, Any]
+
+    @property
+    def pair(self) -> tuple[bytes, int]:
+        """What the two events of one new request have in common."""
+        return self.log.transaction_hash, self.fields["requestId"]
+
+
 class OracleContract:
     """`InferenceOracle` at one address."""
 
@@ -87,55 +114,64 @@ class OracleContract:
                 f"no contract at {self.address}", remedy="Correct the oracle's address"
             )
         try:
-            return to_checksum_address(self._read("registry"))
-        except (TransactionReverted, DecodingError):
+            call = self._abi.call("registry")
+            data = _call(self._rpc, self._abi, self.address, call, read=bytes)
+            return to_checksum_address(self._abi.result("registry", data))
+        except (TransactionReverted, ValueError):
             raise ContractMismatch(
                 f"the contract at {self.address} is not an inference oracle",
                 remedy="Correct the oracle's address",
             ) from None
 
-    def events(self, first: int, last: int) -> list[Request | ToppedUp | Ended]:
+    def events(
+        self, first: int, last: int, headers: Sequence[Block] = ()
+    ) -> list[Request | ToppedUp | Ended]:
         """Requests made, topped up and ended in blocks ``first`` to ``last``, in chain order.
+
+        Args:
+            first: first block, inclusive.
+            last: last block, inclusive.
+            headers: of these blocks, as far as they are known; logs must agree with them.
 
         Raises:
             RpcLimit: the endpoint wants a smaller range.
+            RpcUnreachable: no endpoint gave a list that can be true.
         """
-        made, opened, topped_up = map(
-            self._abi.topic, ("AICallbackRequest", "RequestOpened", "RequestToppedUp")
-        )
-        fulfilled, refunded = map(self._abi.topic, ("RequestFulfilled", "RequestRefunded"))
-        topics = (made, opened, topped_up, fulfilled, refunded)
-        logs = self._rpc.logs(self.address, topics, first, last)
-        terms = {
-            (log.transaction_hash, log.topics[1]): log for log in logs if log.topics[0] == opened
-        }
+        names = {self._abi.topic(name): name for name in _WATCHED}
+        decoded: dict[Log, _Event] = {}
+
+        def check(logs: Sequence[Log]) -> None:
+            for log in logs:
+                if log not in decoded:
+                    name = names[log.topics[0]]
+                    decoded[log] = _Event(name, log, self._abi.event(name, log))
+            _check_pairs([decoded[log] for log in logs])
+
+        query = LogQuery(self.address, tuple(names), first, last, tuple(headers))
+        return self._joined([decoded[log] for log in self._rpc.logs(query, check)])
+
+    def _joined(self, events: Sequence[_Event]) -> list[Request | ToppedUp | Ended]:
+        terms = {event.pair: event.fields for event in events if event.name == "RequestOpened"}
         found: list[Request | ToppedUp | Ended] = []
-        for log in logs:
-            if log.topics[0] == made:
-                pair = terms.get((log.transaction_hash, log.topics[2]))
-                if pair is None:
-                    raise ContractMismatch(
-                        f"a request in block {log.block_number} came without its terms"
-                    )
-                found.append(self.read(log, pair))
-            elif log.topics[0] == topped_up:
-                event = self._abi.event("RequestToppedUp", log)
-                found.append(ToppedUp(event["requestId"], event["gasMoney"], log.block_number))
-            elif log.topics[0] == fulfilled:
-                event = self._abi.event("RequestFulfilled", log)
-                found.append(_ended(event["requestId"], Status.FULFILLED, event["payee"], log))
-            elif log.topics[0] == refunded:
-                event = self._abi.event("RequestRefunded", log)
-                found.append(_ended(event["requestId"], Status.REFUNDED, event["refundTo"], log))
+        for event in events:
+            fields, log = event.fields, event.log
+            if event.name == "AICallbackRequest":
+                found.append(self.read(log, fields, terms[event.pair]))
+            elif event.name == "RequestToppedUp":
+                found.append(ToppedUp(fields["requestId"], fields["gasMoney"], log.block_number))
+            elif event.name == "RequestFulfilled":
+                found.append(_ended(fields["requestId"], Status.FULFILLED, fields["payee"], log))
+            elif event.name == "RequestRefunded":
+                found.append(_ended(fields["requestId"], Status.REFUNDED, fields["refundTo"], log))
         return found
 
     def status(self, request_id: int) -> Status:
         """Where a request stands."""
-        return Status(self._read("status", request_id))
+        return self._read("status", request_id, then=Status)
 
     def commitment(self, request_id: int) -> bytes:
         """What the contract holds for a request: `commitment_of` it while it is open."""
-        return bytes(self._read("commitments", request_id))
+        return self._read("commitments", request_id, then=bytes)
 
     def outcome(self, receipt: Receipt) -> dict[int, bool]:
         """For each request that a transaction fulfilled or skipped: whether it fulfilled it."""
@@ -143,7 +179,9 @@ class OracleContract:
         return {
             int.from_bytes(log.topics[1], "big"): ends[log.topics[0]]
             for log in receipt.logs
-            if log.topics[:1] and log.topics[0] in ends and _checksum(log.address) == self.address
+            if len(log.topics) > 1
+            and log.topics[0] in ends
+            and _checksum(log.address) == self.address
         }
 
     def fulfill_calldata(
@@ -179,20 +217,27 @@ class OracleContract:
         return self._abi.call("fulfillBatch", items, payee, list(outputs), proof)
 
     def delivered(self, result: bytes) -> int:
-        """How many items a simulated `fulfill_batch_calldata` delivered."""
-        return int(self._abi.result("fulfillBatch", result))
+        """How many items a simulated `fulfill_batch_calldata` delivered.
+
+        Raises:
+            RpcUnreachable: the endpoint did not simulate it.
+        """
+        try:
+            return int(self._abi.result("fulfillBatch", result))
+        except ValueError:
+            raise RpcUnreachable("the endpoint answers a simulation with something else") from None
 
     def quote(self, model_id: int, rows: int) -> int:
         """Wei to send with a request without a callback: twice what it needs at this base fee."""
-        return int(self._read("estimateFeeBatch", model_id, 0, rows))
+        return self._read("estimateFeeBatch", model_id, 0, rows, then=int)
 
     def credit_of(self, account: str) -> int:
         """Wei that an account can withdraw."""
-        return int(self._read("creditOf", ZERO_ADDRESS, account))
+        return self._read("creditOf", ZERO_ADDRESS, account, then=int)
 
     def is_undelivered(self, request_id: int) -> bool:
         """Whether a request is fulfilled and its callback failed."""
-        return any(self._read("undelivered", request_id))
+        return self._read("undelivered", request_id, then=any)
 
     def callback_calldata(self, request: Request, output: bytes) -> bytes:
         """What the oracle calls a request's consumer with."""
@@ -229,21 +274,31 @@ class OracleContract:
             TransactionReverted: it would revert; ``name`` is the contract's error.
         """
         return _call(
-            self._rpc, self._abi, self.address, calldata, sender=sender, gas=gas, value=value
+            self._rpc,
+            self._abi,
+            self.address,
+            calldata,
+            sender=sender,
+            gas=gas,
+            value=value,
+            read=bytes,
         )
 
     def error_text(self, data: bytes) -> str:
         """Revert data in a person's words."""
         return self._abi.error(data)[1]
 
-    def _read(self, function: str, *arguments: Any) -> Any:
-        data = self._abi.call(function, *arguments)
-        return self._abi.result(function, _call(self._rpc, self._abi, self.address, data))
+    def _read(self, function: str, *arguments: Any, then: Callable[[Any], T]) -> T:
+        return _read(self._rpc, self._abi, self.address, function, arguments, then)
 
-    def read(self, log: Log, terms: Log) -> Request:
-        """A request from the two events that announce it."""
-        event = self._abi.event("AICallbackRequest", log)
-        opened = self._abi.event("RequestOpened", terms)
+    def read(self, log: Log, event: dict[str, Any], opened: dict[str, Any]) -> Request:
+        """A request from the two events that announce it.
+
+        Args:
+            log: of ``AICallbackRequest``.
+            event: its fields.
+            opened: the fields of ``RequestOpened``.
+        """
         return Request(
             key=RequestKey(self._rpc.chain_id, self.address, event["requestId"]),
             account=_checksum(event["account"]),
@@ -275,7 +330,7 @@ class RegistryContract:
 
     def count(self) -> int:
         """How many models are registered; their ids are 1 to this number."""
-        return int(self._read("count"))
+        return self._read("count", then=int)
 
     def model(self, model_id: int) -> RegisteredModel | None:
         """A registered model; None for an unknown id.
@@ -284,7 +339,7 @@ class RegistryContract:
             ModelUnsupported: the model uses a codec that this version does not know.
         """
         try:
-            row = self._read("getModel", model_id)
+            row = self._read("getModel", model_id, then=tuple)
         except TransactionReverted as error:
             if error.name == "UnknownModel":
                 return None
@@ -323,14 +378,21 @@ class RegistryContract:
             fee=fee,
             receiver=_checksum(receiver),
             receiver_bps=receiver_bps,
-            is_open=bool(self._read("isOpen", model_id)),
+            is_open=self._read("isOpen", model_id, then=bool),
             token=_checksum(token),
             batch_verifiers=tuple(_checksum(address) for _, _, address, *_ in batches),
         )
 
     def successor(self, model_id: int) -> int | None:
         """The model that the publisher recommends instead, if there is one."""
-        return int(self._read("successorOf", model_id)) or None
+        return self._read("successorOf", model_id, then=int) or None
+
+    def srs_unsafe(self, model_id: int) -> bool:
+        """The registry's mark: whether whoever made an SRS of a known model can forge its proofs.
+
+        Only a registry on a local chain has such models.
+        """
+        return self._read("isSrsUnsafe", model_id, then=bool)
 
     def simulate(self, calldata: bytes, sender: str) -> None:
         """Run a call on the latest state without sending it.
@@ -338,16 +400,28 @@ class RegistryContract:
         Raises:
             TransactionReverted: it would revert; ``name`` is the contract's error.
         """
-        _call(self._rpc, self._abi, self.address, calldata, sender=sender)
+        _call(self._rpc, self._abi, self.address, calldata, sender=sender, read=bytes)
 
-    def _read(self, function: str, *arguments: Any) -> Any:
-        data = self._abi.call(function, *arguments)
-        return self._abi.result(function, _call(self._rpc, self._abi, self.address, data))
+    def _read(self, function: str, *arguments: Any, then: Callable[[Any], T]) -> T:
+        return _read(self._rpc, self._abi, self.address, function, arguments, then)
 
 
 def code_hash(rpc: Rpc, address: str) -> bytes:
     """EXTCODEHASH of a deployed contract."""
     return keccak(rpc.code(address))
+
+
+def _read(
+    rpc: Rpc,
+    abi: ContractAbi,
+    to: str,
+    function: str,
+    arguments: Sequence[Any],
+    then: Callable[[Any], T],
+) -> T:
+    """A view function's result; one that does not fit its ABI is no answer."""
+    data = abi.call(function, *arguments)
+    return _call(rpc, abi, to, data, read=lambda result: then(abi.result(function, result)))
 
 
 def _call(
@@ -359,9 +433,10 @@ def _call(
     sender: str | None = None,
     gas: int | None = None,
     value: int = 0,
-) -> bytes:
+    read: Callable[[bytes], T],
+) -> T:
     try:
-        return rpc.call(to, data, sender=sender, gas=gas, value=value)
+        return rpc.call(to, data, sender=sender, gas=gas, value=value, read=read)
     except RpcRejected as error:
         if not error.data and "revert" not in error.message.lower():
             raise
@@ -390,6 +465,20 @@ def preimage(request: Request) -> tuple[Any, ...]:
         keccak(request.input),
         keccak(request.callback_data),
     )
+
+
+def _check_pairs(events: Sequence[_Event]) -> None:
+    """Refuse a list that was cut between the two events that the contract emits at once.
+
+    Raises:
+        ValueError: there is a request without its terms, or terms without their request.
+    """
+    made, opened = (
+        {event.pair for event in events if event.name == name}
+        for name in ("AICallbackRequest", "RequestOpened")
+    )
+    if made != opened:
+        raise ValueError("a request without its terms, or terms without a request")
 
 
 def _ended(request_id: int, status: Status, beneficiary: str, log: Log) -> Ended:

@@ -1,18 +1,36 @@
 """What is deployed where: one committed JSON file per chain, ``deployments/<chain id>.json``.
 
-Written by the deployment script, read by whoever needs an address. Addresses are EIP-55 checksum
-strings, hashes are hex with 0x. Equal deployments give equal bytes.
+Written by ``oracle deploy`` and its Ape script, read by whoever needs an address. Addresses are
+EIP-55 checksum strings, hashes are hex with 0x. Equal deployments give equal bytes, and a file is
+replaced whole or not at all.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from oracle.config import deployments_dir
 from oracle.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class DeployedContract:
+    """A contract that a deployment created."""
+
+    name: str
+    address: str
+    #: EXTCODEHASH.
+    code_hash: str
+    #: keccak256 of its creation code, constructor arguments not included.
+    creation_hash: str
+    #: ABI-encoded constructor arguments, hex with 0x.
+    arguments: str
+    #: Hash of the transaction that created it.
+    transaction: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +58,9 @@ class Deployment:
     models: tuple[DeployedModel, ...]
     #: Version by tool, such as solc and ezkl.
     versions: dict[str, str]
+    #: Hash of the chain's block 0: another chain may have the same id.
+    genesis: str = ""
+    contracts: tuple[DeployedContract, ...] = ()
 
 
 def deployment_path(chain_id: int, folder: Path | None = None) -> Path:
@@ -50,9 +71,42 @@ def deployment_path(chain_id: int, folder: Path | None = None) -> Path:
 def save(deployment: Deployment, folder: Path | None = None) -> Path:
     """Write a deployment, replacing the chain's earlier one; returns the file."""
     path = deployment_path(deployment.chain_id, folder)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(dataclasses.asdict(deployment), indent=2, sort_keys=True) + "\n")
+    write_whole(path, json.dumps(dataclasses.asdict(deployment), indent=2, sort_keys=True) + "\n")
     return path
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that a crash leaves the old text or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    with partial.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def find(chain_id: int, folder: Path | None = None) -> Deployment | None:
+    """The deployment on a chain, or None where none is recorded.
+
+    Raises:
+        ConfigError: the file is not readable as one.
+    """
+    path = deployment_path(chain_id, folder)
+    try:
+        values = json.loads(path.read_text())
+        models = tuple(DeployedModel(**model) for model in values.pop("models"))
+        contracts = tuple(DeployedContract(**each) for each in values.pop("contracts", ()))
+        found = Deployment(models=models, contracts=contracts, **values)
+    except FileNotFoundError:
+        return None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{path} is not a deployment record: {error}", remedy="Deploy again or restore the file"
+        ) from None
+    if found.chain_id != chain_id:
+        raise ConfigError(f"{path} describes chain {found.chain_id}", remedy="Rename the file")
+    return found
 
 
 def load(chain_id: int, folder: Path | None = None) -> Deployment:
@@ -61,20 +115,20 @@ def load(chain_id: int, folder: Path | None = None) -> Deployment:
     Raises:
         ConfigError: none is recorded, or the file is not readable as one.
     """
-    path = deployment_path(chain_id, folder)
-    try:
-        values = json.loads(path.read_text())
-        models = tuple(DeployedModel(**model) for model in values.pop("models"))
-        found = Deployment(models=models, **values)
-    except FileNotFoundError:
+    found = find(chain_id, folder)
+    if found is None:
         raise ConfigError(
             f"no deployment is recorded for chain {chain_id}",
-            remedy="Name the oracle's address, or deploy with: ape run deploy",
-        ) from None
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(
-            f"{path} is not a deployment record: {error}", remedy="Deploy again or restore the file"
-        ) from None
-    if found.chain_id != chain_id:
-        raise ConfigError(f"{path} describes chain {found.chain_id}", remedy="Rename the file")
+            remedy="Name the oracle's address with --oracle, or deploy with: oracle deploy",
+        )
     return found
+
+
+def record_model(
+    chain_id: int, registry: str, model: DeployedModel, folder: Path | None = None
+) -> None:
+    """Add a model to the chain's record, if that is of this registry."""
+    found = find(chain_id, folder)
+    if found is None or found.registry != registry or model in found.models:
+        return
+    save(dataclasses.replace(found, models=(*found.models, model)), folder)

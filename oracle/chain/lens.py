@@ -17,6 +17,7 @@ from eth_abi.abi import encode
 from oracle.chain.codec import ContractAbi
 from oracle.chain.contracts import preimage
 from oracle.chain.rpc import Rpc
+from oracle.errors import RpcUnreachable
 from oracle.types import Request
 
 #: Where the lens pretends to be: the low 20 bytes of keccak256("InferenceLens").
@@ -55,6 +56,7 @@ def diagnose(rpc: Rpc, oracle: str, request: Request) -> Diagnosis:
 
     Raises:
         RpcRejected: the endpoint does not run calls with code of their own.
+        RpcUnreachable: what it answers is nothing that the lens says.
     """
     text = files("oracle.chain").joinpath("abi", "InferenceLens.code.json").read_text()
     creation = json.loads(text) + encode(["address"], [oracle]).hex()
@@ -63,5 +65,10 @@ def diagnose(rpc: Rpc, oracle: str, request: Request) -> Diagnosis:
     data = abi.call("diagnose", request.key.request_id, preimage(request), request.input)
     call = {"to": _PLACE, "data": "0x" + data.hex()}
     answer = rpc.send("eth_call", [call, "latest", {_PLACE: {"code": code}}])
-    reason, *figures = abi.result("diagnose", bytes.fromhex(answer.removeprefix("0x")))
-    return Diagnosis(Reason(reason), *figures)
+    try:
+        reason, *figures = abi.result("diagnose", bytes.fromhex(answer.removeprefix("0x")))
+        return Diagnosis(Reason(reason), *figures)
+    except (AttributeError, TypeError, ValueError):
+        raise RpcUnreachable(
+            "the endpoint answers a call of the lens with something else"
+        ) from None

@@ -1,16 +1,21 @@
 """JSON-RPC over several endpoints: one answers, the next takes over when it does not.
 
-    Rpc (chain id check, failover, typed answers) -> Transport (one method) -> endpoint
+    Rpc (failover, typed answers) -> Endpoint (budget, rest, chain id) -> Transport (one method)
 
-A `Transport` is one method wide, so that a test's chain is one too (`oracle.testing`).
+A `Transport` is one method wide, so that a test's chain is one too (`oracle.testing`). The best
+endpoint that is not resting is asked first: after a rest the preferred one has its turn again. An
+endpoint that asked for a pause is not asked before it is over, whatever else is down.
 """
 
 from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
@@ -19,7 +24,16 @@ from eth_utils.address import to_checksum_address
 from web3 import HTTPProvider
 from web3.types import RPCEndpoint
 
-from oracle.errors import RpcLimit, RpcRejected, RpcUnreachable, WrongChain
+from oracle.chain.evidence import Block, Log, LogQuery, union
+from oracle.chain.pacing import Rest, TokenBucket
+from oracle.errors import (
+    ChainError,
+    RpcLimit,
+    RpcRejected,
+    RpcThrottled,
+    RpcUnreachable,
+    WrongChain,
+)
 
 T = TypeVar("T")
 
@@ -27,38 +41,18 @@ T = TypeVar("T")
 _LIMIT = re.compile(
     r"limit|too (many|large|wide)|more than \d+|exceed|range is|response size|timeout", re.I
 )
+#: What they say when they were asked too often, whatever the call.
+_THROTTLED = re.compile(
+    r"rate.?limit|too many requests|requests? (count|rate|per)|compute units|per.second"
+    r"|throughput|quota|credits|throttl",
+    re.I,
+)
 #: Codes that tell of the endpoint's state and not of the call (JSON-RPC: internal error,
 #: resource unavailable, limit exceeded): another endpoint may do better.
 _ENDPOINT_TROUBLE = frozenset({-32603, -32002, -32005, 429})
 
 #: What the call itself came to, whatever the code: anvil says "internal error" when gas runs out.
 _EXECUTION = re.compile(r"revert|out ?of ?gas", re.I)
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A block's header, as far as the node needs it."""
-
-    number: int
-    hash: bytes
-    parent_hash: bytes
-    timestamp: int
-    #: Wei per gas.
-    base_fee: int
-    gas_limit: int
-
-
-@dataclass(frozen=True, slots=True)
-class Log:
-    """An event as a contract emitted it."""
-
-    address: str
-    topics: tuple[bytes, ...]
-    data: bytes
-    block_number: int
-    block_hash: bytes
-    transaction_hash: bytes
-    log_index: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +72,18 @@ class Receipt:
     contract: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class FeeHistory:
+    """What recent blocks charged (EIP-1559), oldest first. Wei per gas."""
+
+    #: Of each block, and last that of the block to come.
+    base_fees: tuple[int, ...]
+    #: A percentile of the tips paid in each block; 0 in an empty one.
+    tips: tuple[int, ...]
+    #: Share of its gas limit that each block used.
+    used: tuple[float, ...]
+
+
 class Transport(Protocol):
     """One endpoint."""
 
@@ -86,6 +92,7 @@ class Transport(Protocol):
 
         Raises:
             RpcUnreachable: no answer; the call may or may not have taken effect.
+            RpcThrottled: the endpoint wants to be asked less often.
             RpcRejected: the endpoint answered with an error.
         """
         ...
@@ -105,6 +112,10 @@ class HttpTransport:
         try:
             answer: Any = self._provider.make_request(RPCEndpoint(method), params)
         except requests.HTTPError as error:
+            if error.response.status_code == 429 or "Retry-After" in error.response.headers:
+                raise self._throttled(
+                    f"HTTP {error.response.status_code}", _retry_after(error.response)
+                ) from None
             answer = _error_body(error.response)
             if answer is None:
                 raise RpcUnreachable(
@@ -126,6 +137,8 @@ class HttpTransport:
         message = str(error.get("message", error)) if isinstance(error, dict) else str(error)
         code = error.get("code") if isinstance(error, dict) else None
         text = f"{method} on {self._name}: {message}"
+        if code == 429 or _THROTTLED.search(message):
+            return self._throttled(message, None)
         if method == "eth_getLogs" and (code == -32005 or _LIMIT.search(message)):
             return RpcLimit(text)
         data = _revert_data(error.get("data")) if isinstance(error, dict) else b""
@@ -133,18 +146,147 @@ class HttpTransport:
             return RpcUnreachable(text, remedy=_REMEDY)
         return RpcRejected(text, data=data)
 
+    def _throttled(self, why: str, seconds: float | None) -> RpcThrottled:
+        return RpcThrottled(
+            f"{self._name} wants to be asked less often ({why})",
+            remedy="Lower rpc_requests_per_second, or add an endpoint to rpc_urls",
+            retry_after=seconds,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointHealth:
+    """How an endpoint does, for a person."""
+
+    #: Scheme, host and port.
+    name: str
+    #: Seconds until it is asked again; 0 when it serves.
+    resting: float
+    calls: int
+    failures: int
+
+
+class Endpoint:
+    """One endpoint with its budget, its rest after failures and its chain id. Thread safe.
+
+    Args:
+        url: where it is.
+        transport: the connection to it.
+        chain_id: what it must serve; asked before its first use and after each failure.
+        bucket: its budget.
+        clock: monotonic seconds.
+        sleep: waits for some seconds.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        transport: Transport,
+        *,
+        chain_id: int,
+        bucket: TokenBucket,
+        clock: Callable[[], float],
+        sleep: Callable[[float], None],
+    ) -> None:
+        self.name = redacted(url)
+        self._transport = transport
+        self._chain_id = chain_id
+        self._bucket = bucket
+        self._rest = Rest(clock)
+        self._sleep = sleep
+        self._lock = threading.Lock()
+        self._is_checked = False
+        self._calls = 0
+        self._failures = 0
+
+    @property
+    def resting(self) -> float:
+        """Seconds that it rests yet."""
+        return self._rest.left
+
+    @property
+    def is_forbidden(self) -> bool:
+        """Whether it asked for the rest."""
+        return self._rest.left > 0 and self._rest.is_asked
+
+    def health(self) -> EndpointHealth:
+        """How it does."""
+        with self._lock:
+            return EndpointHealth(self.name, self._rest.left, self._calls, self._failures)
+
+    def ask(self, method: str, params: list[Any], read: Callable[[Any], T]) -> T:
+        """What ``read`` makes of a call's result; a result it cannot read is no answer.
+
+        Raises:
+            RpcUnreachable, RpcRejected, WrongChain: as `Rpc.send`.
+        """
+        if not self._is_checked:
+            self._check_chain()
+        try:
+            result = self._ask(method, params, read)
+        except RpcRejected:
+            self._answered()
+            raise
+        self._answered()
+        return result
+
+    def _answered(self) -> None:
+        with self._lock:
+            self._rest.end()
+
+    def distrust(self) -> None:
+        """Its answer contradicts a better endpoint's."""
+        with self._lock:
+            self._failures += 1
+            self._is_checked = False
+            self._rest.begin()
+
+    def _ask(self, method: str, params: list[Any], read: Callable[[Any], T]) -> T:
+        with self._lock:
+            self._calls += 1
+            wait = self._bucket.take()
+        if wait > 0:
+            self._sleep(wait)
+        try:
+            return read(self._transport.send(method, params))
+        except RpcThrottled as error:
+            with self._lock:
+                self._failures += 1
+                self._rest.obey(error.retry_after)
+            raise
+        except RpcUnreachable:
+            self.distrust()
+            raise
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            self.distrust()
+            raise RpcUnreachable(
+                f"{self.name} answers {method} with something else", remedy=_REMEDY
+            ) from error
+
+    def _check_chain(self) -> None:
+        actual = self._ask("eth_chainId", [], _quantity)
+        if actual != self._chain_id:
+            self.distrust()
+            raise WrongChain(
+                f"{self.name} serves chain {actual}, not {self._chain_id}",
+                remedy="Correct chain_id or rpc_urls",
+            )
+        self._is_checked = True
+
 
 class Rpc:
-    """Typed JSON-RPC calls on the first endpoint that answers.
-
-    It stays with one endpoint until that fails. The chain id of an endpoint is checked before its
-    first use. Thread safe.
+    """Typed JSON-RPC calls on the best endpoint that answers. Thread safe.
 
     Args:
         urls: HTTP endpoints, best first.
         chain_id: what each of them must serve.
         timeout: seconds for one call on one endpoint.
         transport: makes the connection to a URL.
+        rate: calls a second on one endpoint; None for no limit.
+        burst: calls on one endpoint that may come at once.
+        cross_check: compare log queries with a second endpoint's answer.
+        clock: monotonic seconds.
+        sleep: waits for some seconds.
     """
 
     def __init__(
@@ -153,61 +295,75 @@ class Rpc:
         chain_id: int,
         timeout: float = 10,
         transport: Callable[[str, float], Transport] = HttpTransport,
+        *,
+        rate: float | None = None,
+        burst: int = 1,
+        cross_check: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.chain_id = chain_id
-        self._names = [redacted(url) for url in urls]
-        self._transports = [transport(url, timeout) for url in urls]
-        self._checked: set[int] = set()
-        self._current = 0
-        self._lock = threading.Lock()
+        self._cross_check = cross_check
+        self._endpoints = [
+            Endpoint(
+                url,
+                transport(url, timeout),
+                chain_id=chain_id,
+                bucket=TokenBucket(rate, burst, clock),
+                clock=clock,
+                sleep=sleep,
+            )
+            for url in urls
+        ]
+
+    def health(self) -> list[EndpointHealth]:
+        """How each endpoint does, best first."""
+        return [endpoint.health() for endpoint in self._endpoints]
+
+    def require_one_chain(self) -> None:
+        """Ask every endpoint for its chain; those that are down are left for later.
+
+        Raises:
+            WrongChain: one serves another chain.
+        """
+        for endpoint in self._endpoints:
+            with suppress(RpcUnreachable):
+                endpoint.ask("eth_chainId", [], _quantity)
 
     def send(self, method: str, params: list[Any]) -> Any:
         """One call, on the next endpoint when one does not answer.
 
         Raises:
             RpcUnreachable: none answered; says why the last one did not.
+            RpcThrottled: all that answer want to be asked less often.
             RpcRejected: an endpoint answered with an error.
-            WrongChain: an endpoint serves another chain.
+            WrongChain: an endpoint serves another chain, and no other answered.
         """
         return self._ask(method, params, lambda result: result)
 
     def _ask(self, method: str, params: list[Any], read: Callable[[Any], T]) -> T:
         """`send`, and what ``read`` makes of the result; a result it cannot read is no answer."""
-        start = self._current
-        failure: RpcUnreachable | None = None
-        for step in range(len(self._transports)):
-            index = (start + step) % len(self._transports)
+        failure: ChainError | None = None
+        for endpoint in self._in_order():
             try:
-                self._check_chain(index)
-                result = self._call_on(index, method, params, read)
-            except RpcUnreachable as error:
-                failure = error
-                continue
-            with self._lock:
-                self._current = index
-            return result
-        raise failure or RpcUnreachable("no RPC endpoint is configured")
+                return endpoint.ask(method, params, read)
+            except (RpcUnreachable, WrongChain) as error:
+                failure = _graver(failure, error)
+        raise failure or self._all_throttled()
 
-    def _call_on(self, index: int, method: str, params: list[Any], read: Callable[[Any], T]) -> T:
-        result = self._transports[index].send(method, params)
-        try:
-            return read(result)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise RpcUnreachable(
-                f"{self._names[index]} answers {method} with something else", remedy=_REMEDY
-            ) from error
+    def _in_order(self) -> list[Endpoint]:
+        """Whom to ask: the best first, then those that rest, but none that asked for its rest."""
+        allowed = [each for each in self._endpoints if not each.is_forbidden]
+        # Stable: equals stay in their order.
+        return sorted(allowed, key=lambda endpoint: endpoint.resting)
 
-    def _check_chain(self, index: int) -> None:
-        if index in self._checked:
-            return
-        actual = self._call_on(index, "eth_chainId", [], _quantity)
-        if actual != self.chain_id:
-            raise WrongChain(
-                f"{self._names[index]} serves chain {actual}, not {self.chain_id}",
-                remedy="Correct chain_id or rpc_urls",
-            )
-        with self._lock:
-            self._checked.add(index)
+    def _all_throttled(self) -> RpcThrottled:
+        seconds = min((endpoint.resting for endpoint in self._endpoints), default=0.0)
+        return RpcThrottled(
+            f"every RPC endpoint asked for a pause, the shortest for {seconds:.0f} s more",
+            remedy="Lower rpc_requests_per_second, or add an endpoint to rpc_urls",
+            retry_after=seconds,
+        )
 
     def block(self, number: int | None = None) -> Block | None:
         """A block's header, the latest by default; None when the endpoint has no such block."""
@@ -222,35 +378,58 @@ class Rpc:
         return head
 
     def logs(
-        self,
-        address: str,
-        topics: Sequence[bytes],
-        first: int,
-        last: int,
-        indexed: Sequence[bytes | None] = (),
+        self, query: LogQuery, check: Callable[[Sequence[Log]], None] = lambda _: None
     ) -> list[Log]:
-        """Events of a contract whose first topic is one of ``topics``, in chain order.
+        """The events of a query, in chain order.
+
+        An answer that contradicts the query, its headers or ``check`` is none. A second endpoint is
+        asked when there is one, and more of them while a block's header speaks of events that
+        nobody gave: what is missing in one answer is taken from the other.
 
         Args:
-            address: the contract.
-            topics: first topics to look for; any of them matches.
-            first: first block, inclusive.
-            last: last block, inclusive.
-            indexed: what the further topics must be; None matches anything.
+            query: what to look for.
+            check: raises ValueError for a list that cannot be true.
 
         Raises:
-            RpcLimit: the endpoint wants a smaller range.
+            RpcLimit: the endpoint wants a smaller range, or, for one block, all of them do.
         """
-        query = {
-            "address": address,
-            "topics": [
-                ["0x" + topic.hex() for topic in topics],
-                *(None if topic is None else "0x" + topic.hex() for topic in indexed),
-            ],
-            "fromBlock": hex(first),
-            "toBlock": hex(last),
-        }
-        return self._ask("eth_getLogs", [query], _logs)
+
+        def read(raw: Any) -> list[Log]:
+            logs = _logs(raw)
+            query.check(logs)
+            check(logs)
+            return logs
+
+        failure: ChainError | None = None
+        found: list[Log] | None = None
+        answers = 0
+        order = self._in_order()
+        needed = min(2 if self._cross_check else 1, len(order))
+        # One that is alone may be asked again.
+        for endpoint in order * 2 if len(order) == 1 else order:
+            if failure is not None and len(order) == 1:
+                break
+            if answers >= needed and not query.silent(found or []):
+                break
+            try:
+                answer = endpoint.ask("eth_getLogs", [query.parameters], read)
+                found = union([found or [], answer])
+            except ValueError:
+                # The better endpoint's word counts.
+                endpoint.distrust()
+                continue
+            except (RpcUnreachable, WrongChain) as error:
+                failure = _graver(failure, error)
+                continue
+            except RpcLimit as error:
+                if found is None and query.first < query.last:
+                    raise
+                failure = error
+                continue
+            answers += 1
+        if found is None:
+            raise failure or self._all_throttled()
+        return found
 
     def call(
         self,
@@ -260,8 +439,11 @@ class Rpc:
         sender: str | None = None,
         gas: int | None = None,
         value: int = 0,
-    ) -> bytes:
-        """The return data of a call on the latest state.
+        read: Callable[[bytes], T],
+    ) -> T:
+        """What ``read`` makes of the return data of a call on the latest state.
+
+        A ValueError of ``read`` is no answer: another endpoint is asked.
 
         Raises:
             RpcRejected: it reverted (``data`` holds the revert data) or could not run.
@@ -273,7 +455,7 @@ class Rpc:
             transaction["gas"] = hex(gas)
         if value:
             transaction["value"] = hex(value)
-        return self._ask("eth_call", [transaction, "latest"], _bytes)
+        return self._ask("eth_call", [transaction, "latest"], lambda raw: read(_bytes(raw)))
 
     def code(self, address: str) -> bytes:
         """Deployed bytecode; empty when there is none."""
@@ -290,6 +472,14 @@ class Rpc:
     def priority_fee(self) -> int:
         """The tip per gas that the endpoint suggests (wei)."""
         return self._ask("eth_maxPriorityFeePerGas", [], _quantity)
+
+    def fee_history(self, blocks: int, percentile: int) -> FeeHistory:
+        """Prices of the last ``blocks`` blocks, with a percentile of the tips in each.
+
+        Raises:
+            RpcRejected: the endpoint has no such method.
+        """
+        return self._ask("eth_feeHistory", [hex(blocks), "latest", [percentile]], _fee_history)
 
     def send_raw(self, raw: bytes) -> None:
         """Broadcast a signed transaction. Any error leaves it unknown whether it was taken."""
@@ -318,6 +508,11 @@ def chain_id_of(url: str, timeout: float = 10) -> int:
         ) from None
 
 
+def _graver(first: ChainError | None, second: ChainError) -> ChainError:
+    """Of two endpoints' failures the one to tell: a wrong chain does not pass by itself."""
+    return first if isinstance(first, WrongChain) else second
+
+
 def redacted(url: str) -> str:
     """A URL's scheme, host and port: API keys travel in user, path and query."""
     parts = urlsplit(url)
@@ -329,7 +524,7 @@ _REMEDY = "Check rpc_urls and that the endpoint is up"
 
 
 # Readers of results. An endpoint may say anything: what is not of the expected form raises
-# AttributeError, KeyError, TypeError or ValueError, which `Rpc` takes for no answer.
+# AttributeError, LookupError, TypeError or ValueError, which `Rpc` takes for no answer.
 
 
 def _bytes(text: Any) -> bytes:
@@ -361,15 +556,37 @@ def _block(raw: Any) -> Block | None:
         timestamp=_count(raw["timestamp"]),
         base_fee=_quantity(raw.get("baseFeePerGas") or "0x0"),
         gas_limit=_quantity(raw["gasLimit"]),
+        logs_bloom=_bloom(raw.get("logsBloom") or "0x0"),
     )
+
+
+def _bloom(text: Any) -> int:
+    value = int(text, 16)
+    if not 0 <= value < 2**2048:
+        raise ValueError("not a bloom filter")
+    return value
+
+
+def _fee_history(raw: Any) -> FeeHistory:
+    rewards = raw.get("reward") or []
+    history = FeeHistory(
+        base_fees=tuple(_quantity(fee) for fee in raw["baseFeePerGas"]),
+        tips=tuple(_quantity(tips[0]) for tips in rewards),
+        used=tuple(float(ratio) for ratio in raw["gasUsedRatio"]),
+    )
+    if not history.base_fees or len(history.tips) > len(history.used):
+        raise ValueError("not a fee history")
+    return history
 
 
 def _logs(raw: Any) -> list[Log]:
     if not isinstance(raw, list):
         raise TypeError("not a list")
+    if any(log.get("removed") for log in raw):
+        raise ValueError("a log that was removed")
     found = [
         Log(
-            address=str(log["address"]),
+            address=_address(log["address"]),
             topics=tuple(_bytes(topic) for topic in log["topics"]),
             data=_bytes(log["data"]),
             block_number=_count(log["blockNumber"]),
@@ -379,13 +596,22 @@ def _logs(raw: Any) -> list[Log]:
         )
         for log in raw
     ]
-    return sorted(found, key=lambda log: (log.block_number, log.log_index))
+    return sorted(found, key=lambda log: log.place)
+
+
+def _address(text: Any) -> str:
+    if len(_bytes(text)) != 20:
+        raise ValueError("not an address")
+    return str(text).lower()
 
 
 def _receipt(transaction_hash: bytes, raw: Any) -> Receipt:
+    status = _quantity(raw["status"])
+    if status > 1 or _bytes(raw["transactionHash"]) != transaction_hash:
+        raise ValueError("not the transaction's receipt")
     return Receipt(
         transaction_hash=transaction_hash,
-        succeeded=_quantity(raw["status"]) == 1,
+        succeeded=status == 1,
         block_number=_count(raw["blockNumber"]),
         block_hash=_bytes(raw["blockHash"]),
         gas_used=_quantity(raw["gasUsed"]),
@@ -409,9 +635,24 @@ def _revert_data(data: Any) -> bytes:
         return b""
 
 
+def _retry_after(response: requests.Response) -> float | None:
+    """Seconds that an endpoint asks to be left alone (RFC 9110, 10.2.3); None if it does not say."""
+    text = response.headers.get("Retry-After", "")
+    try:
+        if text.isdigit():
+            return float(text)
+        # A date, by the endpoint's own clock.
+        asked, now = (
+            parsedate_to_datetime(header) for header in (text, response.headers.get("Date", ""))
+        )
+        return max(0.0, (asked - now).total_seconds())
+    except (ValueError, TypeError):
+        return None
+
+
 def _error_body(response: requests.Response) -> Any:
     """A JSON-RPC error that came with an HTTP error status; None for anything else."""
-    if response.status_code == 429 or response.status_code >= 500:
+    if response.status_code >= 500:
         return None
     try:
         body = response.json()

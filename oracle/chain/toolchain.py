@@ -1,4 +1,4 @@
-"""solc and anvil from npm packages, and Solidity compilation with a cache.
+"""solc, anvil and forge from npm packages, and Solidity compilation with a cache.
 
 No native solc is on PyPI or npm, so the WebAssembly build is wrapped in a shell script that
 answers like the native one. ``python -m oracle.chain.toolchain`` writes the wrappers (idempotent)
@@ -38,7 +38,7 @@ _PACKAGES = {
 class Toolchain:
     """Paths of the installed wrappers."""
 
-    #: Folder with ``anvil`` and ``solc-v*``; goes on PATH and into SOLCX_BINARY_PATH.
+    #: Folder with ``anvil``, ``forge`` and ``solc-v*``; goes on PATH and into SOLCX_BINARY_PATH.
     bin: Path
     #: A private HOME for ezkl's children, where ezkl finds its solc.
     ezkl_home: Path
@@ -52,6 +52,11 @@ class Toolchain:
         """Path of the devnet node."""
         return self.bin / "anvil"
 
+    @property
+    def forge(self) -> Path:
+        """Path of Foundry's test runner."""
+        return self.bin / "forge"
+
 
 def toolchain() -> Toolchain:
     """The installed toolchain.
@@ -60,7 +65,8 @@ def toolchain() -> Toolchain:
         ToolchainError: ``make setup`` has not run.
     """
     found = _layout()
-    missing = [p for p in (found.anvil, *map(found.solc, _PACKAGES)) if not p.exists()]
+    tools = (found.anvil, found.forge, *map(found.solc, _PACKAGES))
+    missing = [tool for tool in tools if not tool.exists()]
     if missing:
         raise ToolchainError(f"{missing[0].name} is not installed", remedy="Run: make setup")
     return found
@@ -96,14 +102,22 @@ exec {command}
     ezkl_solc = result.ezkl_home / ".svm" / SOLC_VERIFIERS / f"solc-{SOLC_VERIFIERS}"
     ezkl_solc.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy2(result.solc(SOLC_VERIFIERS), ezkl_solc)
-    anvils = sorted((modules / "@foundry-rs").glob("anvil-*/bin/anvil"))
-    anvil = anvils[0] if anvils else shutil.which("anvil")
-    if anvil is None:
-        raise ToolchainError(
-            "anvil is missing", remedy="Install Foundry's anvil and put it on PATH"
-        )
-    _write_executable(result.anvil, f'#!/bin/sh\nexec {shlex.quote(str(anvil))} "$@"\n')
+    for tool in (result.anvil, result.forge):
+        binary = _foundry_binary(modules, tool)
+        _write_executable(tool, f'#!/bin/sh\nexec {shlex.quote(str(binary))} "$@"\n')
     return result
+
+
+def _foundry_binary(modules: Path, wrapper: Path) -> Path:
+    """Foundry's program from npm, or where there is none for this platform, from PATH."""
+    name = wrapper.name
+    packaged = sorted((modules / "@foundry-rs").glob(f"{name}-*/bin/{name}"))
+    if packaged:
+        return packaged[0]
+    found = shutil.which(name)
+    if found is None or Path(found) == wrapper:
+        raise ToolchainError(f"{name} is missing", remedy="Install Foundry and put it on PATH")
+    return Path(found)
 
 
 def compile_solidity(
@@ -129,7 +143,31 @@ def compile_solidity(
     Raises:
         SolidityRejected: the first error that the compiler reports.
     """
-    standard_input = {
+    asked = standard_input(sources, runs=runs, evm_version=evm_version, via_ir=via_ir)
+    key = hashlib.sha256(
+        json.dumps([version, _locked_packages(), asked], sort_keys=True).encode()
+    ).hexdigest()
+    cache = build_dir() / "solc" / f"{key}.json"
+    if cache.exists():
+        return dict(json.loads(cache.read_text()))
+    try:
+        output = solcx.compile_standard(
+            asked, solc_binary=toolchain().solc(version), base_path=project_root()
+        )
+    except SolcError as error:
+        raise SolidityRejected(str(error)) from error
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    partial = cache.with_suffix(f".{os.getpid()}")
+    partial.write_text(json.dumps(output["contracts"]))
+    partial.replace(cache)
+    return dict(output["contracts"])
+
+
+def standard_input(
+    sources: Mapping[str, str], *, runs: int, evm_version: str, via_ir: bool
+) -> dict[str, Any]:
+    """The compiler's standard JSON input for some sources; see `compile_solidity`."""
+    return {
         "language": "Solidity",
         "sources": {name: {"content": text} for name, text in sorted(sources.items())},
         "settings": {
@@ -143,23 +181,12 @@ def compile_solidity(
             },
         },
     }
-    key = hashlib.sha256(
-        json.dumps([version, _locked_packages(), standard_input], sort_keys=True).encode()
-    ).hexdigest()
-    cache = build_dir() / "solc" / f"{key}.json"
-    if cache.exists():
-        return dict(json.loads(cache.read_text()))
-    try:
-        output = solcx.compile_standard(
-            standard_input, solc_binary=toolchain().solc(version), base_path=project_root()
-        )
-    except SolcError as error:
-        raise SolidityRejected(str(error)) from error
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    partial = cache.with_suffix(f".{os.getpid()}")
-    partial.write_text(json.dumps(output["contracts"]))
-    partial.replace(cache)
-    return dict(output["contracts"])
+
+
+def long_version(version: str) -> str:
+    """A compiler version with its commit, as explorers name it."""
+    release, _, rest = _PACKAGES[version][1].partition("+")
+    return f"{release}+{'.'.join(rest.split('.')[:2])}"
 
 
 def _locked_packages() -> str:

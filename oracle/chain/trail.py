@@ -6,14 +6,15 @@ blocks are read first, in steps that the endpoint takes, back to where the story
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
 from oracle.chain.codec import ContractAbi
 from oracle.chain.contracts import OracleContract
-from oracle.chain.rpc import Log, Rpc
+from oracle.chain.evidence import Log, LogQuery
+from oracle.chain.rpc import Rpc
 from oracle.errors import RpcLimit
 from oracle.types import Request
 
@@ -74,7 +75,9 @@ def trail_of(rpc: Rpc, oracle: OracleContract, request_id: int, first: int, last
     newest = dict(logs)
     if not newest.keys() >= {"AICallbackRequest", "RequestOpened"}:
         return Trail(None, happenings)
-    request = oracle.read(newest["AICallbackRequest"], newest["RequestOpened"])
+    made, opened = newest["AICallbackRequest"], newest["RequestOpened"]
+    fields = abi.event("AICallbackRequest", made), abi.event("RequestOpened", opened)
+    request = oracle.read(made, *fields)
     if "RequestToppedUp" in newest:
         raised = abi.event("RequestToppedUp", newest["RequestToppedUp"])
         request = replace(request, gas_money=raised["gasMoney"])
@@ -89,7 +92,7 @@ def closing_of(rpc: Rpc, registry: str, model_id: int, first: int, last: int) ->
     """
     abi = ContractAbi.of("ModelRegistry")
     closed, topic = abi.topic("ModelClosed"), model_id.to_bytes(32, "big")
-    fetch = partial(_logs, rpc, registry, (closed,), (topic,))
+    fetch = partial(_logs, rpc, abi, registry, {closed: "ModelClosed"}, (topic,))
     for page in _newest_first(fetch, first, last):
         for log in page:
             fields = abi.event("ModelClosed", log)
@@ -105,26 +108,38 @@ def _request_logs(
     for position, events in enumerate(_TRAIL):
         names = {abi.topic(name): name for name in events}
         indexed = (*[None] * position, topic)
-        logs = _logs(rpc, oracle, tuple(names), indexed, first, last)
+        logs = _logs(rpc, abi, oracle, names, indexed, first, last)
         found += [(names[log.topics[0]], log) for log in logs]
     return sorted(found, key=lambda each: (each[1].block_number, each[1].log_index))
 
 
 def _logs(
     rpc: Rpc,
+    abi: ContractAbi,
     address: str,
-    topics: Sequence[bytes],
+    topics: Mapping[bytes, str],
     indexed: Sequence[bytes | None],
     first: int,
     last: int,
 ) -> list[Log]:
-    logs = rpc.logs(address, topics, first, last, indexed)
+    query = LogQuery(address, tuple(topics), first, last, indexed=tuple(indexed))
+    logs = rpc.logs(query, partial(_check, abi, topics))
     # There are endpoints that filter by the first topic only.
     return [
         log
         for log in logs
         if all(want in (None, has) for want, has in zip(indexed, log.topics[1:], strict=False))
     ]
+
+
+def _check(abi: ContractAbi, topics: Mapping[bytes, str], logs: Sequence[Log]) -> None:
+    """Refuse a list with a log that the contract does not emit.
+
+    Raises:
+        ValueError: there is one.
+    """
+    for log in logs:
+        abi.event(topics[log.topics[0]], log)
 
 
 def _newest_first(fetch: Callable[[int, int], list[T]], first: int, last: int) -> Iterator[list[T]]:

@@ -25,10 +25,11 @@ from oracle.chain.toolchain import toolchain
 from oracle.circuits import bundle as files
 from oracle.circuits import keys, verifier
 from oracle.circuits.bundle import Origin
-from oracle.circuits.clamp import clamp
+from oracle.circuits.clamp import clamp, flatten
 from oracle.circuits.onnx import TAG, add_tag, load
 from oracle.circuits.reveal import Reveal, apply
-from oracle.circuits.srs import Srs, SrsSource, ceremony_pins, find, is_pinned, sha256_file
+from oracle.circuits.roots import tabulate
+from oracle.circuits.srs import Srs, SrsSource, ceremony_pins, find, sha256_file
 from oracle.circuits.verifier import Verifier
 from oracle.errors import BundleInvalid, CircuitError, ProverError, SrsMismatch
 from oracle.prover.child import Limits, Sandbox
@@ -68,6 +69,8 @@ class OnChain:
     model: RegisteredModel
     #: EXTCODEHASH at the addresses of the verifiers, the one for a single row first.
     code_hashes: tuple[bytes, ...]
+    #: The registry's mark.
+    srs_unsafe: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +139,7 @@ def audit(
         checks += remade.checks
     if on_chain is not None:
         checks += _registered(spec, code_hashes, on_chain)
-    unsafe = not all(is_pinned(circuit.srs_hash) for circuit in circuits_of(spec))
-    return Audit(name, claimed, tuple(checks), unsafe)
+    return Audit(name, claimed, tuple(checks), files.srs_unsafe(spec))
 
 
 def _files(path: Path, spec: ModelSpec, listed: dict[str, str]) -> Iterator[Check]:
@@ -158,7 +160,9 @@ def _from_source(
     yield Check("the publisher's file", origin.file_hash.hex(), _hash(source))
     outputs = [tensor.name for tensor in origin.outputs]
     model = load(source, sandbox, dims=origin.dims, outputs=outputs)
-    model = clamp(apply(model, Reveal.parse(origin.reveal)), origin.limits)
+    revealed = apply(model, Reveal.parse(origin.reveal))
+    looked_up = tabulate(revealed, wanted=origin.tabled)
+    model = clamp(flatten(looked_up, origin.flat), origin.limits)
     tagged = add_tag(model, spec.tag)
     yield Check(
         f"{files.MODEL} made again from it",
@@ -290,6 +294,8 @@ def _registered(spec: ModelSpec, code_hashes: list[str], on_chain: OnChain) -> I
             f"circuit for {_rows(size)}, {where}",
             *(_plain(each[size]) if size in each else _MISSING for each in batches),
         )
+    marks = (files.srs_unsafe(spec), on_chain.srs_unsafe)
+    yield Check(f"SRS, {where}", *("unsafe" if mark else "ceremony" for mark in marks))
     addresses = (on_chain.model.verifier, *on_chain.model.batch_verifiers)
     made = dict(zip(files.sizes(spec), code_hashes, strict=True))
     for size, address, found in zip(

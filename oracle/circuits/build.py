@@ -22,13 +22,13 @@ import numpy.typing as npt
 from oracle import __version__
 from oracle.chain.toolchain import SOLC_VERIFIERS, toolchain
 from oracle.circuits import bundle as files
-from oracle.circuits import onnx, ranges, report, trial, tuner
+from oracle.circuits import forms, onnx, report, trial, tuner
 from oracle.circuits import reveal as policies
 from oracle.circuits.bundle import Bundle, Origin
-from oracle.circuits.clamp import clamp
 from oracle.circuits.cost import Objective
 from oracle.circuits.make import Bench, Made, make
 from oracle.circuits.reveal import Reveal
+from oracle.circuits.shapes import TAG_LAYOUTS
 from oracle.circuits.speed import speed
 from oracle.circuits.srs import SrsSource, sha256_file
 from oracle.circuits.trial import Graph
@@ -37,7 +37,6 @@ from oracle.config import build_dir
 from oracle.errors import (
     BundleInvalid,
     CircuitError,
-    RangeTooWide,
     SrsMismatch,
     TensorLength,
     UsageError,
@@ -45,7 +44,7 @@ from oracle.errors import (
 )
 from oracle.prover.child import Limits, Sandbox
 from oracle.tensor import MAX_TEXT_SCALE
-from oracle.types import Codec, ModelSpec, TagLayout
+from oracle.types import Codec, ModelSpec
 
 Floats = npt.NDArray[np.floating[Any]]
 Progress = Callable[[str], None]
@@ -60,6 +59,8 @@ LIMITS = Limits(
 )
 #: Share of the work that is done when the search has ended.
 _SEARCHED = 0.4
+#: Folders of a search, inside the build's.
+_SEARCH = "search-"
 #: Proofs of each finalist.
 _PROOFS = 2
 #: How much better a rival has to be measured. Gas varies a little with a proof's bytes.
@@ -127,7 +128,6 @@ def build(
     sizes = _check_sizes(batches)
     rows = _check_samples(samples)
     sandbox = Sandbox(limits, toolchain().ezkl_home)
-    layout = TagLayout()
     progress("checking the model")
     scored = onnx.load(onnx_path, sandbox, dims=dims, outputs=outputs, samples=rows)
     model = policies.apply(scored, reveal)
@@ -138,7 +138,6 @@ def build(
         ignore_cleanup_errors=True,  # it is renamed away in the good case
     ) as temporary:
         work = Path(temporary)
-        tagged = work / files.MODEL
         progress("measuring this machine")
         goal = Goal(
             max_error=max_error,
@@ -147,22 +146,20 @@ def build(
             memory_bytes=limits.memory_bytes,
             seconds=limits.timeout,
         )
-        graph = Graph(tagged.resolve(), layout, sandbox)
 
-        def search(model: onnx.Model) -> tuple[Subject, Found]:
-            tagged.write_bytes(onnx.add_tag(model, layout))
+        def tune(model: onnx.Model) -> tuple[Subject, Found]:
+            folder = Path(tempfile.mkdtemp(prefix=_SEARCH, dir=work)).resolve()
+            tagged = folder / files.MODEL
+            tagged.write_bytes(onnx.add_tag(model, TAG_LAYOUTS[0]))
+            graph = Graph(tagged, TAG_LAYOUTS[0], sandbox)
             subject = Subject(model, graph, reveal, scored.output_name)
             return subject, tuner.tune(subject, rows, goal, progress)
 
-        try:
-            subject, found = search(model)
-        except RangeTooWide:
-            progress("no circuit takes the whole range: limiting each feature to its own")
-            model = clamp(model, ranges.each_feature(rows))
-            subject, found = search(model)
+        subject, found = forms.search(model, rows, goal, tune, progress)
+        model = subject.model
         advance(_SEARCHED)
-        bench = Bench(srs, sandbox, layout, rows, progress)
-        measured = _measure(found, bench, work)
+        bench = Bench(srs, sandbox, rows, progress)
+        measured = _measure(model, found, bench, work)
         single = _best(measured, optimize)
         _check_codec(codec, single.tuned)
         for path in single.folder.iterdir():
@@ -175,7 +172,7 @@ def build(
             progress(f"laying out batches of {size} rows")
             batch = work / files.folder_of(size)
             batch.mkdir()
-            (batch / files.MODEL).write_bytes(onnx.add_tag(model, layout, size))
+            (batch / files.MODEL).write_bytes(onnx.add_tag(model, single.tuned.tag, size))
             settings, candidate = tuner.widen(
                 subject, single.tuned, goal, (batch / files.MODEL).resolve(), size
             )
@@ -192,9 +189,11 @@ def build(
             verifier_code_hash=single.verifier.verifier_code_hash,
             verify_gas=single.verifier.verify_gas,
             codec=codec,
-            tag=layout,
+            tag=single.tuned.tag,
             batches=tuple(circuit.verifier for circuit in circuits[1:]),
         )
+        for folder in work.glob(f"{_SEARCH}*"):
+            shutil.rmtree(folder)
         report.write(work, found, measured, single, optimize)
         files.write_manifest(
             work,
@@ -363,8 +362,8 @@ def _check_codec(codec: Codec, tuned: Tuned) -> None:
         )
 
 
-def _measure(found: Found, bench: Bench, work: Path) -> list[Made]:
-    """Build the finalists, each in a folder of its own in ``work``, in the order of estimates.
+def _measure(model: onnx.Model, found: Found, bench: Bench, work: Path) -> list[Made]:
+    """Build the finalists of a model, each in a folder of its own in ``work``, in the order of estimates.
 
     Raises:
         VerifierTooLarge: none of the verifiers fits a contract.
@@ -374,7 +373,7 @@ def _measure(found: Found, bench: Bench, work: Path) -> list[Made]:
     for index, tuned in enumerate(found.finalists):
         folder = work / f"finalist{index}"
         folder.mkdir()
-        shutil.copyfile(work / files.MODEL, folder / files.MODEL)
+        (folder / files.MODEL).write_bytes(onnx.add_tag(model, tuned.tag))
         # One needs no comparison; of several, one slow proof must not decide.
         proofs = 1 if len(found.finalists) == 1 else _PROOFS
         try:
@@ -422,4 +421,6 @@ def _origin(
         reveal=str(reveal),
         max_error=max_error,
         limits=model.limits,
+        flat=model.flat,
+        tabled=model.tabled,
     )

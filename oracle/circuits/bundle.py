@@ -25,13 +25,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from oracle.chain.registration import circuits_of
 from oracle.circuits.row import Range, TensorInfo
-from oracle.circuits.srs import ceremony_pins, find, sha256_file
+from oracle.circuits.srs import ceremony_pins, find, is_pinned, sha256_file
 from oracle.config import build_dir
 from oracle.errors import BundleInvalid, SrsUnsafe, UsageError
 from oracle.types import BatchVerifier, CircuitFiles, Codec, ModelSpec, TagLayout, TensorSpec
 
-FORMAT = 4
+FORMAT = 5
 #: Chain ids of development nodes, the only ones where a home-made SRS will do.
 LOCAL_CHAINS = (1337, 31337)
 MODEL = "model.onnx"
@@ -93,6 +94,10 @@ class Origin:
     #: Range of each input element: beyond it counts as at its edge. Empty if there are no limits
     #: but the specification's.
     limits: tuple[Range, ...]
+    #: `flatten`'s level; 0 if the curves are not limited.
+    flat: float
+    #: Roots and reciprocals are looked up (`tabulate`).
+    tabled: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +274,11 @@ def sizes(spec: ModelSpec) -> tuple[int, ...]:
     return (1, *(batch.size for batch in spec.batches))
 
 
+def srs_unsafe(spec: ModelSpec) -> bool:
+    """Whether an SRS of the model is not the ceremony's: whoever made it can forge proofs."""
+    return not all(is_pinned(circuit.srs_hash) for circuit in circuits_of(spec))
+
+
 def files_of(spec: ModelSpec) -> tuple[str, ...]:
     """Every file of a model's bundle but the manifest."""
     circuits = (_in(size, file) for size in sizes(spec) for file in FILES)
@@ -343,6 +353,8 @@ def origin_from(values: dict[str, Any]) -> Origin:
         reveal=values["reveal"],
         max_error=values["max_error"],
         limits=tuple(Range(**limit) for limit in values["limits"]),
+        flat=float(values["flat"]),
+        tabled=bool(values["tabled"]),
     )
 
 

@@ -1,10 +1,12 @@
-"""Keep the numbers in a circuit small, where features are of very different size.
+"""Keep the numbers in a circuit small: limits on what is computed anyway.
 
-A contract checks one range for all elements of a row. A feature that is small beside the others may
-then be thousands of times its own size, and no circuit holds what a scaler makes of that. So the
-graph limits each feature: an input beyond counts as at the limit. It also limits what a sigmoid or
-tanh is given to where the curve still rises, for a function is looked up in a table of all its
-arguments.
+`clamp` is for features of very different size. A contract checks one range for all elements of a
+row. A feature that is small beside the others may then be thousands of times its own size, and no
+circuit holds what a scaler makes of that. So the graph limits each feature: an input beyond counts
+as at the limit.
+
+`flatten` limits what a sigmoid, say, is given to where the curve still rises: a function is looked
+up in a table of all its arguments, and the table's height is the circuit's.
 
 A limit is ``low + relu(x - low) - relu(x - high)``. In the circuit this is exact: sums, differences
 and comparisons round nothing.
@@ -13,18 +15,58 @@ and comparisons round nothing.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
+from oracle.circuits.lowering.graph import prune
 from oracle.circuits.onnx import Model
 from oracle.circuits.row import Range
 
-#: Beyond it, on both sides, a curve is flat to within 2**-15.
-_FLAT = {"Sigmoid": 11.0, "Tanh": 6.0}
+#: For each curve: how far below and above zero it is not yet flat to within a level. Tails of
+#: erf(x), tanh(x), sigmoid(x) are below exp(-x**2), 2 exp(-2x), exp(-x) for x > 1; exp(x) has one.
+_RISES: Mapping[str, tuple[Callable[[float], float], bool]] = {
+    "Sigmoid": (lambda level: -math.log(level), True),
+    "Tanh": (lambda level: -math.log(level / 2) / 2, True),
+    "Erf": (lambda level: math.sqrt(-math.log(level)), True),
+    "Exp": (lambda level: -math.log(level), False),
+}
+
+
+def has_curves(model: Model) -> bool:
+    """Whether `flatten` changes the model."""
+    graph = onnx.load_model_from_string(model.data).graph
+    prune(graph)
+    return any(node.op_type in _RISES for node in graph.node)
+
+
+def flatten(model: Model, level: float) -> Model:
+    """The model whose curves are constant where they are flat to within ``level``.
+
+    Args:
+        model: not flattened.
+        level: absolute, below 1/e; 0 leaves the model as it is.
+    """
+    if not level:
+        return model
+    proto = onnx.load_model_from_string(model.data)
+    # What a reveal policy leaves out is still there for whoever wants the scores.
+    proved = onnx.GraphProto()
+    proved.CopyFrom(proto.graph)
+    prune(proved)
+    live = {name for node in proved.node for name in node.output}
+    edit = _Edit(proto.graph)
+    for node in proto.graph.node:
+        if node.op_type in _RISES and not live.isdisjoint(node.output):
+            width, both_sides = _RISES[node.op_type]
+            bound = width(level)
+            node.input[0] = edit.limit(node.input[0], [-bound], [bound] if both_sides else None)
+        edit.nodes.append(node)
+    return dataclasses.replace(model, data=edit.finish(proto), flat=level)
 
 
 def clamp(model: Model, limits: Sequence[Range]) -> Model:
@@ -46,15 +88,8 @@ def clamp(model: Model, limits: Sequence[Range]) -> Model:
         for position, name in enumerate(node.input):
             if name == model.input_name:
                 node.input[position] = limited
-        if node.op_type in _FLAT:
-            flat = _FLAT[node.op_type]
-            node.input[0] = edit.limit(node.input[0], [-flat], [flat])
         edit.nodes.append(node)
-    del proto.graph.node[:]
-    proto.graph.node.extend(edit.nodes)
-    return dataclasses.replace(
-        model, data=proto.SerializeToString(deterministic=True), limits=tuple(limits)
-    )
+    return dataclasses.replace(model, data=edit.finish(proto), limits=tuple(limits))
 
 
 class _Edit:
@@ -70,12 +105,21 @@ class _Edit:
         self._count = 0
         self.nodes: list[onnx.NodeProto] = []
 
-    def limit(self, x: str, low: npt.ArrayLike, high: npt.ArrayLike) -> str:
+    def finish(self, proto: onnx.ModelProto) -> bytes:
+        """The file of the graph's model, with the nodes written again."""
+        del proto.graph.node[:]
+        proto.graph.node.extend(self.nodes)
+        return bytes(proto.SerializeToString(deterministic=True))
+
+    def limit(self, x: str, low: npt.ArrayLike, high: npt.ArrayLike | None) -> str:
         """Name of ``x`` within bounds of any shape that fits it."""
-        least, most = self._constant(low), self._constant(high)
+        least = self._constant(low)
         inside = self._add("Relu", self._add("Sub", x, least))
-        beyond = self._add("Relu", self._add("Sub", x, most))
-        return self._add("Sub", self._add("Add", inside, least), beyond)
+        above = self._add("Add", inside, least)
+        if high is None:
+            return above
+        beyond = self._add("Relu", self._add("Sub", x, self._constant(high)))
+        return self._add("Sub", above, beyond)
 
     def _add(self, operator: str, *inputs: str) -> str:
         output = self._next()

@@ -16,7 +16,6 @@ from oracle.circuits.trial import Graph
 from oracle.circuits.verifier import MAX_CODE_BYTES, too_large
 from oracle.errors import ModelMalformed, ModelUnsupported, ProverError
 from oracle.prover.child import Sandbox
-from oracle.types import TagLayout
 
 #: What the numbers of a model are taken to stay below; a build finds out with samples.
 _BOUND = 1 << 32
@@ -140,7 +139,7 @@ def inspect(
 
 
 def _provable(model: onnx.Model, sizes: Sequence[int], speed: float, sandbox: Sandbox) -> Provable:
-    layout = TagLayout()
+    layout = shapes.TAG_LAYOUTS[0]
     estimates = []
     with tempfile.TemporaryDirectory(prefix="oracle-inspect-") as folder:
         for size in sizes:
@@ -164,7 +163,7 @@ def _estimates(graph: Graph, size: int, speed: float) -> list[Estimated]:
     survey = shapes.survey(graph)
     known = [
         (shape, cost.estimate(survey.structure(shape), shape.logrows, speed))
-        for shape in shapes.shapes(survey, graph.layout.bits, _BOUND)
+        for shape in shapes.shapes(survey, _BOUND)
     ]
     if not known:
         raise ModelUnsupported(

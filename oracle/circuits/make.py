@@ -36,7 +36,6 @@ class Bench:
 
     srs: SrsSource
     sandbox: Sandbox
-    layout: TagLayout
     #: Sample inputs, float [n, inputs].
     samples: Floats
     progress: Callable[[str], None]
@@ -93,7 +92,8 @@ def make(
     bench.progress(f"proving {rows}")
     flat = np.resize(bench.samples, (size, bench.samples.shape[1])).ravel().tolist()
     inputs = tuple(quantize(value, tuned.input.scale) for value in flat)
-    proved = [_prove(circuit, inputs, size * tuned.output.length, bench) for _ in range(proofs)]
+    outputs = size * tuned.output.length
+    proved = [_prove(circuit, inputs, tuned.tag, outputs, bench) for _ in range(proofs)]
     proof = min((each for each, _ in proved), key=lambda each: each.prove_seconds)
     gas = verifier.measure_gas(contract, proof.proof, proof.instances)
     return Made(
@@ -151,14 +151,14 @@ def _verifier(folder: Path, circuit: CircuitFiles, srs: Srs, sandbox: Sandbox) -
 
 
 def _prove(
-    circuit: CircuitFiles, inputs: tuple[int, ...], outputs: int, bench: Bench
+    circuit: CircuitFiles, inputs: tuple[int, ...], tag: TagLayout, outputs: int, bench: Bench
 ) -> tuple[Proof, float]:
     """A proof and the processor seconds of the child that made it."""
     job = ProofJob(
         job_id="build",
         circuit=circuit,
         inputs=inputs,
-        tag=tuple(range(1, bench.layout.limbs + 1)),
+        tag=tuple(range(1, tag.limbs + 1)),
         timeout=bench.sandbox.limits.timeout,
         memory_bytes=memory_cap(circuit),
     )
@@ -169,7 +169,7 @@ def _prove(
     seconds = _children_seconds() - before
     if (len(proof.outputs), len(proof.instances)) != (
         outputs,
-        len(inputs) + bench.layout.limbs + outputs,
+        len(inputs) + tag.limbs + outputs,
     ):
         raise CircuitError("the circuit's instances are not inputs, tag and outputs")
     return proof, seconds

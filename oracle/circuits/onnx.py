@@ -108,6 +108,10 @@ class Model:
     labels: tuple[str, ...] = ()
     #: What the graph limits each input element to; empty if it does not.
     limits: tuple[Range, ...] = ()
+    #: Its curves are constant where they are flat to within this; 0 if they are not limited.
+    flat: float = 0.0
+    #: Its roots and reciprocals are looked up.
+    tabled: bool = False
 
     @property
     def input_length(self) -> int:

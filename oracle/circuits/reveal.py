@@ -170,21 +170,59 @@ def _before_rising(graph: onnx.GraphProto, scores: str) -> str:
     leads to no output.
     """
     makers = {name: node for node in graph.node for name in node.output}
-    while (node := makers.get(scores)) is not None and _keeps_order(node, makers):
+    constants = {each.name: each for each in graph.initializer}
+    while (node := makers.get(scores)) is not None and _keeps_order(node, makers, constants):
         scores = node.input[0]
     return scores
 
 
-def _keeps_order(node: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto]) -> bool:
-    """Whether a node's output has, within each row, the order of its first input."""
+def _keeps_order(
+    node: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto], constants: Mapping[str, TensorProto]
+) -> bool:
+    """Whether a node's output has, within each row, the order of its first input.
+
+    A softmax may have been lowered: ``exp(x - max)`` by its sum, ``max`` from a tournament.
+    """
     if node.op_type in _SOFTMAXES:
-        return all(each.i in (-1, 1) for each in node.attribute if each.name == "axis")
+        return _is_within_row(node)
     if node.op_type == "Div":
-        # By the sum of a row's absolute values, as scikit-learn normalises probabilities.
-        total = makers.get(node.input[1])
-        sized = makers.get(total.input[0]) if total and total.op_type == "ReduceSum" else None
-        return sized is not None and sized.op_type == "Abs" and sized.input[0] == node.input[0]
+        return _divides_by_sum(node, makers, constants)
+    if node.op_type == "Sub":
+        return _subtracts_greatest(node, makers, constants)
     return node.op_type in _RISING
+
+
+def _divides_by_sum(
+    node: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto], constants: Mapping[str, TensorProto]
+) -> bool:
+    """Exponentials by their sum, or numbers by that of their sizes, as scikit-learn normalises."""
+    total = makers.get(node.input[1])
+    axes = constants.get(total.input[1]) if total is not None and len(total.input) > 1 else None
+    if total is None or total.op_type != "ReduceSum" or axes is None:
+        return False
+    sized = makers.get(total.input[0])
+    if sized is None or list(numpy_helper.to_array(axes).ravel()) not in ([1], [-1]):
+        return False
+    return node.input[0] == {"Abs": sized.input[0], "Exp": total.input[0]}.get(sized.op_type)
+
+
+def _subtracts_greatest(
+    node: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto], constants: Mapping[str, TensorProto]
+) -> bool:
+    """The end of a tournament is one number a row, whichever it is."""
+    last = makers.get(node.input[1])
+    winner = makers.get(last.input[0]) if last is not None and last.op_type == "Add" else None
+    if winner is None or winner.op_type != "Gather" or not _is_within_row(winner):
+        return False
+    picked = constants.get(winner.input[1])
+    return picked is not None and list(picked.dims) == [1]
+
+
+def _is_within_row(node: onnx.NodeProto) -> bool:
+    """Whether a node works along the second of two dimensions."""
+    default = 0 if node.op_type == "Gather" else -1
+    axis = next((each.i for each in node.attribute if each.name == "axis"), default)
+    return axis in (-1, 1)
 
 
 class _End:

@@ -5,12 +5,16 @@ up in a table of ``base`` rows. So base**legs bounds every number, legs cost row
 costs height. It defaults to 16384, which alone makes every circuit 2**15 rows high.
 
 Rows follow from a model's graph, the rebase multiplier (above 1 it postpones the rescaling after
-each product: fewer rows for larger numbers), and, exactly linearly, from the legs; `Survey` asks
-ezkl at two points and interpolates. Columns divide them.
+each product: fewer rows for larger numbers), and, exactly linearly, from the legs and from the
+limbs of the tag; `Survey` asks ezkl at a few points and interpolates. Columns divide them.
+
+The tag's limbs are numbers of the circuit too. Few wide ones take fewer rows; more narrow ones let
+a small circuit do with two legs, which saves rows of every other number.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import re
@@ -22,6 +26,7 @@ from oracle.circuits import cost, trial
 from oracle.circuits.cost import BLINDING_ROWS, Structure
 from oracle.circuits.trial import Graph
 from oracle.errors import ModelUnsupported, ProverError, ProverMemory
+from oracle.types import TagLayout
 
 Json = dict[str, Any]
 #: A multiplier, and whether matrix products are checked by Freivalds' algorithm.
@@ -37,6 +42,8 @@ MAX_BITS = 63
 MAX_LOGROWS = 20
 #: Where Freivalds' check of matrix products, which costs columns, may pay.
 _FREIVALDS_ROWS = 1 << 13
+#: Ways to cut a tag of 120 bits, the narrowest limbs last: forging one takes a second preimage.
+TAG_LAYOUTS = (TagLayout(5, 24), TagLayout(6, 20), TagLayout(7, 18), TagLayout(8, 15))
 #: How far above the least height the search goes for room; further where nothing else is left.
 SPARE_LOGROWS = 3
 TALL_LOGROWS = 6
@@ -44,6 +51,8 @@ TALL_LOGROWS = 6
 _EMPTY_ROWS = 1.07
 #: Legs that are asked for; the others lie on the line through them.
 _ASKED_LEGS = (2, 4)
+#: Rows of one more limb of the tag, with these legs; the same in every circuit.
+_LIMB_ROWS = (10, 16)
 #: Scale of the survey: rows do not depend on it.
 _ANY_SCALE = 8
 #: Lookup tables while their real range is not known.
@@ -60,6 +69,7 @@ class Shape:
     legs: int
     base: int
     freivalds: bool = False
+    tag: TagLayout = TAG_LAYOUTS[0]
 
     @property
     def kind(self) -> Kind:
@@ -99,14 +109,17 @@ def roomy(multiplier: int) -> Shape:
 class Survey:
     """Rows of a model's circuits, in one column, by (multiplier, Freivalds)."""
 
-    #: Rows with the first and the second of `_ASKED_LEGS`.
+    #: Rows with the first and the second of `_ASKED_LEGS`, and the first of `TAG_LAYOUTS`.
     rows: dict[Kind, tuple[int, int]]
     #: The settings that ezkl gave with the first.
     settings: dict[Kind, Json]
 
-    def rows_of(self, kind: Kind, legs: int) -> int:
+    def rows_of(self, kind: Kind, legs: int, tag: TagLayout = TAG_LAYOUTS[0]) -> int:
         """Rows in one column."""
-        few, many = self.rows[kind]
+        more = tag.limbs - TAG_LAYOUTS[0].limbs
+        few, many = (
+            rows + more * limb for rows, limb in zip(self.rows[kind], _LIMB_ROWS, strict=True)
+        )
         first, second = _ASKED_LEGS
         return few + (many - few) * (legs - first) // (second - first)
 
@@ -118,13 +131,15 @@ class Survey:
             [0, shape.base - 1] if check == digits else check
             for check in settings["required_range_checks"]
         ]
-        return cost.structure(
+        found = cost.structure(
             settings
             | {
                 "run_args": shape.run_args(_ANY_SCALE, (0, 0)),
                 "required_range_checks": checks,
             }
         )
+        more = shape.tag.limbs - TAG_LAYOUTS[0].limbs
+        return dataclasses.replace(found, instances=found.instances + more)
 
 
 def survey(graph: Graph, multipliers: Sequence[int] = MULTIPLIERS) -> Survey:
@@ -141,19 +156,29 @@ def survey(graph: Graph, multipliers: Sequence[int] = MULTIPLIERS) -> Survey:
 
 
 def shapes(
-    found: Survey, tag_bits: int, bound: int = 0, spare: int = SPARE_LOGROWS
+    found: Survey,
+    bound: int = 0,
+    spare: int = SPARE_LOGROWS,
+    tags: Sequence[TagLayout] = TAG_LAYOUTS,
 ) -> Iterator[Shape]:
     """Every layout worth a look: of those of equal cost, the one that takes the largest numbers.
 
     Args:
         found: the rows.
-        tag_bits: limbs of the tag have to fit.
-        bound: so do numbers below this.
+        bound: numbers below this have to fit, and so have the tag's limbs.
         spare: how far above the least height.
+        tags: ways to cut the tag. One of more limbs only where none of fewer fits.
     """
-    least = max(bound, 1 << tag_bits)
     for kind, columns, spread in itertools.product(found.rows, COLUMNS, SPREADS):
-        yield from _heights(found, kind, columns, spread, least, spare)
+        known: set[tuple[int, int]] = set()
+        for tag in tags:
+            for shape in _heights(found, kind, columns, spread, tag, spare):
+                # At this height a tag of fewer limbs does as well, or better.
+                if shape.bound >= max(bound, 1 << tag.bits) and not (
+                    any(shape.logrows == logrows and shape.bound <= most for logrows, most in known)
+                ):
+                    known.add((shape.logrows, shape.bound))
+                    yield shape
 
 
 def least_logrows(settings: Json) -> int:
@@ -205,26 +230,28 @@ def _ask(graph: Graph, kinds: Sequence[Kind]) -> Survey:
 
 
 def _heights(
-    found: Survey, kind: Kind, columns: int, spread: int, bound: int, spare: int
+    found: Survey, kind: Kind, columns: int, spread: int, tag: TagLayout, spare: int
 ) -> Iterator[Shape]:
     seen = set()
     # Columns divide the rows and leave some empty; ezkl's own settings decide in the end.
     for slack in (1.0, _EMPTY_ROWS) if columns > 1 else (1.0,):
-        rows = {legs: math.ceil(found.rows_of(kind, legs) * slack / columns) for legs in LEGS}
+        rows = {legs: math.ceil(found.rows_of(kind, legs, tag) * slack / columns) for legs in LEGS}
         least = max(
             _logrows(min(rows.values())), least_logrows(found.settings[kind] | {"num_rows": 0})
         )
         for logrows in range(least, min(least + spare, MAX_LOGROWS) + 1):
             room = (1 << logrows) - BLINDING_ROWS
             fitting = [
-                Shape(logrows, columns, kind[0], legs, min(spread * room, _root(legs)), kind[1])
+                Shape(
+                    logrows, columns, kind[0], legs, min(spread * room, _root(legs)), kind[1], tag
+                )
                 for legs in LEGS
                 if _logrows(rows[legs]) <= logrows
             ]
             widest = max(fitting, key=lambda shape: (shape.bound, -shape.legs))
             # A table of more columns has to be of use.
             useful = widest.base > (spread - 1) * room
-            if useful and widest.bound >= bound and widest not in seen:
+            if useful and widest not in seen:
                 seen.add(widest)
                 yield widest
 

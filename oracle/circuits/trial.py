@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,16 +27,13 @@ class Graph:
     layout: TagLayout
     sandbox: Sandbox
 
-    def at(self, path: Path) -> Graph:
-        """The same for another file."""
-        return dataclasses.replace(self, path=path)
-
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What a circuit computes."""
 
-    #: Integer outputs of each row; None for a row that the circuit cannot take.
+    #: Integer outputs of each row; None for a row that the circuit cannot take, or that was not
+    #: tried after one that it cannot.
     integers: list[list[int] | None]
     #: Least and greatest value that was looked up.
     lookups: tuple[int, int]
@@ -78,14 +74,18 @@ def normalised(found: Json) -> Json:
     }
 
 
-def run(graph: Graph, pinned: Json, rows: Floats) -> Outcome:
-    """The circuit of the settings ``pinned`` on ``rows``, float [n, inputs], and a full tag."""
-    return _run(graph, {"settings": pinned}, pinned["model_input_scales"][0], rows)
+def run(graph: Graph, pinned: Json, rows: Floats, *, all_or_none: bool = False) -> Outcome:
+    """The circuit of the settings ``pinned`` on ``rows``, float [n, inputs], and a full tag.
+
+    With ``all_or_none`` it ends at the first row, from the last on, that the circuit cannot take.
+    """
+    scale = pinned["model_input_scales"][0]
+    return _run(graph, {"settings": pinned, "all_or_none": all_or_none}, scale, rows)
 
 
 def sketch(graph: Graph, run_args: Json, rows: Floats) -> Outcome:
-    """The circuit that ezkl makes of ``run_args`` on ``rows``, float [n, inputs], and a full tag."""
-    return _run(graph, {"run_args": run_args}, run_args["input_scale"], rows)
+    """The circuit that ezkl makes of ``run_args`` on ``rows`` and a full tag, all or none."""
+    return _run(graph, {"run_args": run_args, "all_or_none": True}, run_args["input_scale"], rows)
 
 
 def _run(graph: Graph, circuit: Json, scale: int, rows: Floats) -> Outcome:

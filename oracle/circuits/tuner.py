@@ -31,7 +31,7 @@ import numpy.typing as npt
 
 from oracle.circuits import cost, trial
 from oracle.circuits.cost import BLINDING_ROWS, Estimate, Objective
-from oracle.circuits.onnx import Model
+from oracle.circuits.onnx import Model, add_tag
 from oracle.circuits.probes import probes
 from oracle.circuits.ranges import promised
 from oracle.circuits.reveal import Kind, Reveal
@@ -61,7 +61,7 @@ from oracle.errors import (
     RangeTooWide,
 )
 from oracle.tensor import quantize
-from oracle.types import TensorSpec
+from oracle.types import TagLayout, TensorSpec
 
 Json = dict[str, Any]
 
@@ -90,10 +90,19 @@ class Subject:
     """The model that is tuned."""
 
     model: Model
+    #: Its file, and beside it those of other tag layouts.
     graph: Graph
     #: What is published, and the tensor that holds the scores it is made from.
     reveal: Reveal
     scores: str
+
+    def graph_for(self, tag: TagLayout) -> Graph:
+        """The model with a tag of this layout."""
+        if tag == self.graph.layout:
+            return self.graph
+        path = self.graph.path.with_name(f"tag-{tag.limbs}x{tag.bits}.onnx")
+        path.write_bytes(add_tag(self.model, tag))
+        return Graph(path, tag, self.graph.sandbox)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +156,11 @@ class Tuned:
     #: The inputs that were tried, float [n, inputs]: samples, and probes beyond their range.
     tried: Floats
 
+    @property
+    def tag(self) -> TagLayout:
+        """How the circuit takes its tag."""
+        return self.candidate.shape.tag
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -196,7 +210,7 @@ def widen(
         subject: what was tuned.
         tuned: the circuit for one row.
         goal: what is wanted.
-        batch: file of the model for ``size`` rows, with its tag input; absolute.
+        batch: file of the model for ``size`` rows, with the tag input of ``tuned``; absolute.
         size: rows of a batch.
 
     Raises:
@@ -204,14 +218,14 @@ def widen(
         CircuitTooLarge, VerifierTooLarge: as `tune`.
         CircuitError: rows of a batch do not get the same outputs as one by one.
     """
-    graph = subject.graph.at(batch)
+    graph = Graph(batch, tuned.tag, subject.graph.sandbox)
     one = tuned.candidate.shape
     lookups = (tuned.run_args["lookup_range"][0], tuned.run_args["lookup_range"][1])
     width = lookups[1] - lookups[0] + 1
     surveyed = survey(graph, [one.multiplier])
     candidates = [
         _estimated(surveyed, shape, goal, -(-width // _room(shape)))
-        for shape in shapes(surveyed, graph.layout.bits, one.bound)
+        for shape in shapes(surveyed, one.bound, tags=[one.tag])
     ]
     for candidate in sorted(_affordable(candidates, goal), key=_rank(goal)):
         scale = tuned.run_args["input_scale"]
@@ -282,7 +296,7 @@ class _Search:
         """The best of the layouts up to so far above the least height; perhaps none."""
         every = [
             _estimated(self._survey, shape, self._goal)
-            for shape in shapes(self._survey, self._subject.graph.layout.bits, spare=spare)
+            for shape in shapes(self._survey, spare=spare)
         ]
         known = {each.shape: each for each in every}
         rank = _rank(self._goal)
@@ -341,10 +355,11 @@ class _Search:
         shape, lookups = candidate.shape, settled.lookups
         self._progress(f"trying 2**{shape.logrows} rows, {shape.columns} columns")
         run_args = shape.run_args(settled.scale, lookups)
-        settings = trial.settings(self._subject.graph, [run_args])[0]["settings"]
+        graph = self._subject.graph_for(shape.tag)
+        settings = trial.settings(graph, [run_args])[0]["settings"]
         if settings is None or least_logrows(settings) > shape.logrows:
             return dataclasses.replace(candidate, outcome="its rows are more")
-        found = trial.run(self._subject.graph, settings, self._tried)
+        found = trial.run(graph, settings, self._tried, all_or_none=True)
         compared = self._compare(found, len(self._tried))
         if compared is None:
             tight = self._tight.get(shape.multiplier, 0)
@@ -584,7 +599,7 @@ def _require_same_outputs(
     # Whole batches: the first rows again at the end.
     count = -(-len(tuned.tried) // size) * size
     rows = np.resize(tuned.tried, (count, tuned.input.length))
-    expected = trial.run(subject.graph, tuned.settings, rows).integers
+    expected = trial.run(subject.graph_for(tuned.tag), tuned.settings, rows).integers
     outputs = trial.run(graph, settings, rows.reshape(count // size, -1)).integers
     same_scales = all(
         settings[name] == tuned.settings[name]

@@ -85,7 +85,8 @@ def _on_chain(
 ) -> OnChain:
     if oracle is not None and registry is not None:
         raise UsageError(
-            "the chain's model cannot be found", remedy="Give one of --oracle and --registry"
+            "the chain's model cannot be found",
+            remedy="Give at most one of --oracle and --registry",
         )
     url = LOCAL if rpc is None else rpc
     if registry is None:
@@ -101,7 +102,8 @@ def _on_chain(
             remedy=f"Choose an id from 1 to {contract.count()}",
         )
     addresses = (model.verifier, *model.batch_verifiers)
-    return OnChain(endpoint.chain_id, model, tuple(code_hash(endpoint, each) for each in addresses))
+    hashes = tuple(code_hash(endpoint, each) for each in addresses)
+    return OnChain(endpoint.chain_id, model, hashes, contract.srs_unsafe(model_id))
 
 
 def _values(found: Audit) -> dict[str, object]:

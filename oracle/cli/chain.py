@@ -90,9 +90,18 @@ def address_of(text: str, option: str) -> str:
 
 
 def signer_of(
-    key_file: Path | None, keystore: Path | None, password_file: Path | None
+    key_file: Path | None,
+    keystore: Path | None,
+    password_file: Path | None,
+    purpose: str = "pay for this",
 ) -> LocalSigner:
     """The account that the options name.
+
+    Args:
+        key_file: of ``--key-file``.
+        keystore: of ``--keystore``.
+        password_file: of ``--password-file``.
+        purpose: what it is needed for.
 
     Raises:
         UsageError: none is named, or two are.
@@ -102,7 +111,7 @@ def signer_of(
     if key_file is None and keystore is not None and password_file is not None:
         return LocalSigner.from_keystore(keystore, password_file)
     raise UsageError(
-        "there is no account to pay for this",
+        f"there is no account to {purpose}",
         remedy="Give --key-file, or --keystore and --password-file",
     )
 

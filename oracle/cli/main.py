@@ -34,6 +34,7 @@ DOORS = {
     "doctor": Door("doctor", "Look at this machine's tools, memory, disk and cores."),
     "demo": Door("demo", "Run the whole path once on a local devnet, with a real proof."),
     "devnet": Door("devnet", "A local chain in the background, with contracts and a model."),
+    "deploy": Door("deploy", "Put registry and oracle on a chain, once whatever happens."),
     "model": Door("model", "Build circuits from ONNX models, look at them, check them."),
     "request": Door("request", "Send a request, wait for its proof, print the answer."),
     "result": Door("request", "Print the proved answer of a request, anyone's."),

@@ -228,16 +228,18 @@ def _codec(name: str) -> Codec:
 def _entry(path: Path) -> dict[str, Any]:
     """What a manifest says, unchecked."""
     manifest = files.read_manifest(path)
+    spec = files.spec_from(manifest["spec"])
     single = manifest["measures"][0]
     return {
         "path": str(path),
         "name": manifest["name"],
         "bundle_id": manifest["bundle_id"],
-        "batches": list(files.sizes(files.spec_from(manifest["spec"]))),
+        "batches": list(files.sizes(spec)),
         "logrows": single["logrows"],
         "verify_gas": single["verify_gas"],
         "prove_seconds": single["prove_seconds"],
-        "srs_unsafe": single["srs_unsafe"],
+        # Not the manifest's own word for it.
+        "srs_unsafe": files.srs_unsafe(spec),
     }
 
 
@@ -321,6 +323,12 @@ def _show(console: Console, bundle: Bundle) -> None:
         console.print(
             f"each of {len(limits)} features is limited to its samples' range and a quarter more: "
             f"beyond counts as at the edge (limits: {files.MANIFEST})",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if bundle.origin.flat:
+        console.print(
+            f"curves are constant where they are flat to within {bundle.origin.flat:.2g}",
             highlight=False,
             soft_wrap=True,
         )

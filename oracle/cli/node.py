@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from oracle.cli import queue
 from oracle.cli.options import examples
 from oracle.config import load_node_config
 from oracle.log import make_logger
@@ -23,6 +24,10 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
+
+app.command()(queue.requeue)
+app.command()(queue.cancel)
+app.command()(queue.export)
 
 _Config = Annotated[Path, typer.Option("--config", help="The node's TOML file.")]
 _Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
@@ -88,6 +93,15 @@ def _report(store: Store, last: int) -> dict[str, Any]:
             for row in store.recent(last)
         ],
         "batches": batches,
+        "nodes": [
+            {
+                "name": member.name,
+                "account": member.account,
+                "payee": member.payee,
+                "workers": member.workers,
+            }
+            for member in (store.members() if store.is_shared else ())
+        ],
     }
 
 
@@ -115,6 +129,10 @@ def _text(report: dict[str, Any]) -> str:
         f"batch {row['job'][:8]}  proof {row['proof']:9}  {len(row['requests'])} requests in "
         f"{row['rows']} rows: {_amounts(row['states'])}"
         for row in report["batches"]
+    ]
+    lines += [
+        f"node {node['name']}  {node['workers']} workers  account {node['account']}"
+        for node in report["nodes"]
     ]
     return "\n".join(lines)
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from oracle.chain.contracts import OracleContract
+from oracle.chain.deployments import record_model
 from oracle.circuits.bundle import Bundle
 from oracle.cli.chain import (
     LOCAL,
@@ -24,6 +25,7 @@ from oracle.cli.chain import (
 )
 from oracle.cli.options import Json, SrsFolder
 from oracle.cli.progress import report
+from oracle.deployer import deployed_model
 from oracle.publisher import register as register_bundle
 
 
@@ -46,7 +48,7 @@ def register(
     as_json: Json = False,
 ) -> None:
     """Deploy the bundle's verifiers and register its model; both are for good."""
-    signer = signer_of(key_file, keystore, password_file)
+    signer = signer_of(key_file, keystore, password_file, "register with")
     chain = chain_of(rpc, chain_id, oracle)
     share_to = None if receiver is None else address_of(receiver, "--receiver")
     loaded = Bundle.load(bundle, srs)
@@ -76,3 +78,4 @@ def register(
         )
     else:
         typer.echo(f"model {found.model_id}; {found.gas_used:,} gas")
+    record_model(chain.rpc.chain_id, registry, deployed_model(loaded, found))

@@ -31,7 +31,7 @@ from oracle.cli.progress import waiting
 from oracle.config import NodeConfig, load_node_config
 from oracle.log import request_hex
 from oracle.store.ledger import Store
-from oracle.store.running import is_in_use
+from oracle.store.running import is_running
 from oracle.why import Cause, NodeView, Report, Step, ether, explain, values
 
 app = typer.Typer(rich_markup_mode="rich", add_completion=False)
@@ -81,7 +81,12 @@ def _chain(
 ) -> Chain:
     if settings is None:
         return chain_of(rpc, chain_id, oracle, first_block)
-    endpoints = Rpc(settings.rpc_urls, settings.chain_id, settings.rpc_timeout)
+    endpoints = Rpc(
+        settings.rpc_urls,
+        settings.chain_id,
+        settings.rpc_timeout,
+        cross_check=settings.log_cross_check,
+    )
     first = settings.start_block if first_block is None else first_block
     return Chain(endpoints, settings.oracle, first)
 
@@ -97,10 +102,11 @@ def _look(number: int, settings: NodeConfig | None, chain: Chain) -> Report:
     try:
         node = NodeView(
             store=store,
-            is_running=is_in_use(settings.store),
+            is_running=is_running(store, settings.store),
             account=signer_of(settings.key_file, settings.keystore, settings.password_file).address,
             min_balance=settings.min_balance,
             confirmations=settings.confirmations,
+            subsidy=settings.subsidy_per_request,
         )
         return explain(chain.rpc, contract, number, first_block=chain.first_block, node=node)
     finally:

@@ -167,7 +167,7 @@ class Child:
             if error["code"] == ProverInput.code and (detail := self._last_line()):
                 # ezkl raises a general error and prints which number did not fit.
                 message = f"{message} ({detail})"
-            raise _CODED[error["code"]](message)
+            raise error_from({"code": error["code"], "message": message})
         return dict(answer["ok"])
 
     def _died(self) -> ProverError:
@@ -217,14 +217,26 @@ class Sandbox:
     def run(self, verb: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """The verb's result. Errors as `Child.poll`."""
         job_dir = Path(tempfile.mkdtemp(prefix=f"oracle-{verb}-"))
+        return run_in(job_dir, verb, params, self.limits, self.home)
+
+
+def run_in(
+    job_dir: Path, verb: str, params: Mapping[str, Any], limits: Limits, home: Path | None = None
+) -> dict[str, Any]:
+    """The verb's result; ``job_dir`` is removed. Arguments as `Child`, errors as `Child.poll`."""
+    try:
+        child = Child(verb, params, job_dir, limits, home)
         try:
-            child = Child(verb, params, job_dir, self.limits, self.home)
-            try:
-                return child.wait()
-            finally:
-                child.kill()
+            return child.wait()
         finally:
-            shutil.rmtree(job_dir, ignore_errors=True)
+            child.kill()
+    finally:
+        shutil.rmtree(job_dir, ignore_errors=True)
+
+
+def error_from(error: Mapping[str, str]) -> OracleError:
+    """The error of the tree that a worker reported by ``code`` and ``message``."""
+    return _CODED[error["code"]](error["message"])
 
 
 def _environment(home: Path, threads: int) -> dict[str, str]:

@@ -10,9 +10,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from oracle.errors import ConfigError, OracleError, ProverUnavailable
-from oracle.prover.base import ProofOutcome
+from oracle.prover.base import ProofOutcome, resident_bytes
 from oracle.prover.child import Child, Limits
 from oracle.types import Proof, ProofJob
+
+#: Share of the machine's memory that proofs may take together, unless told.
+_MEMORY_SHARE = 0.8
+#: What a container may use; a number of bytes, or ``max``.
+_CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 class LocalProver:
@@ -22,13 +27,21 @@ class LocalProver:
     same directory removes what an old one left.
     """
 
-    def __init__(self, work_dir: Path, *, workers: int = 1, threads: int = 2) -> None:
+    def __init__(
+        self,
+        work_dir: Path,
+        *,
+        workers: int = 1,
+        threads: int | None = None,
+        memory_bytes: int | None = None,
+    ) -> None:
         """Take over ``work_dir``.
 
         Args:
             work_dir: created if missing; anything in it may be deleted.
-            workers: proofs at the same time.
-            threads: proving threads of each.
+            workers: most proofs at the same time.
+            threads: shared by the proofs that run; as many as processors by default.
+            memory_bytes: for all proofs together; by default most of what this machine has.
 
         Raises:
             ConfigError: the directory cannot be made or used, or another process uses it.
@@ -36,8 +49,11 @@ class LocalProver:
         # Not resolved: a folder that vanished is made again where the operator put it.
         self._work_dir = work_dir.absolute()
         self._workers = workers
-        self._threads = threads
+        self._threads = threads or len(os.sched_getaffinity(0))
+        self._memory_bytes = memory_bytes or int(_MEMORY_SHARE * machine_memory())
         self._children: dict[str, Child] = {}
+        #: What each running proof takes at its peak (bytes).
+        self._taken: dict[str, int] = {}
         try:
             self._lock = _lock(self._work_dir)
             for leftover in self._work_dir.glob("job-*"):
@@ -52,10 +68,11 @@ class LocalProver:
         """Start a job. See `Prover.submit`."""
         if job.job_id in self._children:
             raise ValueError(f"job {job.job_id} is running already")
-        if self.capacity() == 0:
+        if len(self._children) >= self._workers:
             raise ValueError("no free slot")
         try:
             self._children[job.job_id] = self._start(job)
+            self._taken[job.job_id] = resident_bytes(job.memory_bytes)
         except OSError as error:
             raise ProverUnavailable(
                 f"no proof can start in {self._work_dir} ({error.strerror})",
@@ -85,9 +102,12 @@ class LocalProver:
         if job_id in self._children:
             self._forget(job_id)
 
-    def capacity(self) -> int:
-        """Free slots."""
-        return self._workers - len(self._children)
+    def capacity(self, memory_bytes: int = 0) -> int:
+        """Free slots, as far as memory goes."""
+        free = self._workers - len(self._children)
+        left = self._memory_bytes - sum(self._taken.values())
+        fitting = max(0, left) // resident_bytes(memory_bytes)
+        return min(free, fitting if self._children else max(1, fitting))
 
     def close(self) -> None:
         """Stop everything and release the directory. Idempotent."""
@@ -102,7 +122,9 @@ class LocalProver:
             self._lock = _lock(self._work_dir)
         # Job ids are the node's business and need not be file names.
         job_dir = Path(tempfile.mkdtemp(prefix="job-", dir=self._work_dir))
-        limits = Limits(job.timeout, job.memory_bytes, self._threads)
+        # An equal share: proofs with more threads than processors only wait for each other.
+        threads = max(1, self._threads // (len(self._children) + 1))
+        limits = Limits(job.timeout, job.memory_bytes, threads)
         try:
             return Child("prove", prove_params(job), job_dir, limits)
         except OSError:
@@ -119,6 +141,7 @@ class LocalProver:
 
     def _forget(self, job_id: str) -> None:
         child = self._children.pop(job_id)
+        del self._taken[job_id]
         child.kill()
         # A folder that somebody else removed, or that stays, costs no proof: the next start
         # removes what is left.
@@ -145,6 +168,17 @@ def _lock(work_dir: Path) -> IO[str]:
         lock.close()
         raise
     return lock
+
+
+def machine_memory(container_limit: Path = _CONTAINER_LIMIT) -> int:
+    """Memory of this machine, or of this container if that is less (bytes)."""
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        limit = container_limit.read_text().strip()
+    except OSError:
+        # No container, or one that says nothing.
+        return total
+    return min(total, int(limit)) if limit.isdecimal() else total
 
 
 def prove_params(job: ProofJob) -> dict[str, Any]:

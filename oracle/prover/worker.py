@@ -404,7 +404,8 @@ def _trial(params: JsonObject) -> JsonObject:
 
     The circuit is that of ``settings``, or what ezkl makes of ``run_args``. ``{outputs, lookups,
     output_scale}``: integer outputs, None for a row that the circuit cannot take, and the least and
-    greatest value that was looked up.
+    greatest value that was looked up. With ``all_or_none`` the first row that it cannot take ends
+    the run.
     """
     import ezkl
 
@@ -414,17 +415,19 @@ def _trial(params: JsonObject) -> JsonObject:
     else:
         settings.write_text(json.dumps(params["settings"]))
     ezkl.compile_circuit(params["model"], str(compiled), str(settings))
-    outputs: list[list[int] | None] = []
+    outputs: list[list[int] | None] = [None] * len(params["rows"])
     lookups = [0, 0]
-    for row in params["rows"]:
+    # The last rows ask most of a circuit.
+    for index, row in reversed(list(enumerate(params["rows"]))):
         _write_inputs(Path("input.json"), row, params["tag"])
         try:
             ezkl.gen_witness("input.json", str(compiled), str(witness), None, None)
         except BaseException:  # noqa: BLE001 - panics too; why does not matter
-            outputs.append(None)
+            if params["all_or_none"]:
+                break
             continue
         found = json.loads(witness.read_text())
-        outputs.append([from_field(e) for e in _elements(found["outputs"])])
+        outputs[index] = [from_field(e) for e in _elements(found["outputs"])]
         lookups[0] = min(lookups[0], found["min_lookup_inputs"])
         lookups[1] = max(lookups[1], found["max_lookup_inputs"])
     scale = json.loads(settings.read_text())["model_output_scales"][0]

@@ -58,9 +58,10 @@ class Janitor:
                     "request expired", request=request_hex(row.request_id), was=row.state.value
                 )
         if self._clock() - self._trimmed_at >= _TRIM_INTERVAL:
-            self._trimmed_at = self._clock()
-            self._store.trim(
+            deleted = self._store.trim(
                 blocks_before=cursor.block - self._kept_blocks,
                 rows_before=self._clock() - self._retention_seconds,
             )
+            if not deleted:
+                self._trimmed_at = self._clock()
         return bool(late)

@@ -65,6 +65,8 @@ class Runner:
         self._timeout = timeout
         self._clock = clock
         self._log = log
+        # What the prover was given and has not answered.
+        self._started: set[str] = set()
         # While nothing can start: when to try again, and how long to wait after that.
         self._resume_at = float("-inf")
         self._delay = RETRY_DELAY
@@ -73,12 +75,10 @@ class Runner:
         """Collect finished proofs and start new ones; False when nothing changed."""
         worked = self._stop_unwanted()
         for outcome in self._prover.poll():
+            self._started.discard(outcome.job_id)
             self._finish(outcome.job_id, outcome.result)
             worked = True
-        while self._has_capacity():
-            job = self._store.claim_job(self._clock(), self._timeout + _LEASE_MARGIN)
-            if job is None:
-                break
+        while (job := self._claim()) is not None:
             worked |= self._start(job)
         return worked
 
@@ -87,11 +87,24 @@ class Runner:
         """Whether a proof is being made."""
         return self._store.live_leases(self._clock()) > 0
 
-    def _has_capacity(self) -> bool:
-        if self._clock() < self._resume_at:
-            return False
-        leases = self._store.live_leases(self._clock())
-        return leases < self._workers and self._prover.capacity() > 0
+    def _claim(self) -> Job | None:
+        """The job to start now; None without one, or without room for it.
+
+        The oldest job waits for the memory that it needs: were later ones let past it, it might
+        never get it.
+        """
+        now = self._clock()
+        if now < self._resume_at or self._prover.capacity() <= 0:
+            return None
+        if self._store.live_leases(now) >= self._workers:
+            return None
+        return self._store.claim_job(
+            now,
+            self._timeout + _LEASE_MARGIN,
+            # Another node may serve what this one does not.
+            self._served if self._store.is_shared else None,
+            fits=lambda memory_bytes: self._prover.capacity(memory_bytes) > 0,
+        )
 
     def _stop_unwanted(self) -> bool:
         cancelled = self._store.cancel_unwanted_jobs()
@@ -102,7 +115,15 @@ class Runner:
         for job in lapsed:
             self._prover.cancel(job.job_id)
             self._finish(job.job_id, ProverCrashed("nothing was heard of the proof in its time"))
-        return bool(cancelled or lapsed)
+        return bool(cancelled or lapsed) | self._stop_taken()
+
+    def _stop_taken(self) -> bool:
+        """Stop proofs that are no more this node's: ended, cancelled, or given to another."""
+        taken = self._started - self._store.running_here() if self._started else set()
+        for job_id in taken:
+            self._prover.cancel(job_id)
+            self._started.discard(job_id)
+        return bool(taken)
 
     def _start(self, job: Job) -> bool:
         """Give a job to the prover; False when this machine can start nothing now."""
@@ -144,6 +165,7 @@ class Runner:
         except OracleError as error:
             self._finish(job.job_id, error)
         else:
+            self._started.add(job.job_id)
             self._delay = RETRY_DELAY
         return True
 
@@ -185,7 +207,8 @@ class Runner:
 
     def _retry_or_fail(self, job_id: str, error: OracleError) -> None:
         job = self._store.job(job_id)
-        if job is None:
+        if job is None or job_id not in self._store.running_here():
+            # Cancelled, or given to another node, while the error was on its way.
             return
         memory = job.memory_bytes
         if isinstance(error, ProverMemory):

@@ -15,6 +15,7 @@ from structlog.typing import FilteringBoundLogger
 from oracle import tensor
 from oracle.batching import Limits, plan
 from oracle.chain.contracts import RegistryContract, code_hash
+from oracle.chain.registration import circuits_of
 from oracle.chain.rpc import Rpc
 from oracle.errors import ModelUnsupported
 from oracle.log import request_fields, request_hex
@@ -41,6 +42,10 @@ _BALANCE_AGE = 10.0
 #: many of them one look takes: the cost does not grow with their number.
 _RECONSIDER_INTERVAL = 60.0
 _RECONSIDER_BATCH = 100
+#: Most new requests to look at in a step; beside nodes of other payees, jobs of each worker's that
+#: are enough.
+_LOOK = 100
+_STOCK = 2
 #: Most accepted requests to look at in a step. More than that do not wait for others.
 _PAGE = 1_000
 
@@ -61,6 +66,7 @@ class Scheduler:
         limits: what may be joined.
         min_balance: wei below which nothing new is taken.
         min_income: wei of the model fee below which a request is skipped.
+        subsidy: wei that an answer may cost beyond what its request brings.
         clock: seconds since the epoch.
         log: for a person.
     """
@@ -80,6 +86,7 @@ class Scheduler:
         limits: Limits,
         min_balance: int,
         min_income: int,
+        subsidy: int = 0,
         clock: Callable[[], float],
         log: FilteringBoundLogger,
     ) -> None:
@@ -95,9 +102,10 @@ class Scheduler:
         self._limits = limits
         self._min_balance = min_balance
         self._min_income = min_income
+        self._subsidy = subsidy
         self._clock = clock
         self._log = log
-        # Registered models and verifier code never change: one look a process is enough.
+        # Registered models and verifier code never change: one look is enough, if all was there.
         self._models: dict[int, tuple[RegisteredModel, Mapping[int, bytes]]] = {}
         self._funded = True
         self._balance_at = float("-inf")
@@ -112,13 +120,23 @@ class Scheduler:
             # An old request may have ended in blocks that are not read yet.
             return False
         self._reconsider(cursor)
-        seen = self._store.requests(RequestState.SEEN)
+        seen = self._store.requests(RequestState.SEEN, self._share())
         if seen and not self._has_funds():
             seen = []
         for row in seen:
             self._decide(row, cursor)
-        queued = self._queue(self._store.requests(RequestState.ACCEPTED, _PAGE), cursor)
+        queued = self._queue(self._store.accepted(_PAGE), cursor)
         return bool(seen) or queued
+
+    def _share(self) -> int:
+        """How many requests to look at: what nodes of other payees could prove is left to them."""
+        if not self._store.is_shared or not self._store.has_rivals():
+            return _LOOK
+        return min(_LOOK, max(0, _STOCK * self._all_workers() - self._store.backlog()))
+
+    def _all_workers(self) -> int:
+        """Proofs at the same time of all nodes that share this one's jobs."""
+        return max(self._workers, self._store.workers()) if self._store.is_shared else self._workers
 
     def _reconsider(self, cursor: Cursor) -> None:
         """Take back refusals that time has ended: the fee covers the gas now, the queue is shorter.
@@ -128,7 +146,8 @@ class Scheduler:
         if self._clock() - self._reconsidered_at < _RECONSIDER_INTERVAL:
             return
         self._reconsidered_at = self._clock()
-        rows = self._store.skipped_for(PASSING, self._reconsidered_to, _RECONSIDER_BATCH)
+        codes = PASSING | {Reason.NO_BUNDLE} if self._store.is_shared else PASSING
+        rows = self._store.skipped_for(codes, self._reconsidered_to, _RECONSIDER_BATCH)
         self._reconsidered_to = rows[-1].place if len(rows) == _RECONSIDER_BATCH else START
         for row in rows:
             if decide(row.request, self._situation(row, cursor)) is None:
@@ -157,7 +176,7 @@ class Scheduler:
         except ModelUnsupported as error:
             skip = Skip(Reason.MODEL_UNSUPPORTED, error.message)
         if skip is None:
-            self._store.move(row.request_id, RequestState.SEEN, RequestState.ACCEPTED)
+            self._store.accept(row.request_id)
         elif self._store.move(row.request_id, RequestState.SEEN, RequestState.SKIPPED, str(skip)):
             self._log.info(
                 "request skipped",
@@ -178,6 +197,7 @@ class Scheduler:
             margin_seconds=self._margin_seconds,
             base_fee=cursor.head_base_fee,
             min_income=self._min_income,
+            subsidy=self._subsidy,
         )
 
     # --- jobs ---
@@ -210,7 +230,7 @@ class Scheduler:
     def _is_behind_others(self, rows: Sequence[RequestRow]) -> bool:
         """Whether jobs that are older than the requests keep every worker busy."""
         oldest = min(row.updated_at for row in rows)
-        return self._store.backlog(before=oldest) >= self._workers
+        return self._store.backlog(before=oldest) >= self._all_workers()
 
     def _reuse(self, accepted: Sequence[RequestRow]) -> set[int]:
         """Give requests mined again the finished proof that names them among others; their ids.
@@ -282,6 +302,9 @@ class Scheduler:
                 size: code_hash(self._rpc, verifier)
                 for size, verifier in zip(sizes, verifiers, strict=True)
             }
+            registered = {v.size: v.verifier_code_hash for v in circuits_of(model.spec)}
+            if hashes != registered:
+                return model, hashes
             self._models[model_id] = (model, hashes)
         return self._models[model_id]
 
@@ -297,7 +320,7 @@ class Scheduler:
         )
 
     def _expected_seconds(self, served: ServedModel) -> dict[int, float]:
-        queue = 1 + self._store.backlog() / self._workers
+        queue = 1 + self._store.backlog() / self._all_workers()
         return {
             circuit.size: queue
             * p95(self._store.prove_times(served.bundle_id, circuit.size), circuit.prove_seconds)

@@ -1,4 +1,4 @@
-"""Sends proofs: the only writer of its account.
+"""Sends proofs: the only writer of its account, of all nodes that have it.
 
 Invariants: a transaction's bytes are in the store before they are sent; a nonce is given to one
 request, or one batch, only; an error after sending means *unknown*, and only a receipt or the account's nonce
@@ -31,6 +31,9 @@ _ALREADY = ("already known", "known transaction", "already imported", "already i
 _TRANSFER_GAS = 21_000
 #: Requests whose own proof is not finished.
 _UNPROVED = (RequestState.ACCEPTED, RequestState.QUEUED, RequestState.RUNNING)
+#: Blocks whose prices tell the market's, and the percentile of the tips in each.
+_FEE_BLOCKS = 20
+_FEE_PERCENTILE = 50
 #: Most new transactions in a step.
 _BATCH = 20
 #: What using up a nonce may cost per gas, as a multiple of what a request behind it pays: a
@@ -69,7 +72,8 @@ class Submitter:
         signer: the account.
         payee: who the proofs name.
         confirmations: blocks on top of a transaction that make it final.
-        priority_fee: tip in wei per gas; None asks the endpoint.
+        priority_fee: tip in wei per gas; None takes what recent blocks took.
+        subsidy: wei that an answer may cost beyond what its request brings.
         stuck_seconds: after that long a transaction is replaced.
         clock: seconds since the epoch.
         log: for a person.
@@ -86,6 +90,7 @@ class Submitter:
         payee: str,
         confirmations: int,
         priority_fee: int | None,
+        subsidy: int = 0,
         stuck_seconds: float,
         clock: Callable[[], float],
         log: FilteringBoundLogger,
@@ -98,14 +103,26 @@ class Submitter:
         self._payee = payee
         self._confirmations = confirmations
         self._priority_fee = priority_fee
+        self._subsidy = subsidy
         self._stuck_seconds = stuck_seconds
         self._clock = clock
         self._log = log
         self._models: dict[int, RegisteredModel] = {}
         self._opened_to = START
+        # Prices as of this step: base fee of the block to come, and tip. None until asked for.
+        self._prices: tuple[int, int] | None = None
+        # By intent: the head at which its requests were last looked at.
+        self._looked_at: dict[int, int] = {}
+        # By transaction: the head at which an endpoint refused it.
+        self._refused_at: dict[bytes, int] = {}
+        #: What only one node does at a time.
+        self._duty = f"send from {signer.address}"
 
     def step(self) -> bool:
-        """Take every transaction one step on; False when nothing changed."""
+        """Take every transaction one step on; False when nothing changed, or another node sends."""
+        if not self._store.has_duty(self._duty):
+            return False
+        self._prices = None
         worked, refusal = False, None
         proved = self._store.sendable(fees.least(self._base_fee()), self._opened_to, _BATCH)
         # A full page may be one of requests that wait: the next step looks behind it.
@@ -116,10 +133,10 @@ class Submitter:
             except RpcRejected as error:
                 # One request that the endpoint cannot handle must not hold up the others.
                 refusal = error
-        pending = self._store.intents(IntentState.PENDING)
+        pending = self._store.intents_to_follow(IntentState.PENDING)
         for intent in pending:
             worked |= self._follow(intent, pending)
-        for intent in self._store.intents(IntentState.MINED):
+        for intent in self._store.intents_to_follow(IntentState.MINED):
             worked |= self._settle(intent)
         if refusal is not None and not worked:
             raise refusal
@@ -160,8 +177,8 @@ class Submitter:
 
     def _first_price(self, delivery: _Delivery) -> Fees | None:
         """What to pay for gas; None while the requests pay too little."""
-        base_fee = self._base_fee()
-        price = fees.first(base_fee, self._tip(), delivery.ceiling)
+        base_fee, tip = self._market()
+        price = fees.first(base_fee, tip, delivery.ceiling)
         if price is None:
             for row in delivery.rows:
                 self._store.set_ceiling(row.request_id, delivery.ceiling)
@@ -177,15 +194,17 @@ class Submitter:
         account, ids = self._signer.address, delivery.request_ids
         nonce = self._store.next_nonce(account, self._rpc.nonce(account))
         attempt = self._sign(nonce, delivery.gas, price, delivery.data)
-        if self._store.add_intent(
-            ids,
-            attempt,
-            job_id=delivery.job.job_id,
-            account=account,
-            nonce=nonce,
-            gas=delivery.gas,
-            ceiling=delivery.ceiling,
-        ):
+        with self._store.transaction(self._duty):
+            added = self._store.add_intent(
+                ids,
+                attempt,
+                job_id=delivery.job.job_id,
+                account=account,
+                nonce=nonce,
+                gas=delivery.gas,
+                ceiling=delivery.ceiling,
+            )
+        if added:
             self._log.info(
                 "transaction signed",
                 **request_fields(ids),
@@ -207,7 +226,8 @@ class Submitter:
             (request,) = requests
             data = self._oracle.fulfill_calldata(request, self._payee, outputs, job.proof)
             gas = fees.gas_limit(request.gas_units, data)
-            return _Delivery(job, tuple(rows), data, gas, fees.ceiling(request, model))
+            ceiling = fees.ceiling(request, model, self._subsidy)
+            return _Delivery(job, tuple(rows), data, gas, ceiling)
         named = [row.request for row in self._store.requests_in_proof(job.job_id)]
         data = self._oracle.fulfill_batch_calldata(named, self._payee, outputs, job.proof)
         terms = fees.BatchTerms.of(model.spec, job.size, skipped=len(named) - len(requests))
@@ -216,7 +236,7 @@ class Submitter:
             tuple(rows),
             data,
             fees.gas_limit(terms.sent_units(requests), data),
-            terms.ceiling(requests, model),
+            terms.ceiling(requests, model, self._subsidy),
             terms.saved(len(requests)),
         )
 
@@ -238,6 +258,8 @@ class Submitter:
         else:
             status = Status.OPEN
         target, reason = _outcome(status, expired=error.name == "DeadlinePassed")
+        if target is RequestState.LOST and self._claim(row.request_id, RequestState.PROVED):
+            return True
         if target is RequestState.FAILED:
             reason = error.line()
         self._move(row.request_id, RequestState.PROVED, target, reason)
@@ -280,6 +302,9 @@ class Submitter:
         moved = False
         for row in rows:
             target, reason = self._fate(row)
+            if target is RequestState.LOST and self._claim(row.request_id, RequestState.PROVED):
+                moved = True
+                continue
             # Not known: an endpoint that is late or reorganising. The watcher will tell.
             if target is not RequestState.PROVED and not self._is_deliverable(row):
                 moved |= self._move(row.request_id, RequestState.PROVED, target, reason)
@@ -316,25 +341,53 @@ class Submitter:
         if self._look_for_receipt(intent):
             return True
         last = intent.attempts[-1]
-        if last.broadcast_at is None:
+        if last.broadcast_at is None and self._refused_at.get(last.hash) != self._head():
             self._broadcast(intent.request_ids, last)
             if self._look_for_receipt(intent):
                 return True
+        if self._is_in_vain(intent):
+            return self._replace(intent, pending)
         # A transaction that no endpoint takes is stuck too: underpriced, or its nonce is used.
         if self._clock() - max(last.created_at, last.broadcast_at or 0) < self._stuck_seconds:
             return False
-        if self._rpc.nonce(intent.account) <= intent.nonce:
+        return self._unstick(intent, pending)
+
+    def _unstick(self, intent: Intent, pending: Sequence[Intent]) -> bool:
+        next_nonce = self._rpc.nonce(intent.account)
+        first = next((each for each in pending if each.account == intent.account), intent)
+        if next_nonce < first.nonce and not self._store.has_nonce(intent.account, next_nonce):
+            # Nobody will ever use it: an endpoint lied when this one's nonce was chosen.
+            self._displace(intent, f"nonce {next_nonce} before it is not used")
+            return True
+        if next_nonce <= intent.nonce:
+            if intent.account != self._signer.address:
+                # Another key's, whose node is gone: these bytes are all that can be sent.
+                self._broadcast(intent.request_ids, intent.attempts[-1])
+                return False
             return self._replace(intent, pending)
         # Asked for again: it may have been mined between the two questions.
         if not self._look_for_receipt(intent):
-            self._displace(intent)
+            self._displace(intent, f"nonce {intent.nonce} was used by another sender")
         return True
+
+    def _is_in_vain(self, intent: Intent) -> bool:
+        """Whether every request of a transaction on its way has ended; asked once a block."""
+        head = self._head()
+        if intent.attempts[-1].cancels or self._looked_at.get(intent.intent_id) == head:
+            return False
+        self._looked_at[intent.intent_id] = head
+        rows = map(self._store.request, intent.request_ids)
+        return all(self._has_ended(row) for row in rows if row is not None)
 
     def _look_for_receipt(self, intent: Intent) -> bool:
         # Newest first: replacements are the likelier ones.
         for attempt in reversed(intent.attempts):
             receipt = self._rpc.receipt(attempt.hash)
-            if receipt is not None:
+            if receipt is None:
+                continue
+            block = self._rpc.block(receipt.block_number)
+            # Of another block than the chain's it says nothing.
+            if block is not None and block.hash == receipt.block_hash:
                 self._mined(intent, attempt, receipt)
                 return True
         return False
@@ -347,10 +400,15 @@ class Submitter:
             else self._unanswered(request_id, intent, attempt)
             for request_id in intent.request_ids
         }
+        for request_id, (target, _) in list(ends.items()):
+            if target is RequestState.LOST and self._claim(request_id, RequestState.PENDING):
+                del ends[request_id]
         in_vain = not attempt.cancels and not receipt.succeeded
         moved = {}
         with self._store.transaction():
-            self._store.move_intent(intent, IntentState.MINED, receipt.block_number)
+            if not self._store.move_intent(intent, IntentState.MINED, receipt.block_number):
+                # Another node that follows it has seen the receipt, or it was reorganised.
+                return
             for request_id, (target, reason) in ends.items():
                 # An earlier nonce in vain says nothing about the one that the request has now.
                 moved[request_id] = (
@@ -371,6 +429,19 @@ class Submitter:
                 gas=receipt.gas_used,
                 seconds=None if row is None else round(self._clock() - row.seen_at, 3),
             )
+
+    def _claim(self, request_id: int, source: RequestState) -> bool:
+        """Whether a fulfilled request was answered by another transaction of this node.
+
+        After a reorg other transactions may be mined than before, and a batch answers whatever its
+        proof names. The request is that transaction's from now on.
+        """
+        for intent in self._store.intents_naming(request_id):
+            for attempt in intent.attempts:
+                receipt = None if attempt.cancels else self._rpc.receipt(attempt.hash)
+                if receipt is not None and self._oracle.outcome(receipt).get(request_id):
+                    return self._store.adopt(intent, request_id, source)
+        return False
 
     def _answered(self, intent: Intent, attempt: Attempt, receipt: Receipt) -> frozenset[int]:
         """The intent's requests that a mined transaction fulfilled."""
@@ -421,7 +492,7 @@ class Submitter:
         a request behind it could.
         """
         last = intent.attempts[-1]
-        before, base_fee, tip = Fees(last.max_fee, last.priority_fee), self._base_fee(), self._tip()
+        before, (base_fee, tip) = Fees(last.max_fee, last.priority_fee), self._market()
         rows = [row for row in map(self._store.request, intent.request_ids) if row is not None]
         waiting = [row for row in rows if not self._has_ended(row)]
         ended = not waiting
@@ -434,17 +505,29 @@ class Submitter:
             # A top-up pays for more, a request that has ended for nothing.
             ceiling = delivery.ceiling
             price, data = fees.bump(before, base_fee, tip, ceiling), delivery.data
-        behind = max((other.ceiling for other in pending if other.nonce > intent.nonce), default=0)
+        behind = max(
+            (
+                other.ceiling
+                for other in pending
+                if other.account == intent.account and other.nonce > intent.nonce
+            ),
+            default=0,
+        )
         held_up = behind >= base_fee and (price is None or ceiling < base_fee)
         if ended or held_up:
-            way = fees.bump(before, base_fee, tip, max(ceiling, _WAY_FACTOR * behind))
+            highest = max(ceiling, _WAY_FACTOR * behind)
+            if ended and not last.cancels:
+                # A transfer for an eighth more is cheaper than an answer in vain.
+                highest = max(highest, fees.raised(last.max_fee))
+            way = fees.bump(before, base_fee, tip, highest)
             if way is not None and way.max_fee >= base_fee:
                 price, data = way, None
         if price is None:
             self._broadcast(intent.request_ids, last)
             return False
         attempt = self._sign(intent.nonce, intent.gas, price, data)
-        self._store.add_attempt(intent.intent_id, attempt)
+        with self._store.transaction(self._duty):
+            self._store.add_attempt(intent.intent_id, attempt)
         if data is not None:
             event = "transaction stuck, replaced"
         else:
@@ -472,20 +555,22 @@ class Submitter:
             return row.state is RequestState.ORPHANED
         return status is not Status.OPEN
 
-    def _displace(self, intent: Intent) -> None:
+    def _displace(self, intent: Intent, reason: str) -> None:
         with self._store.transaction():
-            self._store.move_intent(intent, IntentState.DISPLACED)
+            if not self._store.move_intent(intent, IntentState.DISPLACED):
+                return
             for request_id in intent.request_ids:
                 self._store.move(
                     request_id,
                     RequestState.PENDING,
                     RequestState.PROVED,
-                    f"nonce {intent.nonce} was used by another sender",
+                    reason,
                 )
         self._log.warning(
-            "nonce used by another sender of this account",
+            "transaction displaced",
             **request_fields(intent.request_ids),
             nonce=intent.nonce,
+            reason=reason,
         )
 
     # --- a mined transaction ---
@@ -501,7 +586,8 @@ class Submitter:
         )
         if found is None:
             with self._store.transaction():
-                self._store.move_intent(intent, IntentState.PENDING)
+                if not self._store.move_intent(intent, IntentState.PENDING):
+                    return True
                 for request_id in intent.request_ids:
                     if self._store.is_newest(intent, request_id):
                         self._store.move(
@@ -512,7 +598,8 @@ class Submitter:
         # Only these: another nonce may answer a request that this one was in vain for.
         answered = self._answered(intent, *found)
         with self._store.transaction():
-            self._store.move_intent(intent, IntentState.FINAL, mined)
+            if not self._store.move_intent(intent, IntentState.FINAL, mined):
+                return True
             final = [
                 request_id
                 for request_id in intent.request_ids
@@ -537,6 +624,7 @@ class Submitter:
                     code=error.code,
                     detail=error.message,
                 )
+                self._refused_at[attempt.hash] = self._head()
                 return
         except RpcUnreachable as error:
             self._log.warning(
@@ -583,8 +671,20 @@ class Submitter:
         cursor = self._store.cursor()
         return 0 if cursor is None else cursor.head_base_fee
 
-    def _tip(self) -> int:
-        return self._rpc.priority_fee() if self._priority_fee is None else self._priority_fee
+    def _market(self) -> tuple[int, int]:
+        """Base fee of the block to come and the usual tip (wei per gas), as of this step."""
+        if self._prices is None:
+            base_fee, tip = self._base_fee(), self._priority_fee
+            try:
+                history = self._rpc.fee_history(_FEE_BLOCKS, _FEE_PERCENTILE)
+            except RpcRejected:
+                # Not every endpoint has this method: the last block's price and its suggestion do.
+                history = None
+            if history is not None:
+                base_fee = history.base_fees[-1]
+                tip = fees.usual_tip(history) if tip is None else tip
+            self._prices = base_fee, self._rpc.priority_fee() if tip is None else tip
+        return self._prices
 
     def _now(self) -> float:
         """Seconds since the epoch, as the chain sees it."""

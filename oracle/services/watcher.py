@@ -1,15 +1,19 @@
 """Reads the chain into the store: requests made, requests ended, reorgs.
 
-Invariant: what the store holds up to its cursor is what one chain of blocks says. Requests, block
+Of several nodes that share a store one reads. Invariant: what the store holds up to its cursor is what one chain of blocks says. Requests, block
 hashes and cursor move in one transaction; a block whose parent is not the known one undoes
 everything back to the common ancestor first.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import pairwise
+
 from structlog.typing import FilteringBoundLogger
 
 from oracle.chain.contracts import Ended, OracleContract, Status, ToppedUp
+from oracle.chain.evidence import Block
 from oracle.chain.rpc import Rpc
 from oracle.errors import RpcLimit
 from oracle.log import request_hex
@@ -18,6 +22,14 @@ from oracle.store.records import Cursor
 from oracle.store.states import RequestState
 from oracle.types import Request
 
+#: What only one node does at a time.
+_DUTY = "watch"
+#: Ranges of up to as many blocks are read with every header, so that logs can be told from lies.
+_HEADERS = 16
+#: Blocks are read a second time once as many more were read, but none that are further back: an
+#: endpoint that held something back may be another one by then, or honest.
+_SECOND_LOOK = 16
+_SECOND_LOOK_DEPTH = 256
 #: A query's block range grows by this share after each full one that was answered.
 _GROWTH = 8
 
@@ -54,28 +66,36 @@ class Watcher:
         self._chunk = chunk
         self._log = log
         self._head_hash = b""
+        # Height of the last head at which a step was to be repeated at once.
+        self._repeated_at = -1
+        # Up to which block everything was read twice.
+        self._read_twice = start_block - 1
 
     def step(self) -> bool:
-        """Read the next range of blocks; False when there is nothing new."""
+        """Read the next range of blocks; False when there is nothing new, or another node reads."""
+        if not self._store.has_duty(_DUTY):
+            self._head_hash = b""
+            return False
         cursor = self._store.cursor() or self._start()
         head = self._rpc.head()
         if head.hash != self._head_hash:
             self._store.set_head(head.number, head.timestamp, head.base_fee)
         elif cursor.block >= head.number - self._confirmations:
-            return False
+            return self._look_again(cursor)
         first = cursor.block + 1
         last = min(head.number - self._confirmations, cursor.block + cursor.chunk)
         worked = (
             self._still_known(cursor, head.number)
             if first > last
-            else self._read(cursor, first, last)
+            else self._read(cursor, first, last, head.number)
         )
         # Remembered last, so that a step that failed half-way looks at this head again.
         self._head_hash = head.hash
         return worked
 
     def _start(self) -> Cursor:
-        self._store.start_cursor(self._start_block - 1, self._chunk)
+        with self._store.transaction(_DUTY):
+            self._store.start_cursor(self._start_block - 1, self._chunk)
         return Cursor(self._start_block - 1, self._chunk, 0, 0, 0)
 
     def _still_known(self, cursor: Cursor, head: int) -> bool:
@@ -85,21 +105,48 @@ class Watcher:
         if newest is None or self._has_block(*newest):
             return False
         self._rewind(cursor)
-        return True
+        return self._again(head)
 
-    def _read(self, cursor: Cursor, first: int, last: int) -> bool:
+    def _again(self, head: int) -> bool:
+        """Whether to repeat the step at once: once at each height.
+
+        Endpoints that contradict each other would else be asked without end.
+        """
+        repeats, self._repeated_at = head > self._repeated_at, max(head, self._repeated_at)
+        return repeats
+
+    def _headers(self, first: int, last: int) -> list[Block] | None:
+        """The headers of a short range, the first and the last of a long one.
+
+        None when the endpoint lacks one, or when they are not of one chain.
+        """
+        numbers = range(first, last + 1) if last - first < _HEADERS else (first, last)
         # The last block is asked for before and after the rest: if it is the same one, then so is
         # every block below it, and the endpoint that answered knew them all.
         final = self._rpc.block(last)
-        opening = final if first == last else self._rpc.block(first)
-        if final is None or opening is None:
+        others = [self._rpc.block(number) for number in numbers[:-1]]
+        headers = [block for block in (*others, final) if block is not None]
+        if [block.number for block in headers] != list(numbers):
+            return None
+        if any(
+            block.parent_hash != parent.hash
+            for parent, block in pairwise(headers)
+            if block.number == parent.number + 1
+        ):
+            return None
+        return headers
+
+    def _read(self, cursor: Cursor, first: int, last: int, head: int) -> bool:
+        headers = self._headers(first, last)
+        if headers is None:
             return False
+        final = headers[-1]
         known = self._store.block_hash(cursor.block)
-        if known is not None and opening.parent_hash != known:
+        if known is not None and headers[0].parent_hash != known:
             self._rewind(cursor)
-            return True
+            return self._again(head)
         try:
-            events = self._oracle.events(first, last)
+            events = self._oracle.events(first, last, headers)
         except RpcLimit:
             if first == last:
                 raise
@@ -107,11 +154,37 @@ class Watcher:
             return True
         again = self._rpc.block(last)
         if again is None or again.hash != final.hash:
-            return True
+            return self._again(head)
         self._record(events, last, final.hash)
         if last - first + 1 == cursor.chunk < self._chunk:
             grown = cursor.chunk + max(1, cursor.chunk // _GROWTH)
             self._store.set_chunk(min(grown, self._chunk))
+        return True
+
+    def _look_again(self, cursor: Cursor) -> bool:
+        """Read blocks a second time if that is due, for what the first answer held back."""
+        if cursor.block - self._read_twice < _SECOND_LOOK:
+            return False
+        first = max(self._read_twice, cursor.block - _SECOND_LOOK_DEPTH) + 1
+        known = self._store.block_hash(cursor.block)
+        if known is None or not self._has_block(cursor.block, known):
+            return False
+        last = min(cursor.block, first + cursor.chunk - 1)
+        headers = self._headers(first, last)
+        if headers is None:
+            return False
+        try:
+            events = self._oracle.events(first, last, headers)
+        except RpcLimit:
+            if first == last:
+                raise
+            self._store.set_chunk((last - first + 1) // 2)
+            return True
+        if self._take(events):
+            self._log.warning(
+                "an endpoint had held events back", first_block=first, last_block=last
+            )
+        self._read_twice = last
         return True
 
     def _record(
@@ -119,20 +192,28 @@ class Watcher:
     ) -> None:
         hashes = {e.block_number: e.block_hash for e in events if isinstance(e, Request)}
         hashes[last] = last_hash
+        self._take(events, lambda: self._store.advance(last, hashes.items()))
+
+    def _take(
+        self,
+        events: list[Request | ToppedUp | Ended],
+        and_then: Callable[[], None] = lambda: None,
+    ) -> bool:
+        """Keep what is new; False when nothing was. The same events change nothing again."""
         seen: list[Request] = []
         ended: list[tuple[Ended, RequestState]] = []
-        with self._store.transaction():
+        with self._store.transaction(_DUTY):
             for event in events:
                 if isinstance(event, Request):
                     if self._store.add_request(event):
                         seen.append(event)
                 elif isinstance(event, ToppedUp):
-                    self._store.top_up(event.request_id, event.gas_money, event.block_number)
+                    self._top_up(event)
                 else:
                     state, reason = _end(event)
                     if self._store.end_unsent(event.request_id, state, reason, event.block_number):
                         ended.append((event, state))
-            self._store.advance(last, hashes.items())
+            and_then()
         for request in seen:
             self._log.info(
                 "request seen",
@@ -147,6 +228,13 @@ class Watcher:
                 state=state.value,
                 by=event.beneficiary,
             )
+        return bool(seen or ended)
+
+    def _top_up(self, event: ToppedUp) -> None:
+        row = self._store.request(event.request_id)
+        # It only grows: another top-up may have been read before this one.
+        if row is not None and event.gas_money > row.request.gas_money:
+            self._store.top_up(event.request_id, event.gas_money, event.block_number)
 
     def _rewind(self, cursor: Cursor) -> None:
         ancestor = next(
@@ -157,7 +245,9 @@ class Watcher:
             ),
             self._start_block - 1,
         )
-        orphaned = self._store.rewind(ancestor)
+        with self._store.transaction(_DUTY):
+            orphaned = self._store.rewind(ancestor)
+        self._read_twice = min(self._read_twice, ancestor)
         self._log.warning(
             "chain reorganised",
             from_block=cursor.block,

@@ -1,182 +1,222 @@
-"""SQLite as the store uses it: on disk, write-ahead log, every commit synced, SQL in files.
+"""What the ledger needs of a database: named statements, transactions, rows by name.
 
-One connection per thread. A transaction takes the write lock at once, so that a read inside it
-cannot be overtaken. A file lock keeps a second node out.
+Two engines know the same statements (``queries.sql``); where their SQL differs, an engine's own
+file says it in its words. In both, a transaction takes the one write lock at once, so that a read
+inside it cannot be overtaken, whoever else writes: another thread, another node, the operator.
+One connection per thread.
 """
 
 from __future__ import annotations
 
-import fcntl
 import re
-import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, ClassVar, Protocol
 
-from oracle.errors import StoreError, StoreLocked, StoreMismatch
+from pydantic import SecretStr
 
-#: Schema files in order; each runs once. SQLite's ``user_version`` counts those that ran.
-_MIGRATIONS = ("schema_0001.sql", "schema_0002.sql", "schema_0003.sql")
-#: Seconds to wait for another thread's transaction.
-_BUSY_TIMEOUT = 10.0
-_REMEDY = "Set store to a file that this user may write, on a disk with room"
+from oracle.errors import StoreError, StoreMismatch
+
+#: Seconds to wait for another's transaction.
+BUSY_TIMEOUT = 10.0
+
+#: A file of SQLite, or the URL of a PostgreSQL database, which may hold a password.
+Location = Path | SecretStr
 
 
-class Database:
-    """A database file with the named statements of ``queries.sql``.
+class Row(Protocol):
+    """A row, by the names of its columns."""
+
+    def __getitem__(self, name: str, /) -> Any: ...
+
+
+class Database(ABC):
+    """A database with named statements.
 
     Args:
-        path: the file; created with its schema when missing, unless ``read_only``.
-        read_only: look without locking, for status commands beside a running node.
+        place: what errors call it; without secrets.
+        statements: SQL by name; a value's name has a colon before it.
+        read_only: look without a lock and without a change.
 
-    Raises:
-        StoreLocked: another node holds it.
-        StoreMismatch: a newer version wrote it.
-        StoreError: it cannot be opened.
+    Attributes:
+        exclusive: whether no other node can have it open.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        self._path = path
+    exclusive: ClassVar[bool]
+    #: What the engine raises.
+    _error: ClassVar[type[Exception]]
+
+    def __init__(self, place: str, statements: Mapping[str, str], *, read_only: bool) -> None:
+        self.place = place
         self.read_only = read_only
+        self._statements: dict[str, str] = {}
+        self.define(statements)
         self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
+        self._connections: list[Any] = []
         self._guard = threading.Lock()
-        self._queries = _named_statements(_sql("queries.sql"))
-        self._lock_file: IO[bytes] | None = None
-        if read_only:
-            if not path.exists():
-                raise StoreError(f"{path} does not exist", remedy="Start the node once")
-        else:
-            self._lock_file = _lock(path)
-        try:
-            self._migrate()
-        except sqlite3.Error as error:
-            self.close()
-            raise StoreError(f"{path} cannot be opened ({error})", remedy=_REMEDY) from error
-        except StoreError:
-            self.close()
-            raise
+
+    def define(self, statements: Mapping[str, str]) -> None:
+        """Know more statements, for tools that look at the ledger in their own way."""
+        self._statements |= {name: self._words(text) for name, text in statements.items()}
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing. Inside another transaction of the same thread it joins that one."""
         connection = self._connection()
-        if connection.in_transaction:
+        if self._in_transaction(connection):
             yield
             return
         with self._errors():
-            connection.execute("BEGIN IMMEDIATE")
+            self._begin(connection)
         try:
             yield
             with self._errors():
                 connection.commit()
         except BaseException:
-            connection.rollback()
+            self._abandon(connection)
             raise
 
     def run(self, name: str, /, **values: Any) -> int:
         """Run a statement; the number of rows it changed."""
         with self.transaction():
-            return self._execute(name, values).rowcount
+            return int(self._execute(name, values).rowcount)
 
     def insert(self, name: str, /, **values: Any) -> int:
-        """Run an insert; the new row's id."""
+        """Run an insert that returns the new row's ``id``."""
         with self.transaction():
-            return self._execute(name, values).lastrowid or 0
+            return int(self._execute(name, values).fetchall()[0]["id"])
 
-    def rows(self, name: str, /, **values: Any) -> list[sqlite3.Row]:
+    def rows(self, name: str, /, **values: Any) -> Sequence[Row]:
         """All rows of a query."""
-        return self._execute(name, values).fetchall()
-
-    def row(self, name: str, /, **values: Any) -> sqlite3.Row | None:
-        """The first row of a query."""
-        found: sqlite3.Row | None = self._execute(name, values).fetchone()
+        found: Sequence[Row] = self._execute(name, values).fetchall()
         return found
 
-    def _execute(self, name: str, values: Mapping[str, Any]) -> sqlite3.Cursor:
-        with self._errors():
-            return self._connection().execute(self._queries[name], values)
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """What SQLite refuses (disk full, locked, damaged, a constraint) as an error of the tree."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise StoreError(f"{self._path}: {error}") from error
+    def row(self, name: str, /, **values: Any) -> Row | None:
+        """The first row of a query."""
+        found: Row | None = self._execute(name, values).fetchone()
+        return found
 
     def close(self) -> None:
-        """Close every thread's connection and let the next node in. No thread may use it now."""
+        """Close every thread's connection. No thread may use it now."""
         with self._guard:
             for connection in self._connections:
                 connection.close()
             self._connections.clear()
-        if self._lock_file is not None:
-            self._lock_file.close()
-            self._lock_file = None
 
-    def _connection(self) -> sqlite3.Connection:
-        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if found is not None:
+    # --- what the engines do in their own way ---
+
+    def _words(self, statement: str) -> str:
+        """A statement as the engine's driver reads it."""
+        return statement
+
+    @abstractmethod
+    def _connect(self) -> Any:
+        """A new connection."""
+
+    @abstractmethod
+    def _is_usable(self, connection: Any) -> bool:
+        """Whether a connection that worked before may still work."""
+
+    @abstractmethod
+    def _in_transaction(self, connection: Any) -> bool:
+        """Whether a transaction is open."""
+
+    @abstractmethod
+    def _begin(self, connection: Any) -> None:
+        """Open a transaction and take the write lock."""
+
+    def _execute(self, name: str, values: Mapping[str, Any]) -> Any:
+        with self._errors():
+            return self._connection().execute(self._statements[name], values)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """What the engine refuses (disk full, locked, a constraint) as an error of the tree."""
+        try:
+            yield
+        except self._error as error:
+            raise StoreError(f"{self.place}: {error}") from error
+
+    def _abandon(self, connection: Any) -> None:
+        """Roll back, or close a connection that cannot even do that."""
+        try:
+            connection.rollback()
+        except self._error:
+            connection.close()
+
+    def _connection(self) -> Any:
+        found = getattr(self._local, "connection", None)
+        if found is not None and self._is_usable(found):
             return found
-        mode = "ro" if self.read_only else "rwc"
-        connection = sqlite3.connect(
-            f"{self._path.absolute().as_uri()}?mode={mode}",
-            uri=True,
-            timeout=_BUSY_TIMEOUT,
-            isolation_level=None,
-            # Each thread uses its own; only `close` touches them all.
-            check_same_thread=False,
-        )
-        connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA foreign_keys = ON")
-        if not self.read_only:
-            connection.execute("PRAGMA journal_mode = WAL")
-            # WAL's default may lose the last commits at a power cut: a signed transaction's bytes
-            # must be on disk before it is sent.
-            connection.execute("PRAGMA synchronous = FULL")
+        connection = self._connect()
         self._local.connection = connection
         with self._guard:
+            if found in self._connections:
+                self._connections.remove(found)
             self._connections.append(connection)
         return connection
 
-    def _migrate(self) -> None:
-        connection = self._connection()
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version > len(_MIGRATIONS) or (self.read_only and version < len(_MIGRATIONS)):
-            raise StoreMismatch(
-                f"{self._path} has schema version {version}, this program {len(_MIGRATIONS)}",
-                remedy="Use the program version that wrote it",
-            )
-        for number, name in enumerate(_MIGRATIONS[version:], start=version + 1):
-            connection.executescript(
-                f"BEGIN IMMEDIATE;\n{_sql(name)}\nPRAGMA user_version = {number};\nCOMMIT;"
-            )
 
+def open_database(
+    location: Location, *, read_only: bool = False, operator: bool = False
+) -> Database:
+    """Open the database of a configuration's ``store``.
 
-def _lock(path: Path) -> IO[bytes]:
+    Args:
+        location: a file, created with its schema when missing; or the URL of a PostgreSQL database.
+        read_only: look without locking, for status commands beside a running node.
+        operator: change rows beside a running node: no lock of its own, no migration.
+
+    Raises:
+        StoreLocked: another node holds the file.
+        StoreMismatch: another version wrote it.
+        StoreError: it cannot be opened.
+    """
+    if isinstance(location, Path):
+        from oracle.store.sqlite import SqliteDatabase
+
+        return SqliteDatabase(location, read_only=read_only, operator=operator)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.with_name(path.name + ".lock").open("ab")
-    except OSError as error:
-        raise StoreError(f"{path} cannot be opened ({error.strerror})", remedy=_REMEDY) from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        raise StoreLocked(
-            f"{path} is in use by another node", remedy="Stop that node or use another store"
-        ) from None
-    return file
+        from oracle.store.postgres import PostgresDatabase
+    except ImportError as error:
+        raise StoreError(
+            f"the store is a PostgreSQL database, and its driver is missing ({error})",
+            remedy="Run: pip install 'oracle[postgres]'",
+        ) from error
+    return PostgresDatabase(location, read_only=read_only, operator=operator)
 
 
-def _sql(name: str) -> str:
+def pending_migrations(
+    place: str, version: int, migrations: Sequence[str], *, node: bool
+) -> Sequence[tuple[int, str]]:
+    """Numbers and files of the migrations that a database lacks.
+
+    Raises:
+        StoreMismatch: a newer program wrote it; or an older one, and only a node may migrate it.
+    """
+    if version > len(migrations):
+        raise StoreMismatch(
+            f"{place} has schema version {version}, this program {len(migrations)}",
+            remedy="Use the program version that wrote it",
+        )
+    if version < len(migrations) and not node:
+        raise StoreMismatch(
+            f"{place} has schema version {version}, this program {len(migrations)}",
+            remedy="Start the node of this version once; it brings the store up to date",
+        )
+    return list(enumerate(migrations[version:], start=version + 1))
+
+
+def sql(name: str) -> str:
+    """The text of a file of statements."""
     return files("oracle.store").joinpath(name).read_text()
 
 
-def _named_statements(text: str) -> Mapping[str, str]:
+def named_statements(text: str) -> dict[str, str]:
+    """Statements by name; one belongs to the ``-- name:`` line above it."""
     parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)[1:]
     return dict(zip(parts[::2], (part.strip() for part in parts[1::2]), strict=True))

@@ -2,20 +2,23 @@
 
 Every change of state is one guarded statement (``WHERE state = ?``): of two callers only one
 succeeds, and each step lands in the history with its time.
+
+Several nodes may share a store (not a SQLite file). Each says from time to time that it lives. A
+request belongs to the payee whose node accepted it; the nodes of a payee share its jobs. What a
+node held that is silent for its lease goes to the others, what only one may do is a *duty*.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import sqlite3
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
-from oracle.errors import StoreMismatch
-from oracle.store.database import Database
-from oracle.store.records import Attempt, Cursor, Intent, Job, RequestRow, Step
+from oracle.errors import DutyLost, StoreMismatch
+from oracle.store.database import Database, Location, Row, open_database
+from oracle.store.records import Attempt, Cursor, ExportRow, Intent, Job, Member, RequestRow, Step
 from oracle.store.states import (
     INTENT_STEPS,
     REQUEST_STEPS,
@@ -28,6 +31,12 @@ from oracle.types import Proof, Request, RequestKey
 
 _MAX_INT64 = 2**63 - 1
 
+#: When the only node of a store expires: never.
+_NEVER = 1e15
+_HEX = frozenset("0123456789abcdef")
+#: Rows that one deletion takes from each table.
+_PORTION = 1_000
+
 #: A place in the chain: block number and log index.
 Place = tuple[int, int]
 #: Before everything.
@@ -35,7 +44,7 @@ START: Place = (-1, -1)
 
 
 class Store:
-    """The ledger of one node on one chain and oracle contract.
+    """The ledger of one node, or several, on one chain and oracle contract.
 
     Args:
         database: an open database.
@@ -54,11 +63,18 @@ class Store:
         self._chain_id = chain_id
         self._oracle = oracle
         self._clock = clock
+        self._node_id = uuid.uuid4().hex
+        self._payee = ""
+        self._account = ""
+        self._lease = 0.0
         owner = database.row("owner")
-        if owner is None:
-            if not database.read_only:
-                database.run("own", chain_id=chain_id, oracle=oracle)
-        elif (owner["chain_id"], owner["oracle"]) != (chain_id, oracle):
+        if owner is None and not database.read_only:
+            with database.transaction():
+                # Asked again: another node may start on the same empty database.
+                owner = database.row("owner")
+                if owner is None:
+                    database.run("own", chain_id=chain_id, oracle=oracle)
+        if owner is not None and (owner["chain_id"], owner["oracle"]) != (chain_id, oracle):
             raise StoreMismatch(
                 f"the store belongs to oracle {owner['oracle']} on chain {owner['chain_id']}",
                 remedy="Use another store path for another oracle",
@@ -67,15 +83,16 @@ class Store:
     @classmethod
     def open(
         cls,
-        path: Path,
+        location: Location,
         chain_id: int,
         oracle: str,
         clock: Callable[[], float],
         *,
         read_only: bool = False,
+        operator: bool = False,
     ) -> Store:
-        """Open or create the store at ``path``. Errors as in `Database` and `Store`."""
-        database = Database(path, read_only=read_only)
+        """Open or create a store. More arguments and errors: `open_database`, `Store`."""
+        database = open_database(location, read_only=read_only, operator=operator)
         try:
             return cls(database, chain_id, oracle, clock)
         except BaseException:
@@ -86,11 +103,124 @@ class Store:
         """Close the database. No thread may use the store now."""
         self._db.close()
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other nodes may have the store open too."""
+        return not self._db.exclusive
+
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Several changes as one."""
+    def transaction(self, duty: str | None = None) -> Iterator[None]:
+        """Several changes as one; none if this node has lost ``duty``.
+
+        Raises:
+            DutyLost: it was silent for so long that another node has the duty.
+        """
         with self._db.transaction():
+            if duty is not None and self._holder(duty) != self._node_id:
+                raise DutyLost(f"this node has lost the duty '{duty}'")
             yield
+
+    # --- the nodes that share it ---
+
+    def join(self, *, name: str, account: str, payee: str, workers: int, lease: float) -> None:
+        """Work on this store from now on: before the first step.
+
+        Args:
+            name: for a person.
+            account: who sends.
+            payee: whom the proofs name.
+            workers: proofs at the same time.
+            lease: seconds of silence after which other nodes take over.
+        """
+        self._payee, self._account, self._lease = payee, account, lease
+        with self.transaction():
+            if not self.is_shared:
+                self._db.run("only_node", node_id=self._node_id)
+                self._db.run("adopt_requests", payee=payee)
+                self._db.run("adopt_jobs", payee=payee)
+            self._db.run(
+                "join",
+                node_id=self._node_id,
+                name=name,
+                account=account,
+                payee=payee,
+                workers=workers,
+                expires_at=self._expiry(),
+            )
+
+    def beat(self) -> bool:
+        """Say that this node lives; False when the others have given it up: `join` again."""
+        return bool(self._db.run("beat", node_id=self._node_id, expires_at=self._expiry()))
+
+    def leave(self) -> None:
+        """Let the others take over at once."""
+        self._db.run("leave", node_id=self._node_id)
+
+    def members(self) -> list[Member]:
+        """The living nodes."""
+        return [
+            Member(
+                node_id=row["node_id"],
+                name=row["name"],
+                account=row["account"],
+                payee=row["payee"],
+                workers=row["workers"],
+                expires_at=row["expires_at"],
+            )
+            for row in self._db.rows("living_nodes", now=self._clock())
+        ]
+
+    def workers(self) -> int:
+        """Proofs that the living nodes of this node's payee make at the same time."""
+        return sum(member.workers for member in self.members() if member.payee == self._payee)
+
+    def has_rivals(self) -> bool:
+        """Whether living nodes of another payee take requests too."""
+        return any(member.payee != self._payee for member in self.members())
+
+    def has_duty(self, duty: str) -> bool:
+        """Whether this node does what only one does; takes the duty if nobody living has it."""
+        holder = self._holder(duty)
+        if holder is None:
+            return bool(
+                self._db.run("take_duty", duty=duty, node_id=self._node_id, now=self._clock())
+            )
+        return holder == self._node_id
+
+    def take_over(self) -> tuple[int, int]:
+        """Free what nodes held that are gone.
+
+        Their proofs are made again; requests for whose payee nobody works any more are decided on
+        anew, unless their transaction is signed.
+
+        Returns:
+            the numbers of jobs and of requests.
+        """
+        now = self._clock()
+        with self.transaction():
+            jobs = self._jobs("deserted_jobs", now=now)
+            for job in jobs:
+                # The interrupted start was not the job's fault and is not counted.
+                self.requeue_job(
+                    job.job_id,
+                    error="its node stopped",
+                    attempts=job.attempts - 1,
+                    memory_bytes=job.memory_bytes,
+                    node_id=job.node_id,
+                )
+            rows = self._requests("deserted_requests", now=now)
+            for row in rows:
+                self.move(row.request_id, row.state, RequestState.SEEN, "its node is gone")
+            self._db.run("drop_dead_nodes", now=now)
+            self._db.run("drop_duties")
+        return len(jobs), len(rows)
+
+    def _holder(self, duty: str) -> str | None:
+        row = self._db.row("duty", duty=duty, now=self._clock())
+        return None if row is None else str(row["node_id"])
+
+    def _expiry(self) -> float:
+        return self._clock() + self._lease if self.is_shared else _NEVER
 
     # --- the chain as read so far ---
 
@@ -206,8 +336,20 @@ class Store:
         """The oldest requests in a state, in chain order."""
         return self._requests("requests_in_state", state=state, limit=limit)
 
+    def accept(self, request_id: int) -> bool:
+        """Take a SEEN request for this node's payee; False when it is not SEEN any more."""
+        with self.transaction():
+            moved = self.move(request_id, RequestState.SEEN, RequestState.ACCEPTED)
+            if moved:
+                self._db.run("set_payee", request_id=hex(request_id), payee=self._payee)
+        return moved
+
+    def accepted(self, limit: int) -> list[RequestRow]:
+        """The oldest ACCEPTED requests of this node's payee, in chain order."""
+        return self._requests("accepted", payee=self._payee, limit=limit)
+
     def sendable(self, least: int, after: Place, limit: int) -> list[RequestRow]:
-        """PROVED requests in chain order, without those known to pay less than ``least``.
+        """This payee's PROVED requests in chain order; not those known to pay less than ``least``.
 
         Args:
             least: wei per gas.
@@ -216,7 +358,12 @@ class Store:
         """
         block, log_index = after
         return self._requests(
-            "sendable", least=min(least, _MAX_INT64), block=block, log_index=log_index, limit=limit
+            "sendable",
+            payee=self._payee,
+            least=min(least, _MAX_INT64),
+            block=block,
+            log_index=log_index,
+            limit=limit,
         )
 
     def set_ceiling(self, request_id: int, ceiling: int) -> None:
@@ -292,7 +439,10 @@ class Store:
         return bool(moved)
 
     def end_unsent(self, request_id: int, target: RequestState, reason: str, block: int) -> bool:
-        """The chain ended a request in ``block``; True when the node had not sent an answer."""
+        """The chain ended a request in ``block``; True when the node had not sent an answer.
+
+        A request that a reorg took back, and that the node had answered, is PENDING again.
+        """
         with self.transaction():
             row = self.request(request_id)
             if row is None or row.state not in (
@@ -301,7 +451,27 @@ class Store:
                 RequestState.EXPIRED,
             ):
                 return False
+            intent = next(iter(self._intents("sent_intent", request_id=hex(request_id))), None)
+            may_be_ours = target is RequestState.LOST and (
+                RequestState.PENDING in REQUEST_STEPS[row.state]
+            )
+            if may_be_ours and intent is not None:
+                self._look_again(row, intent)
+                return False
             return self.end(request_id, row.state, target, reason, block)
+
+    def _look_again(self, row: RequestRow, intent: Intent) -> None:
+        """Leave it to the receipt who fulfilled a request that was answered before a reorg.
+
+        The answer may have been mined again together with the request, or another one.
+        """
+        if intent.state is not IntentState.PENDING:
+            self.move_intent(intent, IntentState.PENDING)
+            self._db.run("forget_broadcast", intent_id=intent.intent_id)
+            for request_id in intent.request_ids:
+                for state in (RequestState.MINED, RequestState.FINAL):
+                    self.move(request_id, state, RequestState.PENDING, "reorganised")
+        self.move(row.request_id, row.state, RequestState.PENDING, "answered before a reorg")
 
     def end(
         self,
@@ -352,7 +522,11 @@ class Store:
         """
         with self.transaction():
             found = [self.request(request_id) for request_id in request_ids]
-            rows = [row for row in found if row and row.state is RequestState.ACCEPTED]
+            rows = [
+                row
+                for row in found
+                if row and row.state is RequestState.ACCEPTED and row.payee == self._payee
+            ]
             if len(rows) < len(request_ids):
                 return False
             job = self.job(job_id)
@@ -362,6 +536,7 @@ class Store:
                     job_id=job_id,
                     bundle_id=bundle_id,
                     size=size,
+                    payee=self._payee,
                     memory_bytes=memory_bytes,
                     # A batch has lost nothing by waiting: its place is its oldest request's.
                     now=min(row.updated_at for row in rows),
@@ -387,16 +562,22 @@ class Store:
         return True
 
     def attach(self, request_id: int, source: RequestState, job_id: str) -> bool:
-        """Take a request to PROVED by a finished proof that names it; False if not in ``source``."""
+        """Take a request to PROVED by a finished proof that names it; False if not in ``source``.
+
+        False also when another payee's node has accepted it meanwhile.
+        """
         with self.transaction():
+            row = self.request(request_id)
+            if row is None or row.payee != self._payee:
+                return False
             moved = self.move(request_id, source, RequestState.PROVED, "proved before")
             if moved:
                 self._db.run("set_job", request_id=hex(request_id), job_id=job_id)
         return moved
 
     def reusable_proofs(self) -> list[Job]:
-        """Finished proofs of several requests that name an ACCEPTED one which may be joined."""
-        return self._jobs("reusable_proofs")
+        """This payee's proofs of several requests that name an ACCEPTED one which may be joined."""
+        return self._jobs("reusable_proofs", payee=self._payee)
 
     def open_batches(self, limit: int) -> list[Job]:
         """Jobs for several requests that are not answered for good yet, oldest first."""
@@ -421,19 +602,42 @@ class Store:
         """One job."""
         return next(iter(self._jobs("job", job_id=job_id)), None)
 
-    def claim_job(self, now: float, lease: float) -> Job | None:
-        """Start the oldest job that is due, for ``lease`` seconds; None when there is none."""
+    def claim_job(
+        self,
+        now: float,
+        lease: float,
+        bundles: Iterable[str] | None = None,
+        *,
+        fits: Callable[[int], bool] = lambda _: True,
+    ) -> Job | None:
+        """Start the oldest job of this payee that is due, for ``lease`` seconds.
+
+        Args:
+            now: seconds since the epoch.
+            lease: how long the proof may take.
+            bundles: those that this node serves; None for any.
+            fits: whether there is room for a job with this cap on its memory (bytes).
+
+        Returns:
+            the job; None when there is none, or no room for the oldest.
+        """
+        of = None if bundles is None else json.dumps(sorted(bundles))
         with self.transaction():
-            row = self._db.row("next_job", now=now)
-            if row is None:
+            row = self._db.row("next_job", now=now, payee=self._payee, bundles=of)
+            if row is None or not fits(row["memory_bytes"]):
                 return None
-            self._db.run("start_job", job_id=row["job_id"], lease_until=now + lease)
+            self._db.run(
+                "start_job",
+                job_id=row["job_id"],
+                lease_until=now + lease,
+                node_id=self._node_id,
+            )
             self._move_requests(row["job_id"], RequestState.QUEUED, RequestState.RUNNING)
             return self.job(row["job_id"])
 
     def live_leases(self, now: float) -> int:
-        """Jobs that hold a unit of the prover's capacity."""
-        row = self._db.row("live_leases", now=now)
+        """Jobs that hold a unit of this node's capacity."""
+        row = self._db.row("live_leases", now=now, node_id=self._node_id)
         return int(row["amount"]) if row else 0
 
     def requeue_job(
@@ -444,8 +648,12 @@ class Store:
         attempts: int,
         memory_bytes: int,
         not_before: float = 0,
+        node_id: str | None = None,
     ) -> bool:
-        """Put a RUNNING job back for another try not before a time."""
+        """Put a RUNNING job back for another try not before a time.
+
+        False when it does not run on node ``node_id``, by default this one.
+        """
         with self.transaction():
             moved = self._db.run(
                 "requeue_job",
@@ -454,37 +662,30 @@ class Store:
                 attempts=attempts,
                 memory_bytes=memory_bytes,
                 not_before=not_before,
+                node_id=self._node_id if node_id is None else node_id,
             )
             if moved:
                 self._move_requests(job_id, RequestState.RUNNING, RequestState.QUEUED, error)
         return bool(moved)
 
-    def recover(self) -> int:
-        """At a start: requeue the jobs that ran when the node died, and count no broadcast as done.
-
-        Returns:
-            the number of jobs.
-        """
+    def recover(self) -> tuple[int, int]:
+        """At a start: `take_over`, and count no broadcast of this account as done."""
         with self.transaction():
-            jobs = self._jobs("running_jobs")
-            for job in jobs:
-                # The interrupted start was not the job's fault and is not counted.
-                self.requeue_job(
-                    job.job_id,
-                    error="the node was restarted",
-                    attempts=job.attempts - 1,
-                    memory_bytes=job.memory_bytes,
-                )
-            self._db.run("forget_broadcasts")
-        return len(jobs)
+            freed = self.take_over()
+            self._db.run("forget_broadcasts", now=self._clock(), node_id=self._node_id)
+        return freed
+
+    def running_here(self) -> set[str]:
+        """Ids of the jobs that this node is to run."""
+        return {row["job_id"] for row in self._db.rows("running_here", node_id=self._node_id)}
 
     def lapsed_leases(self, now: float) -> list[Job]:
-        """RUNNING jobs of which nothing was heard in their time."""
-        return self._jobs("lapsed_leases", now=now)
+        """Jobs of this node of which nothing was heard in their time."""
+        return self._jobs("lapsed_leases", now=now, node_id=self._node_id)
 
     def backlog(self, before: float = math.inf) -> int:
-        """Jobs that are not proved yet, of those whose requests were accepted by a time."""
-        row = self._db.row("backlog", before=before)
+        """This payee's jobs that are not proved, of those whose requests were accepted by a time."""
+        row = self._db.row("backlog", before=before, payee=self._payee)
         return int(row["amount"]) if row else 0
 
     def finish_job(self, proof: Proof) -> bool:
@@ -502,10 +703,10 @@ class Store:
         return bool(moved)
 
     def fail_job(self, job_id: str, error: str) -> bool:
-        """Give a RUNNING job and its request up; of several, each is proved alone."""
+        """Give a job that this node runs and its request up; of several, each is proved alone."""
         with self.transaction():
             job = self.job(job_id)
-            moved = self._db.run("fail_job", job_id=job_id, error=error)
+            moved = self._db.run("fail_job", job_id=job_id, error=error, node_id=self._node_id)
             if moved and job is not None and len(job.request_ids) > 1:
                 for row in self.requests_of(job_id):
                     self.take_out(row.request_id, RequestState.RUNNING, error)
@@ -536,6 +737,10 @@ class Store:
         last = -1 if row is None or row["nonce"] is None else int(row["nonce"])
         return max(chain_nonce, last + 1)
 
+    def has_nonce(self, account: str, nonce: int) -> bool:
+        """Whether a nonce was given to a transaction that may still count."""
+        return self._db.row("has_nonce", account=account, nonce=nonce) is not None
+
     def add_intent(
         self,
         request_ids: Sequence[int],
@@ -553,7 +758,10 @@ class Store:
         """
         with self.transaction():
             rows = [self.request(request_id) for request_id in request_ids]
-            if not all(row and row.state is RequestState.PROVED for row in rows):
+            if not all(
+                row and row.state is RequestState.PROVED and row.payee == self._payee
+                for row in rows
+            ):
                 return False
             intent_id = self._db.insert(
                 "put_intent",
@@ -579,7 +787,7 @@ class Store:
             raw=attempt.raw,
             max_fee=str(attempt.max_fee),
             priority_fee=str(attempt.priority_fee),
-            cancels=attempt.cancels,
+            cancels=int(attempt.cancels),
             now=attempt.created_at,
         )
 
@@ -591,9 +799,37 @@ class Store:
         """Intents in a state, by nonce."""
         return self._intents("intents_in_state", state=state)
 
+    def intents_to_follow(self, state: IntentState) -> list[Intent]:
+        """Intents of this node's account, and of accounts whose nodes are gone, by nonce."""
+        return self._intents(
+            "intents_to_follow", state=state, account=self._account, now=self._clock()
+        )
+
     def live_intent(self, request_id: int) -> Intent | None:
         """The intent that may still answer a request."""
         return next(iter(self._intents("live_intent", request_id=hex(request_id))), None)
+
+    def intents_naming(self, request_id: int) -> list[Intent]:
+        """Intents whose proof names a request, whether they were sent for it or not."""
+        return self._intents("intents_naming", request_id=hex(request_id))
+
+    def adopt(self, intent: Intent, request_id: int, source: RequestState) -> bool:
+        """Give a request to the intent that answered it, in whose state it is from now on.
+
+        False when it is not in ``source`` any more, which is PROVED or PENDING.
+        """
+        steps = [RequestState.PENDING, RequestState.MINED, RequestState.FINAL]
+        target = RequestState(intent.state.value)
+        with self.transaction():
+            row = self.request(request_id)
+            if row is None or row.state is not source:
+                return False
+            self._db.run("adopt_request", intent_id=intent.intent_id, request_id=hex(request_id))
+            for step in steps[: steps.index(target) + 1]:
+                if step is not source:
+                    self.move(request_id, source, step, "answered by another transaction")
+                    source = step
+        return True
 
     def is_newest(self, intent: Intent, request_id: int) -> bool:
         """Whether no later nonce was given to one of the intent's requests."""
@@ -620,13 +856,75 @@ class Store:
             )
         )
 
+    # --- for the operator ---
+
+    def find_requests(self, name: str) -> list[RequestRow]:
+        """The request with an id in hex, or those (ten at most) whose id begins so."""
+        digits = name.removeprefix("0x").lower()
+        if not digits or not set(digits) <= _HEX:
+            return []
+        exact = self.request(int(digits, 16))
+        if exact is not None:
+            return [exact]
+        # The store leaves leading zeros out, explorers write them.
+        low = "0x" + (digits.lstrip("0") or "0")
+        rows = self._requests("requests_by_prefix", low=low, high=low + "g", limit=10)
+        whole = digits.startswith("0")
+        return [row for row in rows if not whole or f"{row.request_id:064x}".startswith(digits)]
+
+    def find_jobs(self, name: str) -> list[Job]:
+        """The job with an id, or two whose ids begin so."""
+        exact = self.job(name)
+        if exact is not None:
+            return [exact]
+        return self._jobs("jobs_by_prefix", low=name, high=name + "g") if name else []
+
+    def exported(self, last: ExportRow | None, since: float, limit: int) -> list[ExportRow]:
+        """The requests behind ``last`` in chain order that moved since a time."""
+        rows = self._db.rows(
+            "exported",
+            block=-1 if last is None else last.block,
+            log_index=-1 if last is None else last.log_index,
+            request_id="" if last is None else hex(last.request_id),
+            since=since,
+            limit=limit,
+        )
+        return [
+            ExportRow(
+                request_id=int(row["request_id"], 16),
+                state=row["state"],
+                reason=row["reason"],
+                model_id=int(row["model_id"]),
+                account=row["account"],
+                block=row["block_number"],
+                log_index=row["log_index"],
+                fee=int(row["fee"]),
+                gas_money=int(row["gas_money"]),
+                deadline=int(row["deadline"]),
+                seen_at=row["seen_at"],
+                updated_at=row["updated_at"],
+                payee=row["payee"],
+                job=row["job_id"],
+                proving_seconds=row["prove_time"],
+                sender=row["sender"],
+                nonce=row["nonce"],
+                transaction=None if row["answer_hash"] is None else bytes(row["answer_hash"]),
+                mined_block=row["mined_block"],
+            )
+            for row in rows
+        ]
+
     # --- housekeeping ---
 
-    def trim(self, *, blocks_before: int, rows_before: float) -> int:
-        """Delete old block hashes, and requests that ended before a time; rows deleted."""
+    def trim(self, *, blocks_before: int, rows_before: float, limit: int = _PORTION) -> int:
+        """Delete old block hashes, and requests that ended before a time.
+
+        Returns:
+            the rows deleted, ``limit`` of each kind at most: call again while there are any.
+        """
         with self.transaction():
             return self._db.run("trim_blocks", before=blocks_before) + sum(
-                self._db.run(name, before=rows_before)
+                self._db.run(name, before=rows_before, limit=limit)
                 for name in ("trim_intents", "trim_requests", "trim_jobs", "trim_history")
             )
 
@@ -646,7 +944,7 @@ class Store:
     def _requests(self, query: str, **values: object) -> list[RequestRow]:
         return [self._request_row(row) for row in self._db.rows(query, **values)]
 
-    def _request_row(self, row: sqlite3.Row) -> RequestRow:
+    def _request_row(self, row: Row) -> RequestRow:
         return RequestRow(
             request=Request(
                 key=RequestKey(self._chain_id, self._oracle, int(row["request_id"], 16)),
@@ -671,6 +969,7 @@ class Store:
             reason=row["reason"],
             job_id=row["job_id"],
             alone=bool(row["alone"]),
+            payee=row["payee"],
             seen_at=row["seen_at"],
             updated_at=row["updated_at"],
         )
@@ -709,7 +1008,7 @@ class Store:
     def _jobs(self, query: str, **values: object) -> list[Job]:
         return [self._job(row) for row in self._db.rows(query, **values)]
 
-    def _job(self, row: sqlite3.Row) -> Job:
+    def _job(self, row: Row) -> Job:
         outputs = row["outputs"]
         return Job(
             job_id=row["job_id"],
@@ -719,6 +1018,7 @@ class Store:
             state=JobState(row["state"]),
             attempts=row["attempts"],
             memory_bytes=row["memory_bytes"],
+            node_id=row["node_id"],
             error=row["error"],
             proof=row["proof"],
             outputs=None if outputs is None else tuple(int(v) for v in json.loads(outputs)),

@@ -1,4 +1,5 @@
--- Named statements. A statement belongs to the `-- name:` line above it.
+-- Named statements that SQLite and PostgreSQL read alike. A statement belongs to the `-- name:`
+-- line above it. What they say differently is in queries_sqlite.sql and queries_postgres.sql.
 
 -- name: owner
 SELECT chain_id, oracle FROM owner;
@@ -86,19 +87,19 @@ SELECT * FROM requests WHERE state = :state ORDER BY block_number, log_index LIM
 
 -- name: sendable
 SELECT * FROM requests
-WHERE state = 'proved' AND (ceiling IS NULL OR ceiling >= :least)
+WHERE state = 'proved' AND payee = :payee AND (ceiling IS NULL OR ceiling >= :least)
   AND (block_number, log_index) > (:block, :log_index)
 ORDER BY block_number, log_index LIMIT :limit;
 
 -- name: set_ceiling
 UPDATE requests SET ceiling = :ceiling WHERE request_id = :request_id;
 
--- name: skipped_for
-SELECT * FROM requests
-WHERE state = 'skipped' AND expires_at >= :now
-  AND substr(reason, 1, instr(reason, ':') - 1) IN (SELECT value FROM json_each(:codes))
-  AND (block_number, log_index) > (:block, :log_index)
+-- name: accepted
+SELECT * FROM requests WHERE state = 'accepted' AND payee = :payee
 ORDER BY block_number, log_index LIMIT :limit;
+
+-- name: set_payee
+UPDATE requests SET payee = :payee WHERE request_id = :request_id;
 
 -- name: requests_of_job
 SELECT * FROM requests WHERE job_id = :job_id ORDER BY block_number, log_index;
@@ -135,28 +136,18 @@ SELECT * FROM requests WHERE block_number > :block AND state != 'orphaned';
 SELECT * FROM requests WHERE ended_block > :block AND state IN ('lost', 'cancelled');
 
 -- name: count_states
-SELECT state, count(*) AS amount FROM requests GROUP BY state;
+-- Kept by triggers: counting a million rows takes longer than a person waits.
+SELECT state, amount FROM state_counts WHERE amount > 0;
 
 -- name: note
 INSERT INTO history (request_id, at, state, reason) VALUES (:request_id, :now, :target, :reason);
-
--- name: note_reconsidered
-INSERT INTO history (request_id, at, state, reason)
-SELECT request_id, :now, 'seen', 'looked at again' FROM requests
-WHERE expires_at >= :now AND (state = 'skipped' OR (state = 'failed'
-    AND substr(reason, 1, instr(reason, ':') - 1) IN (SELECT value FROM json_each(:codes))));
-
--- name: reconsider
-UPDATE requests SET state = 'seen', reason = '', updated_at = :now
-WHERE expires_at >= :now AND (state = 'skipped' OR (state = 'failed'
-    AND substr(reason, 1, instr(reason, ':') - 1) IN (SELECT value FROM json_each(:codes))));
 
 -- name: history
 SELECT at, state, reason FROM history WHERE request_id = :request_id ORDER BY rowid;
 
 -- name: put_job
-INSERT INTO jobs (job_id, bundle_id, size, state, memory_bytes, created_at)
-VALUES (:job_id, :bundle_id, :size, 'queued', :memory_bytes, :now);
+INSERT INTO jobs (job_id, bundle_id, size, payee, state, memory_bytes, created_at)
+VALUES (:job_id, :bundle_id, :size, :payee, 'queued', :memory_bytes, :now);
 
 -- name: put_job_request
 INSERT INTO job_requests (job_id, position, request_id) VALUES (:job_id, :position, :request_id)
@@ -170,7 +161,8 @@ SELECT * FROM jobs
 WHERE job_id IN (
     SELECT job_requests.job_id FROM requests JOIN job_requests USING (request_id)
     WHERE requests.state = 'accepted' AND requests.alone = 0)
-  AND +state = 'proved'
+  -- Not by the index of states: most are proved.
+  AND state || '' = 'proved' AND payee = :payee
   AND EXISTS (SELECT 1 FROM job_requests AS more
               WHERE more.job_id = jobs.job_id AND more.position = 1)
 ORDER BY created_at DESC;
@@ -185,38 +177,37 @@ ORDER BY created_at, rowid LIMIT :limit;
 
 -- name: renew_job
 UPDATE jobs SET state = 'queued', attempts = 0, memory_bytes = :memory_bytes, not_before = 0,
-    lease_until = NULL, error = '', created_at = :now
+    lease_until = NULL, node_id = '', error = '', created_at = :now
 WHERE job_id = :job_id AND state IN ('failed', 'cancelled');
 
 -- name: job
 SELECT * FROM jobs WHERE job_id = :job_id;
 
--- name: next_job
-SELECT * FROM jobs WHERE state = 'queued' AND not_before <= :now ORDER BY created_at, rowid LIMIT 1;
-
 -- name: start_job
-UPDATE jobs SET state = 'running', attempts = attempts + 1, lease_until = :lease_until
+UPDATE jobs SET state = 'running', attempts = attempts + 1, lease_until = :lease_until,
+    node_id = :node_id
 WHERE job_id = :job_id AND state = 'queued';
 
 -- name: requeue_job
 UPDATE jobs SET state = 'queued', attempts = :attempts, memory_bytes = :memory_bytes,
-    not_before = :not_before, lease_until = NULL, error = :error
-WHERE job_id = :job_id AND state = 'running';
+    not_before = :not_before, lease_until = NULL, node_id = '', error = :error
+WHERE job_id = :job_id AND state = 'running' AND node_id = :node_id;
 
 -- name: finish_job
+-- Of any node's: a proof that comes after its node was given up is as good.
 UPDATE jobs SET state = 'proved', proof = :proof, outputs = :outputs, prove_time = :prove_time,
-    lease_until = NULL, error = ''
+    lease_until = NULL, node_id = '', error = ''
 WHERE job_id = :job_id AND state = 'running';
 
 -- name: fail_job
-UPDATE jobs SET state = 'failed', error = :error, lease_until = NULL
-WHERE job_id = :job_id AND state = 'running';
+UPDATE jobs SET state = 'failed', error = :error, lease_until = NULL, node_id = ''
+WHERE job_id = :job_id AND state = 'running' AND node_id = :node_id;
 
 -- name: refuse_job
 UPDATE jobs SET state = 'failed', error = :error WHERE job_id = :job_id AND state = 'proved';
 
 -- name: cancel_job
-UPDATE jobs SET state = 'cancelled', lease_until = NULL
+UPDATE jobs SET state = 'cancelled', lease_until = NULL, node_id = ''
 WHERE job_id = :job_id AND state IN ('queued', 'running');
 
 -- name: unwanted_jobs
@@ -225,17 +216,24 @@ SELECT job_id, state FROM jobs WHERE state IN ('queued', 'running') AND NOT EXIS
     SELECT 1 FROM requests
     WHERE requests.job_id = jobs.job_id AND requests.state IN ('queued', 'running'));
 
--- name: running_jobs
-SELECT * FROM jobs WHERE state = 'running';
+-- name: running_here
+SELECT job_id FROM jobs WHERE state = 'running' AND node_id = :node_id;
+
+-- name: deserted_jobs
+-- Those whose node is gone.
+SELECT * FROM jobs WHERE state = 'running'
+  AND node_id NOT IN (SELECT node_id FROM nodes WHERE expires_at > :now);
 
 -- name: live_leases
-SELECT count(*) AS amount FROM jobs WHERE state = 'running' AND lease_until > :now;
+SELECT count(*) AS amount FROM jobs
+WHERE state = 'running' AND lease_until > :now AND node_id = :node_id;
 
 -- name: lapsed_leases
-SELECT * FROM jobs WHERE state = 'running' AND lease_until <= :now;
+SELECT * FROM jobs WHERE state = 'running' AND lease_until <= :now AND node_id = :node_id;
 
 -- name: backlog
-SELECT count(*) AS amount FROM jobs WHERE state IN ('queued', 'running') AND created_at <= :before;
+SELECT count(*) AS amount FROM jobs
+WHERE state IN ('queued', 'running') AND created_at <= :before AND payee = :payee;
 
 -- name: prove_times
 SELECT prove_time FROM jobs WHERE state = 'proved' AND bundle_id = :bundle_id AND size = :size
@@ -244,12 +242,25 @@ ORDER BY created_at DESC LIMIT :limit;
 -- name: last_nonce
 SELECT max(nonce) AS nonce FROM intents WHERE account = :account AND state != 'displaced';
 
+-- name: has_nonce
+SELECT 1 FROM intents WHERE account = :account AND nonce = :nonce AND state != 'displaced' LIMIT 1;
+
 -- name: put_intent
 INSERT INTO intents (job_id, account, nonce, state, gas, ceiling, created_at)
-VALUES (:job_id, :account, :nonce, 'pending', :gas, :ceiling, :now);
+VALUES (:job_id, :account, :nonce, 'pending', :gas, :ceiling, :now)
+RETURNING intent_id AS id;
 
 -- name: put_intent_request
 INSERT INTO intent_requests (intent_id, request_id) VALUES (:intent_id, :request_id);
+
+-- name: adopt_request
+INSERT INTO intent_requests (intent_id, request_id) VALUES (:intent_id, :request_id)
+ON CONFLICT DO NOTHING;
+
+-- name: intents_naming
+SELECT intents.* FROM job_requests JOIN intents USING (job_id)
+WHERE job_requests.request_id = :request_id AND intents.state != 'displaced'
+ORDER BY intent_id;
 
 -- name: ids_of_intent
 SELECT request_id FROM intent_requests WHERE intent_id = :intent_id;
@@ -264,9 +275,20 @@ ON CONFLICT (hash) DO UPDATE SET
 -- name: intents_in_state
 SELECT * FROM intents WHERE state = :state ORDER BY account, nonce;
 
+-- name: intents_to_follow
+-- This account's, and those of accounts that no living node has.
+SELECT * FROM intents WHERE state = :state AND (account = :account
+    OR account NOT IN (SELECT account FROM nodes WHERE expires_at > :now))
+ORDER BY account, nonce;
+
 -- name: live_intent
 SELECT * FROM intents JOIN intent_requests USING (intent_id)
 WHERE request_id = :request_id AND state = 'pending'
+ORDER BY intent_id DESC LIMIT 1;
+
+-- name: sent_intent
+SELECT * FROM intents JOIN intent_requests USING (intent_id)
+WHERE request_id = :request_id AND state != 'displaced'
 ORDER BY intent_id DESC LIMIT 1;
 
 -- name: newest_intent
@@ -283,7 +305,8 @@ UPDATE transactions SET broadcast_at = NULL WHERE intent_id = :intent_id;
 
 -- name: forget_broadcasts
 UPDATE transactions SET broadcast_at = NULL
-WHERE intent_id IN (SELECT intent_id FROM intents WHERE state = 'pending');
+WHERE intent_id IN (SELECT intent_id FROM intents WHERE state = 'pending' AND account NOT IN (
+    SELECT account FROM nodes WHERE expires_at > :now AND node_id != :node_id));
 
 -- name: move_intent
 UPDATE intents SET state = :target, mined_block = :mined_block
@@ -292,31 +315,120 @@ WHERE intent_id = :intent_id AND state = :source;
 -- name: intents_mined_after
 SELECT * FROM intents WHERE mined_block > :block AND state IN ('mined', 'final');
 
+-- Old rows go in portions, so that no deletion keeps the others waiting; found by their age, not by
+-- a state that most rows have (hence `state || ''`, which no index knows).
+
 -- name: trim_intents
-DELETE FROM intents WHERE state IN ('final', 'displaced') AND NOT EXISTS (
-    SELECT 1 FROM intent_requests JOIN requests USING (request_id)
-    WHERE intent_requests.intent_id = intents.intent_id AND NOT (
-        requests.updated_at < :before AND requests.state IN (
-            'skipped', 'final', 'failed', 'expired', 'lost', 'cancelled', 'orphaned')));
+-- An intent is older than the last step of its requests.
+DELETE FROM intents WHERE intent_id IN (
+    SELECT intent_id FROM intents
+    WHERE created_at < :before AND state || '' IN ('final', 'displaced') AND NOT EXISTS (
+        SELECT 1 FROM intent_requests JOIN requests USING (request_id)
+        WHERE intent_requests.intent_id = intents.intent_id AND NOT (
+            requests.updated_at < :before AND requests.state IN (
+                'skipped', 'final', 'failed', 'expired', 'lost', 'cancelled', 'orphaned')))
+    LIMIT :limit);
 
 -- name: trim_requests
 -- A proof of several names them all, as long as one of them may need it.
-DELETE FROM requests
-WHERE updated_at < :before
-  AND state IN ('skipped', 'final', 'failed', 'expired', 'lost', 'cancelled', 'orphaned')
-  AND NOT EXISTS (SELECT 1 FROM intent_requests
-                  WHERE intent_requests.request_id = requests.request_id)
-  AND NOT EXISTS (
-    SELECT 1 FROM job_requests AS mine JOIN job_requests AS theirs USING (job_id)
-    JOIN requests AS other ON other.request_id = theirs.request_id
-    WHERE mine.request_id = requests.request_id AND other.state NOT IN (
-        'skipped', 'final', 'failed', 'expired', 'lost', 'cancelled', 'orphaned'));
+DELETE FROM requests WHERE request_id IN (
+    SELECT request_id FROM requests
+    WHERE updated_at < :before
+      AND state || '' IN ('skipped', 'final', 'failed', 'expired', 'lost', 'cancelled', 'orphaned')
+      AND NOT EXISTS (SELECT 1 FROM intent_requests
+                      WHERE intent_requests.request_id = requests.request_id)
+      AND NOT EXISTS (
+        SELECT 1 FROM job_requests AS mine JOIN job_requests AS theirs USING (job_id)
+        JOIN requests AS other ON other.request_id = theirs.request_id
+        WHERE mine.request_id = requests.request_id AND other.state NOT IN (
+            'skipped', 'final', 'failed', 'expired', 'lost', 'cancelled', 'orphaned'))
+    LIMIT :limit);
 
 -- name: trim_jobs
-DELETE FROM jobs
-WHERE created_at < :before AND state IN ('proved', 'failed', 'cancelled')
-  AND NOT EXISTS (SELECT 1 FROM requests WHERE requests.job_id = jobs.job_id);
+DELETE FROM jobs WHERE job_id IN (
+    SELECT job_id FROM jobs
+    WHERE created_at < :before AND state IN ('proved', 'failed', 'cancelled')
+      AND NOT EXISTS (SELECT 1 FROM requests WHERE requests.job_id = jobs.job_id)
+    LIMIT :limit);
 
 -- name: trim_history
-DELETE FROM history WHERE at < :before
-  AND NOT EXISTS (SELECT 1 FROM requests WHERE requests.request_id = history.request_id);
+DELETE FROM history WHERE at < :before AND request_id IN (
+    SELECT request_id FROM history
+    WHERE at < :before
+      AND NOT EXISTS (SELECT 1 FROM requests WHERE requests.request_id = history.request_id)
+    LIMIT :limit);
+
+-- Nodes of one queue.
+
+-- name: join
+INSERT INTO nodes (node_id, name, account, payee, workers, expires_at)
+VALUES (:node_id, :name, :account, :payee, :workers, :expires_at)
+ON CONFLICT (node_id) DO UPDATE SET expires_at = excluded.expires_at;
+
+-- name: beat
+UPDATE nodes SET expires_at = :expires_at WHERE node_id = :node_id;
+
+-- name: leave
+DELETE FROM nodes WHERE node_id = :node_id;
+
+-- name: only_node
+DELETE FROM nodes WHERE node_id != :node_id;
+
+-- name: drop_dead_nodes
+DELETE FROM nodes WHERE expires_at <= :now;
+
+-- name: living_nodes
+SELECT * FROM nodes WHERE expires_at > :now ORDER BY name, node_id;
+
+-- name: duty
+-- The living node that has a duty.
+SELECT duties.node_id FROM duties JOIN nodes USING (node_id)
+WHERE duties.duty = :duty AND nodes.expires_at > :now;
+
+-- name: take_duty
+-- Only a living node takes one, and only what no living node has.
+INSERT INTO duties (duty, node_id)
+SELECT :duty, node_id FROM nodes WHERE node_id = :node_id AND expires_at > :now
+ON CONFLICT (duty) DO UPDATE SET node_id = excluded.node_id
+WHERE duties.node_id NOT IN (SELECT node_id FROM nodes WHERE expires_at > :now);
+
+-- name: drop_duties
+DELETE FROM duties WHERE node_id NOT IN (SELECT node_id FROM nodes);
+
+-- name: adopt_requests
+-- Rows of a version that did not note whose they are.
+UPDATE requests SET payee = :payee
+WHERE payee = '' AND state IN ('accepted', 'queued', 'running', 'proved');
+
+-- name: adopt_jobs
+UPDATE jobs SET payee = :payee WHERE payee = '' AND state IN ('queued', 'running');
+
+-- name: deserted_requests
+-- Taken, not sent, and nobody works for their payee any more.
+SELECT * FROM requests
+WHERE state IN ('accepted', 'queued', 'running', 'proved') AND payee != ''
+  AND payee NOT IN (SELECT payee FROM nodes WHERE expires_at > :now);
+
+-- For the operator.
+
+-- name: requests_by_prefix
+SELECT * FROM requests WHERE request_id >= :low AND request_id < :high
+ORDER BY request_id LIMIT :limit;
+
+-- name: jobs_by_prefix
+SELECT * FROM jobs WHERE job_id >= :low AND job_id < :high ORDER BY job_id LIMIT 2;
+
+-- name: exported
+-- In chain order, a page at a time; with the last transaction that was meant for each.
+SELECT requests.*, jobs.prove_time, intents.account AS sender, intents.nonce,
+    intents.mined_block,
+    (SELECT hash FROM transactions WHERE transactions.intent_id = intents.intent_id
+     ORDER BY created_at DESC, transactions.rowid DESC LIMIT 1) AS answer_hash
+FROM requests
+LEFT JOIN jobs ON jobs.job_id = requests.job_id
+LEFT JOIN intents ON intents.intent_id = (
+    SELECT max(intent_requests.intent_id) FROM intent_requests
+    WHERE intent_requests.request_id = requests.request_id)
+WHERE (requests.block_number, requests.log_index, requests.request_id)
+    > (:block, :log_index, :request_id) AND requests.updated_at >= :since
+ORDER BY requests.block_number, requests.log_index, requests.request_id LIMIT :limit;

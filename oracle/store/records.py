@@ -34,6 +34,8 @@ class RequestRow:
     alone: bool
     seen_at: float
     updated_at: float
+    #: Whose proof is to answer it; empty until it is accepted.
+    payee: str = ""
 
     @property
     def request_id(self) -> int:
@@ -73,6 +75,8 @@ class Job:
     proof: bytes | None
     #: Fixed-point output integers.
     outputs: tuple[int, ...] | None
+    #: The node that runs it; empty unless it is RUNNING.
+    node_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,3 +112,47 @@ class Intent:
     ceiling: int
     mined_block: int | None
     attempts: tuple[Attempt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRow:
+    """A request with its proof and its last transaction, for other programs."""
+
+    request_id: int
+    state: str
+    reason: str
+    model_id: int
+    account: str
+    block: int
+    log_index: int
+    #: Wei.
+    fee: int
+    gas_money: int
+    #: Seconds since the epoch.
+    deadline: int
+    seen_at: float
+    updated_at: float
+    #: Whom the proof names; empty until the request is accepted.
+    payee: str
+    job: str | None
+    proving_seconds: float | None
+    #: The account that sent the answer.
+    sender: str | None
+    nonce: int | None
+    transaction: bytes | None
+    mined_block: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A node that works on the store."""
+
+    node_id: str
+    #: For a person: host and process.
+    name: str
+    #: Who sends, and whom its proofs name.
+    account: str
+    payee: str
+    workers: int
+    #: When the others take over, unless it is heard of before.
+    expires_at: float

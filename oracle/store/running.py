@@ -1,6 +1,6 @@
-"""Whether a node has a ledger open, seen from outside.
+"""Whether a node works on a ledger, seen from outside.
 
-A running node holds a lock beside its SQLite file. The kernel lists who holds what, so looking
+Nodes that share a store say in it that they live. Otherwise a running node holds a lock beside its SQLite file. The kernel lists who holds what, so looking
 takes no lock itself: a node that starts at this moment is not in its way.
 """
 
@@ -9,8 +9,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from oracle.errors import StoreError
+from oracle.store.database import Location
+from oracle.store.ledger import Store
 
 _LOCKS = Path("/proc/locks")
+
+
+def is_running(store: Store, location: Location) -> bool:
+    """Whether a node works on the ``store`` that was opened at ``location``.
+
+    Raises:
+        StoreError: this system does not tell.
+    """
+    return is_in_use(location) if isinstance(location, Path) else bool(store.members())
 
 
 def is_in_use(store: Path) -> bool:

@@ -3,8 +3,9 @@
 Request:
     SEEN -> SKIPPED | ACCEPTED -> QUEUED -> RUNNING -> PROVED -> PENDING -> MINED -> FINAL
     side exits: FAILED (code) · EXPIRED (deadline) · LOST (another node was first)
-                CANCELLED (refunded) · ORPHANED (its block left the chain)
+                CANCELLED (refunded, or by the operator) · ORPHANED (its block left the chain)
                 ACCEPTED again (its batch could not answer it: it is proved alone)
+                SEEN again (its node is gone; the operator wants it)
 Job (one proof):         QUEUED -> RUNNING -> PROVED | FAILED | CANCELLED
 Intent (one nonce):      PENDING -> MINED -> FINAL, or DISPLACED (the nonce went to another sender)
 """
@@ -58,27 +59,30 @@ _R = RequestState
 #: Before its transaction is signed a request may leave for these at any time.
 _EXITS = frozenset({_R.EXPIRED, _R.LOST, _R.CANCELLED, _R.ORPHANED})
 
-# Back to ACCEPTED: a request that its batch could not answer is proved alone.
+# Back to ACCEPTED: a request that its batch could not answer is proved alone. Back to SEEN before a
+# transaction is signed: the node that took it is gone, and another one decides.
+# To PENDING at once: it was answered before a reorg, and that answer may count again.
 REQUEST_STEPS: Mapping[RequestState, frozenset[RequestState]] = {
-    _R.SEEN: _EXITS | {_R.SKIPPED, _R.ACCEPTED},
+    _R.SEEN: _EXITS | {_R.PENDING, _R.SKIPPED, _R.ACCEPTED},
     # Back to SEEN when the base fee fell or the queue got shorter, and at every start: the operator
     # may have added the bundle that was missing.
-    _R.SKIPPED: _EXITS | {_R.SEEN},
+    _R.SKIPPED: _EXITS | {_R.PENDING, _R.SEEN},
     # Straight to PROVED when the same statement was proved before a reorg.
-    _R.ACCEPTED: _EXITS | {_R.QUEUED, _R.PROVED, _R.FAILED},
-    _R.QUEUED: _EXITS | {_R.RUNNING, _R.PROVED, _R.FAILED},
-    _R.RUNNING: _EXITS | {_R.QUEUED, _R.PROVED, _R.FAILED, _R.ACCEPTED},
-    _R.PROVED: _EXITS | {_R.PENDING, _R.FAILED, _R.ACCEPTED},
+    _R.ACCEPTED: _EXITS | {_R.SEEN, _R.PENDING, _R.QUEUED, _R.PROVED, _R.FAILED},
+    _R.QUEUED: _EXITS | {_R.SEEN, _R.PENDING, _R.RUNNING, _R.PROVED, _R.FAILED},
+    _R.RUNNING: _EXITS | {_R.SEEN, _R.PENDING, _R.QUEUED, _R.PROVED, _R.FAILED, _R.ACCEPTED},
+    _R.PROVED: _EXITS | {_R.SEEN, _R.PENDING, _R.FAILED, _R.ACCEPTED},
     # Back to PROVED when its nonce went to something else: another sender of the account, or a
     # transaction that made way for requests that pay more.
     _R.PENDING: _EXITS | {_R.MINED, _R.PROVED, _R.FAILED, _R.ACCEPTED},
     # Back to PENDING when a reorg dropped the transaction's block.
     _R.MINED: frozenset({_R.FINAL, _R.PENDING, _R.ORPHANED}),
     _R.FINAL: frozenset({_R.PENDING, _R.ORPHANED}),
-    # Back to SEEN at a start, when the fault was this machine's.
+    # Back to SEEN at a start, when the fault was this machine's, or when the operator says so.
     _R.FAILED: frozenset({_R.SEEN, _R.ORPHANED, _R.LOST, _R.CANCELLED}),
     _R.EXPIRED: frozenset({_R.ORPHANED, _R.LOST, _R.CANCELLED}),
-    # Back to SEEN when a reorg dropped the block in which it ended.
+    # Back to SEEN when a reorg dropped the block in which it ended, or when the operator who
+    # cancelled it says so.
     _R.LOST: frozenset({_R.SEEN, _R.ORPHANED}),
     _R.CANCELLED: frozenset({_R.SEEN, _R.ORPHANED}),
     # Mined again.

@@ -10,8 +10,9 @@ about, if one was. What is left is that nobody serves the request. Nothing is wr
 from __future__ import annotations
 
 from oracle.chain.contracts import OracleContract, RegistryContract, Status
+from oracle.chain.evidence import Block
 from oracle.chain.lens import Reason, diagnose
-from oracle.chain.rpc import Block, Rpc
+from oracle.chain.rpc import Rpc
 from oracle.chain.trail import closing_of, trail_of
 from oracle.errors import ContractMismatch
 from oracle.log import request_hex

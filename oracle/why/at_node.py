@@ -12,6 +12,7 @@ from oracle.errors import (
     TransactionReverted,
 )
 from oracle.policy import Reason
+from oracle.store import operator
 from oracle.store.records import Intent, RequestRow
 from oracle.store.states import RequestState
 from oracle.why.report import Cause, NodeView, Situation, Verdict, ether, gwei
@@ -82,11 +83,11 @@ def _unfunded(node: NodeView, what: str, wei: int) -> Verdict:
     )
 
 
-def _skipped(s: Situation, _: NodeView, row: RequestRow) -> Verdict:
+def _skipped(s: Situation, node: NodeView, row: RequestRow) -> Verdict:
     code, detail = row.reason.split(": ", 1)
     match code:
         case Reason.FEE_LOW:
-            return below_what_nodes_take(s) or Verdict(
+            return below_what_nodes_take(s, node.subsidy) or Verdict(
                 Cause.NODE_BEHIND,
                 "The node skipped the request when it paid too little; it pays enough now",
                 "Nothing to do: the node looks at skipped requests again every minute",
@@ -168,7 +169,7 @@ def _being_proved(_: Situation, node: NodeView, row: RequestRow) -> Verdict:
 
 
 def _proved(s: Situation, node: NodeView, _: RequestRow) -> Verdict:
-    low = below_what_nodes_take(s)
+    low = below_what_nodes_take(s, node.subsidy)
     if low is not None:
         return low
     return _cannot_pay(s, node, s.request.gas_units * s.head.base_fee) or Verdict(
@@ -219,8 +220,19 @@ def _late(s: Situation, _: NodeView, __: RequestRow) -> Verdict:
     )
 
 
+def _cancelled(s: Situation, node: NodeView, row: RequestRow) -> Verdict:
+    if not row.reason.startswith(f"{operator.REASON}:"):
+        return _reopened(s, node, row)
+    return Verdict(
+        Cause.NODE_REFUSES,
+        "The node's operator cancelled the request",
+        f"Have the node take it up again. {AFTER_DEADLINE}",
+        (f"oracle node requeue {s.name} --config node.toml", f"oracle refund {s.name}"),
+    )
+
+
 def _reopened(_: Situation, __: NodeView, row: RequestRow) -> Verdict:
-    """Mined, final, lost, cancelled or orphaned: the chain says open."""
+    """Mined, final, lost, refunded or orphaned: the chain says open."""
     return Verdict(
         Cause.REORGANISED,
         f"The node has the request {row.state}, but the chain was reorganised since: it is open "
@@ -233,6 +245,7 @@ _BY_STATE = {
     RequestState.SEEN: _undecided,
     RequestState.SKIPPED: _skipped,
     RequestState.FAILED: _failed,
+    RequestState.CANCELLED: _cancelled,
     RequestState.ACCEPTED: _being_proved,
     RequestState.QUEUED: _being_proved,
     RequestState.RUNNING: _being_proved,

@@ -99,7 +99,7 @@ def _reverts(
 ) -> str | None:
     """Why the callback fails with this gas; None if it does not."""
     try:
-        rpc.call(request.callback_contract, call, sender=oracle.address, gas=gas)
+        rpc.call(request.callback_contract, call, sender=oracle.address, gas=gas, read=bytes)
     except RpcRejected as error:
         return oracle.error_text(error.data)
     return None

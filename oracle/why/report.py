@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum, auto
 
 from oracle.chain.contracts import Status
+from oracle.chain.evidence import Block
 from oracle.chain.lens import Diagnosis
-from oracle.chain.rpc import Block, Rpc
+from oracle.chain.rpc import Rpc
 from oracle.log import request_hex
 from oracle.store.ledger import Store
 from oracle.types import RegisteredModel, Request
@@ -127,6 +128,8 @@ class NodeView:
     min_balance: int
     #: Blocks that it waits for.
     confirmations: int
+    #: Wei that it adds to a request's money if it must.
+    subsidy: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,9 +33,14 @@ def refused_by_contract(s: Situation) -> Verdict | None:
     return None
 
 
-def below_what_nodes_take(s: Situation) -> Verdict | None:
-    """The contract would pay at the present base fee; nodes want room for it to rise."""
-    if fees.ceiling(s.request, s.model) >= fees.least(s.head.base_fee):
+def below_what_nodes_take(s: Situation, subsidy: int = 0) -> Verdict | None:
+    """The contract would pay at the present base fee; nodes want room for it to rise.
+
+    Args:
+        s: the request.
+        subsidy: wei that the node adds.
+    """
+    if fees.ceiling(s.request, s.model, subsidy) >= fees.least(s.head.base_fee):
         return None
     return _underfunded(s, 1)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from eth_utils.crypto import keccak
 from hypothesis import given, settings
@@ -9,10 +11,11 @@ from hypothesis import strategies as st
 
 from oracle.chain.codec import ContractAbi
 from oracle.chain.contracts import OracleContract, RegistryContract, Status, code_hash
+from oracle.circuits.srs import ceremony_pins
 from oracle.errors import ContractMismatch, TransactionReverted
 from oracle.testing import CALLER, ORACLE, REGISTRY, FakeChain
 from oracle.types import Request
-from tests.node.world import VERIFIER_CODE, spec
+from tests.node.world import VERIFIER_CODE, batch, spec
 from tests.store.makers import make_request
 
 ABI = ContractAbi.of("InferenceOracle")
@@ -69,6 +72,19 @@ def test_model__registered__comes_back_whole() -> None:
     assert model is not None
     assert (model.spec, model.fee, model.receiver_bps) == (spec(), 5, 100)
     assert code_hash(rpc, model.verifier) == keccak(VERIFIER_CODE)
+
+
+def test_srs_mark__any_circuit_home_made__is_set() -> None:
+    chain = FakeChain()
+    registry = RegistryContract(chain.rpc(), REGISTRY)
+    safe = spec(srs_hash=ceremony_pins()[11])
+    mixed = replace(safe, batches=(batch(2, srs_hash=ceremony_pins()[12]), batch(4)))
+    marks = {False: safe, True: mixed}
+    for expected, model in marks.items():
+        model_id = chain.register(model, verifier_code=VERIFIER_CODE)
+        assert registry.srs_unsafe(model_id) is expected
+    with pytest.raises(TransactionReverted, match="UnknownModel"):
+        registry.srs_unsafe(3)
 
 
 def test_model__unknown__is_none() -> None:

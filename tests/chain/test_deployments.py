@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from oracle.chain.deployments import DeployedModel, Deployment, deployment_path, load, save
+from oracle.chain.deployments import (
+    DeployedContract,
+    DeployedModel,
+    Deployment,
+    deployment_path,
+    find,
+    load,
+    record_model,
+    save,
+)
 from oracle.errors import ConfigError
 
 DEPLOYMENT = Deployment(
@@ -16,6 +25,17 @@ DEPLOYMENT = Deployment(
     block=7,
     models=(DeployedModel(1, "iris", "0x" + "33" * 20, "0x" + "44" * 32, "55" * 32),),
     versions={"solc": "0.8.37", "ezkl": "23.0.5"},
+    genesis="0x" + "66" * 32,
+    contracts=(
+        DeployedContract(
+            name="ModelRegistry",
+            address="0x" + "22" * 20,
+            code_hash="0x" + "77" * 32,
+            creation_hash="0x" + "88" * 32,
+            arguments="0x",
+            transaction="0x" + "99" * 32,
+        ),
+    ),
 )
 
 
@@ -34,7 +54,7 @@ def test_load__no_record__says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(5, tmp_path)
     assert "chain 5" in caught.value.line()
-    assert "ape run deploy" in caught.value.line()
+    assert "oracle deploy" in caught.value.line()
 
 
 @pytest.mark.parametrize(
@@ -51,3 +71,24 @@ def test_load__record_of_another_chain__is_refused(tmp_path: Path) -> None:
     deployment_path(6, tmp_path).write_text(json.dumps(values))
     with pytest.raises(ConfigError, match="describes chain 5"):
         load(6, tmp_path)
+
+
+def test_find__no_record__is_none(tmp_path: Path) -> None:
+    assert find(5, tmp_path) is None
+
+
+def test_record_model__of_the_recorded_registry__is_added_once(tmp_path: Path) -> None:
+    save(DEPLOYMENT, tmp_path)
+    model = replace(DEPLOYMENT.models[0], model_id=2)
+    for _ in range(2):
+        record_model(5, DEPLOYMENT.registry, model, tmp_path)
+    assert load(5, tmp_path).models == (*DEPLOYMENT.models, model)
+
+
+def test_record_model__of_another_registry_or_chain__changes_nothing(tmp_path: Path) -> None:
+    text = save(DEPLOYMENT, tmp_path).read_text()
+    model = replace(DEPLOYMENT.models[0], model_id=2)
+    record_model(5, DEPLOYMENT.oracle, model, tmp_path)
+    record_model(6, DEPLOYMENT.registry, model, tmp_path)
+    assert deployment_path(5, tmp_path).read_text() == text
+    assert [path.name for path in tmp_path.iterdir()] == ["5.json"]

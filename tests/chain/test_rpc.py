@@ -4,26 +4,39 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
+from oracle.chain.evidence import LogQuery
 from oracle.chain.rpc import Rpc, redacted
-from oracle.errors import OracleError, RpcLimit, RpcRejected, RpcUnreachable, WrongChain
+from oracle.errors import (
+    OracleError,
+    RpcLimit,
+    RpcRejected,
+    RpcThrottled,
+    RpcUnreachable,
+    WrongChain,
+)
 
 NOWHERE = "http://user:secret@127.0.0.1:1/v3/api-key?token=t"
 
 
 @contextmanager
 def endpoint(
-    answer: Callable[[str], Any], http_status: int = 200, *, every_method: bool = False
+    answer: Callable[[str], Any],
+    http_status: int = 200,
+    *,
+    every_method: bool = False,
+    headers: Mapping[str, str] | None = None,
+    length: int | None = None,
 ) -> Iterator[str]:
     """An HTTP endpoint; ``answer`` gives the body of a JSON-RPC answer by method.
 
-    The chain id is right unless ``every_method`` is answered.
+    The chain id is right unless ``every_method`` is answered. ``length`` is what it claims to send.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -34,8 +47,14 @@ def endpoint(
             else:
                 body, code = answer(call["method"]), http_status
             text = body if isinstance(body, bytes) else json.dumps({"id": 1, **body}).encode()
-            self.send_response(code)
-            self.send_header("Content-Length", str(len(text)))
+            self.log_request(code)
+            self.send_response_only(code)
+            fault = code == http_status and call["method"] != "eth_chainId"
+            claimed = length if fault and length is not None else len(text)
+            for name, value in (headers or {}).items() if fault else ():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(claimed))
+            self.close_connection = claimed != len(text)
             self.end_headers()
             self.wfile.write(text)
 
@@ -67,7 +86,9 @@ def test_send__first_endpoint_down__asks_the_next_and_stays_there() -> None:
     with endpoint(lambda _: {"result": "0x2a"}) as url:
         rpc = Rpc([NOWHERE, url], 31337)
         assert rpc.balance("0x") == 42
-        assert rpc._current == 1
+        assert [endpoint.failures for endpoint in rpc.health()] == [1, 0]
+        assert rpc.balance("0x") == 42
+        assert [endpoint.failures for endpoint in rpc.health()] == [1, 0]
 
 
 def test_send__all_down__names_the_endpoint_without_credentials() -> None:
@@ -118,7 +139,62 @@ def test_rejected__log_query_too_large_with_http_400__is_a_limit() -> None:
 
 @pytest.mark.parametrize("http_status", [429, 500, 503])
 def test_http_trouble__is_unreachable(http_status: int) -> None:
-    assert isinstance(error_of(b"busy", http_status=http_status), RpcUnreachable)
+    error = error_of(b"busy", http_status=http_status)
+    assert isinstance(error, RpcUnreachable)
+    assert isinstance(error, RpcThrottled) == (http_status == 429)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"Retry-After": "7"}, 7),
+        ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"}, None),
+        (
+            {
+                "Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT",
+                "Date": "Fri, 31 Dec 1999 23:59:29 GMT",
+            },
+            30,
+        ),
+    ],
+)
+@pytest.mark.parametrize("http_status", [429, 503])
+def test_too_often__says_for_how_long(
+    headers: dict[str, str], seconds: float | None, http_status: int
+) -> None:
+    with (
+        endpoint(lambda _: b"busy", http_status, headers=headers) as url,
+        pytest.raises(RpcUnreachable) as caught,
+    ):
+        Rpc([url], 31337).send("eth_call", [])
+    if headers or http_status == 429:
+        assert isinstance(caught.value, RpcThrottled)
+        assert caught.value.retry_after == seconds
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        failure("daily request count exceeded, request rate limited", -32005),
+        failure("Your app has exceeded its compute units per second capacity", 429),
+        failure("Too Many Requests"),
+    ],
+)
+@pytest.mark.parametrize("method", ["eth_call", "eth_getLogs"])
+def test_too_often__told_in_the_body__is_no_limit_of_the_query(
+    body: dict[str, Any], method: str
+) -> None:
+    assert isinstance(error_of(body, method), RpcThrottled)
+
+
+def test_body_cut_short__is_unreachable() -> None:
+    with (
+        endpoint(lambda _: b'{"id": 1, "resu', length=500) as url,
+        pytest.raises(RpcUnreachable),
+    ):
+        Rpc([url], 31337).send("eth_call", [])
 
 
 def test_answer_that_is_not_json__is_unreachable() -> None:
@@ -137,6 +213,7 @@ BLOCK = {
     "gasLimit": "0xffffffffffffffff",
 }
 RECEIPT = {
+    "transactionHash": "0x" + (b"h" * 32).hex(),
     "logs": [],
     "status": "0x1",
     "blockNumber": "0x5",
@@ -153,6 +230,7 @@ LOG = {
     "transactionHash": "0x" + "11" * 32,
     "logIndex": "0x0",
 }
+QUERY = LogQuery("0x" + "0a" * 20, (b"\x11" * 32,), 5, 6)
 GOOD: dict[str, Any] = {
     "eth_getBlockByNumber": BLOCK,
     "eth_getTransactionReceipt": RECEIPT,
@@ -170,8 +248,8 @@ def ask_everything(rpc: Rpc) -> list[Any]:
     calls: list[Callable[[], Any]] = [
         lambda: rpc.block(5),
         lambda: rpc.receipt(b"h" * 32),
-        lambda: rpc.logs("0x", [b"t" * 32], 1, 2),
-        lambda: rpc.call("0x", b""),
+        lambda: rpc.logs(QUERY),
+        lambda: rpc.call("0x", b"", read=bytes),
         lambda: rpc.code("0x"),
         lambda: rpc.balance("0x"),
         lambda: rpc.nonce("0x"),

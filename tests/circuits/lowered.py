@@ -128,6 +128,7 @@ def circuit_error(model: door.Model, rows: Floats, folder: Path) -> float:
     integers = [[quantize(value, SCALE) for value in row] for row in rows.tolist()]
     path, settings = _settings(model, folder)
     params = {"model": str(path), "settings": settings, "rows": integers, "tag": list(TAG)}
+    params["all_or_none"] = True
     found = SANDBOX.run("trial", params)["outputs"]
     assert None not in found, "the circuit takes no such row"
     scale = settings["model_output_scales"][0]

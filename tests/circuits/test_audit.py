@@ -13,13 +13,16 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from oracle.chain.toolchain import SOLC_VERIFIERS, compile_solidity
+from oracle.chain.toolchain import SOLC_VERIFIERS, compile_solidity, toolchain
+from oracle.circuits import audit as audit_module
 from oracle.circuits import bundle as files
+from oracle.circuits import srs
 from oracle.circuits.audit import Audit, OnChain, audit
 from oracle.circuits.build import LIMITS, build
 from oracle.circuits.bundle import Bundle
 from oracle.circuits.srs import SrsSource, sha256_file
 from oracle.errors import BundleInvalid, SrsMismatch
+from oracle.prover.child import Sandbox
 from oracle.types import RegisteredModel
 from tests.circuits.makers import linear, saved
 
@@ -109,6 +112,7 @@ def test_audit__honest_bundle_and_chain__no_difference_and_the_unsafe_srs_named(
         "vk_hash, model 7 on chain 31337",
         "circuit for 2 rows, model 7 on chain 31337",
         "code at 0x02, 2 rows",
+        "SRS, model 7 on chain 31337",
     } <= subjects
 
 
@@ -117,7 +121,7 @@ def registered(bundle: Bundle, **changes: object) -> OnChain:
     spec = dataclasses.replace(bundle.spec, **changes)
     model = RegisteredModel(7, spec, "0x01", 1, "0x03", 0, True, batch_verifiers=("0x02",))
     hashes = [bundle.spec.verifier_code_hash, bundle.spec.batches[0].verifier_code_hash]
-    return OnChain(31337, model, tuple(hashes))
+    return OnChain(31337, model, tuple(hashes), srs_unsafe=True)
 
 
 def test_audit__chain_says_something_else__each_field_and_contract_named(
@@ -130,18 +134,21 @@ def test_audit__chain_says_something_else__each_field_and_contract_named(
         input=dataclasses.replace(bundle.spec.input, scale=9),
         batches=(dataclasses.replace(batch, vk_hash=bytes(32)),),
     )
-    on_chain = dataclasses.replace(on_chain, code_hashes=(bytes(32), on_chain.code_hashes[1]))
+    hashes = (bytes(32), on_chain.code_hashes[1])
+    on_chain = dataclasses.replace(on_chain, code_hashes=hashes, srs_unsafe=False)
     assert differing(audited(bundle.path, devnet_srs, on_chain)) == {
         "onnx_hash, model 7 on chain 31337",
         "input, model 7 on chain 31337",
         "circuit for 2 rows, model 7 on chain 31337",
         "code at 0x01, one row",
+        "SRS, model 7 on chain 31337",
     }
 
 
 def test_audit__chain_lacks_a_batch_size__named(bundle: Bundle, devnet_srs: SrsSource) -> None:
     full = registered(bundle, batches=())
-    on_chain = OnChain(1, dataclasses.replace(full.model, batch_verifiers=()), full.code_hashes[:1])
+    model = dataclasses.replace(full.model, batch_verifiers=())
+    on_chain = OnChain(1, model, full.code_hashes[:1], srs_unsafe=True)
     assert differing(audited(bundle.path, devnet_srs, on_chain)) == {
         "circuit for 2 rows, model 7 on chain 1"
     }
@@ -210,6 +217,29 @@ def test_audit__forged_and_sealed_again__found_by_making_it_again(
     found = differing(audited(single, devnet_srs))
     assert {f"{subject} made again, one row" for subject in named} <= found
     assert not found & set(files.FILES)
+
+
+def test_audit__devnets_circuit_under_the_ceremonys_hash__key_and_verifier_are_others(
+    single: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a publisher would register who wants a devnet's model on a chain with value."""
+    logrows = json.loads((single / files.SETTINGS).read_text())["run_args"]["logrows"]
+    # Another one stands for the ceremony's, which is not at hand.
+    sandbox = Sandbox(LIMITS, toolchain().ezkl_home)
+    string = SrsSource(tmp_path / "srs", unsafe=True).get(logrows, sandbox)
+    string.path.rename(string.path.with_name(f"kzg{logrows}.srs"))
+    for module in (srs, audit_module):
+        monkeypatch.setattr(module, "ceremony_pins", lambda: {logrows: string.sha256})
+    manifest = json.loads((single / files.MANIFEST).read_text())
+    manifest["spec"]["srs_hash"] = string.sha256.hex()
+    (single / files.MANIFEST).write_text(json.dumps(manifest))
+    seal(single)
+    found = audit(single, SrsSource(tmp_path / "srs"), LIMITS)
+    assert not found.srs_unsafe
+    assert {
+        "verifying key made again, one row",
+        "verifier code hash made again, one row",
+    } <= differing(found)
 
 
 def test_audit__settings_that_free_the_weights__named(single: Path, devnet_srs: SrsSource) -> None:

@@ -10,13 +10,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from rich.console import Console
-from skl2onnx import to_onnx
 from sklearn.datasets import load_wine
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from oracle import tensor
 from oracle.circuits import bundle as files
@@ -26,7 +22,6 @@ from oracle.circuits.bundle import Bundle
 from oracle.circuits.clamp import clamp
 from oracle.circuits.onnx import Model
 from oracle.circuits.ranges import each_feature
-from oracle.circuits.reveal import Reveal
 from oracle.circuits.row import Range
 from oracle.circuits.srs import SrsSource
 from oracle.cli.model import _show as show
@@ -36,21 +31,34 @@ from oracle.types import Proof
 from tests.circuits.makers import job, linear, outcome
 
 #: Hue, about 1, and proline, up to 1,680; as float32 numbers.
-DATA, LABELS = load_wine(return_X_y=True)
+DATA, _ = load_wine(return_X_y=True)
 SAMPLES = DATA[::3, [10, 12]].astype(np.float32).astype(np.float64)
 MAX_ERROR = 0.1
 
 
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A scaler and a logistic regression on raw data, as scikit-learn exports them."""
-    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(SAMPLES, LABELS[::3])
-    path = tmp_path_factory.mktemp("raw") / "cancer.onnx"
-    path.write_bytes(
-        to_onnx(
-            model, SAMPLES[:1].astype(np.float32), options={"zipmap": False}, target_opset=17
-        ).SerializeToString()
+    """Two rates, exponentials of what a scaler makes of raw data: they grow without end."""
+    constants = {
+        "mean": SAMPLES.mean(axis=0),
+        "scale": 1 / SAMPLES.std(axis=0),
+        "weights": np.array([[0.3, -0.2], [0.2, 0.3]]),
+    }
+    graph = helper.make_graph(
+        [
+            helper.make_node("Sub", ["X", "mean"], ["centred"]),
+            helper.make_node("Mul", ["centred", "scale"], ["scaled"]),
+            helper.make_node("MatMul", ["scaled", "weights"], ["logs"]),
+            helper.make_node("Exp", ["logs"], ["rates"]),
+        ],
+        "rates",
+        [helper.make_tensor_value_info("X", TensorProto.FLOAT, ["batch", 2])],
+        [helper.make_tensor_value_info("rates", TensorProto.FLOAT, ["batch", 2])],
+        [numpy_helper.from_array(v.astype(np.float32), name) for name, v in constants.items()],
     )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path = tmp_path_factory.mktemp("raw") / "rates.onnx"
+    path.write_bytes(model.SerializeToString())
     return path
 
 
@@ -59,11 +67,10 @@ def built(pipeline: Path, out: Path, srs: SrsSource) -> tuple[Bundle, list[str]]
     bundle = build(
         pipeline,
         SAMPLES,
-        name="cancer",
+        name="rates",
         max_error=MAX_ERROR,
         out=out,
         srs=srs,
-        reveal=Reveal.parse("top1"),
         progress=steps.append,
     )
     return bundle, steps
@@ -81,13 +88,13 @@ def limited(bundle: Bundle) -> tuple[np.ndarray, np.ndarray]:
     return limits[:, 0], limits[:, 1]
 
 
-def labels(pipeline: Path, rows: np.ndarray) -> list[int]:
+def rates(pipeline: Path, rows: np.ndarray) -> np.ndarray:
     """Of the publisher's own file under onnxruntime."""
     session = onnxruntime.InferenceSession(str(pipeline))
-    return session.run(["label"], {"X": rows.astype(np.float32)})[0].tolist()
+    return session.run(["rates"], {"X": rows.astype(np.float32)})[0]
 
 
-def proved(bundle: Bundle, rows: np.ndarray, folder: Path) -> list[int]:
+def proved(bundle: Bundle, rows: np.ndarray, folder: Path) -> np.ndarray:
     spec, prover, outputs = bundle.spec, LocalProver(folder), []
     try:
         for row in rows.tolist():
@@ -95,10 +102,10 @@ def proved(bundle: Bundle, rows: np.ndarray, folder: Path) -> list[int]:
             prover.submit(job(bundle, inputs=inputs))
             proof = outcome(prover).result
             assert isinstance(proof, Proof), proof
-            outputs.extend(proof.outputs)
+            outputs.append([tensor.dequantize(v, spec.output.scale) for v in proof.outputs])
     finally:
         prover.close()
-    return outputs
+    return np.array(outputs)
 
 
 @pytest.mark.timeout(300)
@@ -109,7 +116,6 @@ def test_build__scaler_on_raw_data__limits_features_and_says_so(
     assert any("limiting each feature" in step for step in steps)
     assert bundle.origin.limits == each_feature(SAMPLES)
     assert bundle.measures.max_abs_error <= MAX_ERROR
-    assert bundle.measures.label_agreement == 1.0
     manifest = json.loads((bundle.path / files.MANIFEST).read_text())
     assert len(manifest["origin"]["limits"]) == 2
     # What the contract checks is wider than what the small feature is limited to.
@@ -126,10 +132,10 @@ def test_prove__input_far_beyond_a_feature__answer_of_its_limit(
     low, high = (tensor.dequantize(v, spec.scale) for v in (spec.minimum, spec.maximum))
     proline = float(SAMPLES[0, 1])
     rows = np.array([[high, proline], [low, proline], [high, low], [high, high], SAMPLES[0]])
-    at_limits = labels(pipeline, np.clip(rows, *limited(bundle)))
-    assert proved(bundle, rows, tmp_path) == at_limits
+    at_limits = rates(pipeline, np.clip(rows, *limited(bundle)))
+    assert proved(bundle, rows, tmp_path) == pytest.approx(at_limits, abs=MAX_ERROR)
     # Without limits the answer would be another one.
-    assert at_limits != labels(pipeline, rows)
+    assert np.abs(at_limits - rates(pipeline, rows)).max() > 1
 
 
 @pytest.mark.timeout(300)
@@ -160,7 +166,7 @@ def test_summary__limited_features__shown_and_in_the_json(raw: tuple[Bundle, lis
 
 
 def test_clamp__rows_inside_and_outside__float_graph_of_the_clipped_rows() -> None:
-    proto = linear("Sigmoid")
+    proto = linear("Relu")
     proto.graph.initializer.append(numpy_helper.from_array(np.zeros(1), "limited1"))
     model = Model(proto.SerializeToString(), "input", "output", (1, 2), takes_batches=True)
     limits = (Range(-1.0, 0.5), Range(10.0, 10.25))

@@ -11,9 +11,14 @@ import pytest
 from eth_account import Account
 from typer.testing import CliRunner, Result
 
+from oracle.chain.deployments import load
+from oracle.chain.rpc import Rpc
+from oracle.chain.signer import LocalSigner
 from oracle.circuits.bundle import Bundle
 from oracle.circuits.srs import SrsSource
 from oracle.cli.model import app
+from oracle.deployer import deploy as deploy_contracts
+from oracle.deployer import deploy_model
 from oracle.devnet import CHAIN_ID, Anvil, Deployed, deploy, fund_new_key
 from oracle.errors import (
     AccountUnfunded,
@@ -86,6 +91,19 @@ def test_list__shows_bundles_and_what_is_broken(summary: dict, folder: Path) -> 
     assert "is not JSON" in broken["error"]
     assert good["batches"] == [1, 2]
     assert good["bundle_id"] == summary["bundle_id"]
+    assert good["srs_unsafe"] is True
+
+
+def test_list__manifest_that_calls_its_srs_safe__is_not_believed(
+    summary: dict, tmp_path: Path
+) -> None:
+    manifest = json.loads((Path(summary["path"]) / "manifest.json").read_text())
+    for measures in manifest["measures"]:
+        measures["srs_unsafe"] = False
+    (tmp_path / "lying").mkdir()
+    (tmp_path / "lying" / "manifest.json").write_text(json.dumps(manifest))
+    (entry,) = json.loads(oracle_model("list", tmp_path, "--json").stdout)
+    assert entry["srs_unsafe"] is True
 
 
 @pytest.mark.parametrize(
@@ -163,6 +181,7 @@ def test_audit__another_verifier_on_chain__named_and_refused(
     ("options", "message"),
     [
         (("--model-id", 2, "--oracle", "{oracle}"), "the registry has no model 2"),
+        (("--model-id", 1), "no deployment is recorded for chain 31337"),
         (
             ("--model-id", 1, "--oracle", "{oracle}", "--registry", "{oracle}"),
             "the chain's model cannot be found",
@@ -172,8 +191,14 @@ def test_audit__another_verifier_on_chain__named_and_refused(
     ],
 )
 def test_audit__chain_named_badly__one_line(
-    summary: dict, chain: tuple[Anvil, Deployed], options: tuple[object, ...], message: str
+    summary: dict,
+    chain: tuple[Anvil, Deployed],
+    options: tuple[object, ...],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("ORACLE_DEPLOYMENTS", str(tmp_path))
     anvil, deployed = chain
     filled = [str(option).format(oracle=deployed.oracle.address) for option in options]
     result = audited(Path(summary["path"]), anvil, *filled)
@@ -213,6 +238,60 @@ def test_register__bundle__a_model_with_every_verifier_that_an_audit_passes(
         *(bundle, anvil, "--model-id", found["model_id"], "--oracle", deployed.oracle.address)
     )
     assert audit.exit_code == 0, audit.exception
+
+
+def test_register__oracle_left_out__is_the_recorded_one_and_the_model_is_recorded(
+    summary: dict,
+    chain: tuple[Anvil, Deployed],
+    key: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ORACLE_DEPLOYMENTS", str(tmp_path / "deployments"))
+    anvil, _ = chain
+    bundle = Path(summary["path"])
+    deploy_contracts(Rpc([anvil.url], CHAIN_ID), LocalSigner.from_key_file(key))
+    on_chain = ("--rpc", anvil.url, "--chain-id", CHAIN_ID)
+    result = oracle_model("register", bundle, *on_chain, "--key-file", key, "--json")
+    assert result.exit_code == 0, result.exception
+    found = json.loads(result.stdout)
+    (recorded,) = load(CHAIN_ID).models
+    assert recorded.model_id == found["model_id"] == 1
+    assert recorded.bundle == summary["bundle_id"]
+    assert recorded.verifier == found["verifiers"][0]
+    audit = audited(bundle, anvil, "--model-id", 1)
+    assert audit.exit_code == 0, audit.exception
+
+
+def test_deploy_model__interrupted_and_run_again__registers_once(
+    summary: dict, chain: tuple[Anvil, Deployed], key: Path, tmp_path: Path
+) -> None:
+    anvil, _ = chain
+    rpc, signer = Rpc([anvil.url], CHAIN_ID), LocalSigner.from_key_file(key)
+    folder = tmp_path / "deployments"
+    deploy_contracts(rpc, signer, folder=folder)
+    bundle = Bundle.load(Path(summary["path"]))
+
+    class Killed(BaseException): ...
+
+    def die_at_the_end(step: str) -> None:
+        if step == "registering the model":
+            raise Killed
+
+    with pytest.raises(Killed):
+        deploy_model(
+            *(rpc, signer, bundle),
+            fee=7,
+            receiver_bps=0,
+            folder=folder,
+            progress=die_at_the_end,
+        )
+    assert rpc.nonce(signer.address) == 3 + 2
+    for _ in range(2):
+        made = deploy_model(rpc, signer, bundle, fee=7, receiver_bps=0, folder=folder)
+        assert load(CHAIN_ID, folder).models == (made,)
+        assert rpc.nonce(signer.address) == 3 + 2 + 1
+    assert load(CHAIN_ID, folder).versions["ezkl"]
 
 
 def test_register__keystore__decrypted_with_its_password(

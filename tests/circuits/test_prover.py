@@ -29,17 +29,37 @@ from oracle.errors import (
     ProverUnavailable,
     SrsMismatch,
 )
+from oracle.prover.base import Prover, resident_bytes
 from oracle.prover.child import Child, Limits
-from oracle.prover.local import LocalProver, prove_params
+from oracle.prover.local import LocalProver, machine_memory, prove_params
+from oracle.prover.ray import RayProver
 from oracle.types import CircuitFiles, Proof
 from tests.circuits.makers import SEPAL_AND_PETAL, TAG, alive, job, outcome, wait_until_gone
 
 
-@pytest.fixture
-def prover(tmp_path: Path) -> Iterator[LocalProver]:
-    local = LocalProver(tmp_path / "jobs")
-    yield local
-    local.close()
+@pytest.fixture(scope="module")
+def on_ray(ray_cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayProver]:
+    # One for all: to connect takes seconds.
+    made = RayProver(tmp_path_factory.mktemp("ray"), address=ray_cluster, cpus=1)
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["local", "ray"])
+def prover(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Prover]:
+    """What every prover must do, each does; the tests of one alone say `only_local`."""
+    if request.param == "ray":
+        shared = request.getfixturevalue("on_ray")
+        yield shared
+        for job_id in list(shared._running):
+            shared.cancel(job_id)
+        return
+    made = LocalProver(tmp_path / "jobs")
+    yield made
+    made.close()
+
+
+only_local = pytest.mark.parametrize("prover", ["local"], indirect=True)
 
 
 def pid_of(prover: LocalProver) -> int:
@@ -47,7 +67,7 @@ def pid_of(prover: LocalProver) -> int:
     return child.pid
 
 
-def failure(prover: LocalProver, within: float = 60) -> OracleError:
+def failure(prover: Prover, within: float = 60) -> OracleError:
     result = outcome(prover, within).result
     assert isinstance(result, OracleError)
     return result
@@ -61,7 +81,7 @@ def damaged(circuit: CircuitFiles, field: str, folder: Path, keep: int) -> Circu
 
 
 def test_proof__good_job__instances_are_inputs_then_tag_then_outputs(
-    prover: LocalProver, iris_bundle: Bundle
+    prover: Prover, iris_bundle: Bundle
 ) -> None:
     good = job(iris_bundle)
     prover.submit(good)
@@ -78,6 +98,7 @@ def test_proof__good_job__instances_are_inputs_then_tag_then_outputs(
     assert 1 << 20 < proof.peak_memory_bytes < good.memory_bytes
 
 
+@only_local
 def test_poll__finished_job__reported_once_and_its_directory_removed(
     prover: LocalProver, iris_bundle: Bundle, tmp_path: Path
 ) -> None:
@@ -90,7 +111,7 @@ def test_poll__finished_job__reported_once_and_its_directory_removed(
     assert [path.name for path in (tmp_path / "jobs").iterdir()] == ["lock"]
 
 
-def test_submit__no_free_slot_or_same_id__refused(prover: LocalProver, iris_bundle: Bundle) -> None:
+def test_submit__no_free_slot_or_same_id__refused(prover: Prover, iris_bundle: Bundle) -> None:
     prover.submit(job(iris_bundle))
     with pytest.raises(ValueError, match="running already"):
         prover.submit(job(iris_bundle))
@@ -111,7 +132,7 @@ def test_submit__no_free_slot_or_same_id__refused(prover: LocalProver, iris_bund
     ids=["too few", "too many", "short tag", "out of range", "over the field", "tag out of range"],
 )
 def test_proof__input_that_the_circuit_cannot_take__input_error(
-    prover: LocalProver, iris_bundle: Bundle, inputs: tuple[int, ...], tag: tuple[int, ...]
+    prover: Prover, iris_bundle: Bundle, inputs: tuple[int, ...], tag: tuple[int, ...]
 ) -> None:
     prover.submit(job(iris_bundle, inputs=inputs, tag=tag))
     error = failure(prover)
@@ -120,6 +141,7 @@ def test_proof__input_that_the_circuit_cannot_take__input_error(
     assert "\n" not in error.line()
 
 
+@only_local
 def test_proof__deadline_passes__timeout_and_no_process_left(
     prover: LocalProver, iris_bundle: Bundle
 ) -> None:
@@ -131,6 +153,7 @@ def test_proof__deadline_passes__timeout_and_no_process_left(
     wait_until_gone(pid)
 
 
+@only_local
 def test_proof__deadline_passes_while_nobody_polls__child_ends_itself(
     prover: LocalProver, iris_bundle: Bundle
 ) -> None:
@@ -141,7 +164,7 @@ def test_proof__deadline_passes_while_nobody_polls__child_ends_itself(
 
 @pytest.mark.parametrize("megabytes", [4, 100])
 def test_proof__memory_cap_too_low__memory_error(
-    prover: LocalProver, iris_bundle: Bundle, megabytes: int
+    prover: Prover, iris_bundle: Bundle, megabytes: int
 ) -> None:
     prover.submit(job(iris_bundle, memory_bytes=megabytes << 20))
     error = failure(prover)
@@ -149,6 +172,7 @@ def test_proof__memory_cap_too_low__memory_error(
     assert error.transient
 
 
+@only_local
 def test_proof__child_killed__crash_error_at_once(prover: LocalProver, iris_bundle: Bundle) -> None:
     prover.submit(job(iris_bundle))
     os.kill(pid_of(prover), signal.SIGKILL)
@@ -160,7 +184,7 @@ def test_proof__child_killed__crash_error_at_once(prover: LocalProver, iris_bund
 
 
 def test_proof__srs_file_changed__refused_before_proving(
-    prover: LocalProver, iris_bundle: Bundle, tmp_path: Path
+    prover: Prover, iris_bundle: Bundle, tmp_path: Path
 ) -> None:
     prover.submit(job(iris_bundle, circuit=damaged(iris_bundle.circuit, "srs", tmp_path, 1000)))
     assert isinstance(failure(prover), SrsMismatch)
@@ -168,7 +192,7 @@ def test_proof__srs_file_changed__refused_before_proving(
 
 @pytest.mark.parametrize("field", ["proving_key", "verifying_key", "compiled", "settings"])
 def test_proof__truncated_file__coded_error(
-    prover: LocalProver, iris_bundle: Bundle, tmp_path: Path, field: str
+    prover: Prover, iris_bundle: Bundle, tmp_path: Path, field: str
 ) -> None:
     prover.submit(job(iris_bundle, circuit=damaged(iris_bundle.circuit, field, tmp_path, 500)))
     error = failure(prover)
@@ -177,7 +201,7 @@ def test_proof__truncated_file__coded_error(
 
 
 def test_proof__wrong_verifying_key__proof_not_handed_out(
-    prover: LocalProver, iris_bundle: Bundle, tmp_path: Path
+    prover: Prover, iris_bundle: Bundle, tmp_path: Path
 ) -> None:
     key = bytearray(iris_bundle.circuit.verifying_key.read_bytes())
     key[100] ^= 0xFF
@@ -188,6 +212,7 @@ def test_proof__wrong_verifying_key__proof_not_handed_out(
     assert isinstance(failure(prover), ProofInvalid)
 
 
+@only_local
 def test_cancel__running_job__process_and_directory_gone_and_no_outcome(
     prover: LocalProver, iris_bundle: Bundle, tmp_path: Path
 ) -> None:
@@ -217,10 +242,9 @@ def test_environment__secrets_of_the_parent__not_in_the_child(
     monkeypatch.setenv("ORACLE_RPC_URL", "https://user:hunter2@rpc.example")
     child = Child("prove", prove_params(job(iris_bundle)), tmp_path, Limits(60, 4 << 30, 1))
     try:
-        environment = Path(f"/proc/{child.pid}/environ").read_bytes().decode()
-        names = {entry.partition("=")[0] for entry in environment.split("\0") if entry}
-        assert "hunter2" not in environment
-        assert names <= {
+        environment = environment_of(child.pid)
+        assert "hunter2" not in str(environment)
+        assert environment.keys() <= {
             "PATH",
             "HOME",
             "LANG",
@@ -231,6 +255,98 @@ def test_environment__secrets_of_the_parent__not_in_the_child(
         }
     finally:
         child.kill()
+
+
+def threads_of(prover: LocalProver) -> list[str]:
+    return [environment_of(child.pid)["RAYON_NUM_THREADS"] for child in prover._children.values()]
+
+
+def environment_of(pid: int) -> dict[str, str]:
+    path, deadline = Path(f"/proc/{pid}/environ"), time.monotonic() + 10
+    # Empty until the child has begun to run its program.
+    while not (text := path.read_bytes().decode()):
+        assert time.monotonic() < deadline, f"process {pid} did not begin"
+    return dict(entry.split("=", 1) for entry in text.split("\0") if entry)
+
+
+def test_threads__several_proofs__share_them(tmp_path: Path, iris_bundle: Bundle) -> None:
+    prover = LocalProver(tmp_path, workers=5, threads=4)
+    for index in range(5):
+        prover.submit(job(iris_bundle, job_id=str(index)))
+    try:
+        assert threads_of(prover) == ["4", "2", "1", "1", "1"]
+    finally:
+        prover.close()
+
+
+def test_threads__by_default__are_as_many_as_processors(
+    tmp_path: Path, iris_bundle: Bundle
+) -> None:
+    prover = LocalProver(tmp_path)
+    prover.submit(job(iris_bundle))
+    try:
+        assert threads_of(prover) == [str(len(os.sched_getaffinity(0)))]
+    finally:
+        prover.close()
+
+
+def test_capacity__memory_taken_by_running_proofs__is_not_given_twice(
+    tmp_path: Path, iris_bundle: Bundle
+) -> None:
+    cap = job(iris_bundle).memory_bytes
+    one = resident_bytes(cap)
+    prover = LocalProver(tmp_path, workers=5, memory_bytes=int(2.5 * one))
+    try:
+        assert prover.capacity(cap) == 2
+        prover.submit(job(iris_bundle, job_id="first"))
+        assert prover.capacity(cap) == 1
+        assert prover.capacity(2 * cap) == 0
+        prover.submit(job(iris_bundle, job_id="second"))
+        assert prover.capacity(cap) == 0
+        prover.cancel("first")
+        assert prover.capacity(cap) == 1
+    finally:
+        prover.close()
+
+
+def test_capacity__only_proof__may_take_more_than_there_is(
+    tmp_path: Path, iris_bundle: Bundle
+) -> None:
+    prover = LocalProver(tmp_path, workers=2, memory_bytes=1)
+    cap = job(iris_bundle).memory_bytes
+    try:
+        assert prover.capacity(cap) == 1
+        prover.submit(job(iris_bundle))
+        assert prover.capacity(cap) == 0
+    finally:
+        prover.close()
+
+
+def test_resident_bytes__of_a_real_proof__are_not_underestimated_and_not_by_far_too_many(
+    iris_bundle: Bundle, tmp_path: Path
+) -> None:
+    prover = LocalProver(tmp_path)
+    good = job(iris_bundle)
+    prover.submit(good)
+    proof = outcome(prover).result
+    prover.close()
+    assert isinstance(proof, Proof)
+    assert (
+        proof.peak_memory_bytes <= resident_bytes(good.memory_bytes) < 4 * proof.peak_memory_bytes
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("max", None), ("1048576", 1 << 20), (None, None), ("nonsense", None)]
+)
+def test_machine_memory__container_limit__counts_if_it_is_less(
+    tmp_path: Path, text: str | None, expected: int | None
+) -> None:
+    limit = tmp_path / "memory.max"
+    if text is not None:
+        limit.write_text(text + "\n")
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert machine_memory(limit) == (expected or total)
 
 
 _PARENT = """
@@ -280,6 +396,7 @@ def test_prover__work_dir_that_cannot_be_used__is_a_configuration_error(tmp_path
         assert "Set work_dir" in caught.value.line()
 
 
+@only_local
 def test_work_dir_removed__while_proving__is_a_crash_and_the_next_proof_succeeds(
     prover: LocalProver, iris_bundle: Bundle, tmp_path: Path
 ) -> None:
@@ -293,6 +410,7 @@ def test_work_dir_removed__while_proving__is_a_crash_and_the_next_proof_succeeds
         LocalProver(tmp_path / "jobs")
 
 
+@only_local
 def test_work_dir_removed__then_cancelled__is_no_error(
     prover: LocalProver, iris_bundle: Bundle, tmp_path: Path
 ) -> None:
@@ -302,6 +420,7 @@ def test_work_dir_removed__then_cancelled__is_no_error(
     assert prover.capacity() == 1
 
 
+@only_local
 def test_submit__folder_cannot_be_made_again__says_so_and_leaves_the_slot_free(
     prover: LocalProver, iris_bundle: Bundle, tmp_path: Path
 ) -> None:
@@ -316,6 +435,7 @@ def test_submit__folder_cannot_be_made_again__says_so_and_leaves_the_slot_free(
     assert isinstance(outcome(prover).result, Proof)
 
 
+@only_local
 def test_submit__other_node_took_the_removed_folder__is_not_shared(
     prover: LocalProver, iris_bundle: Bundle, tmp_path: Path
 ) -> None:
@@ -329,6 +449,7 @@ def test_submit__other_node_took_the_removed_folder__is_not_shared(
     assert isinstance(outcome(prover).result, Proof)
 
 
+@only_local
 def test_submit__start_fails__leaves_no_folder(
     prover: LocalProver, iris_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -375,6 +496,7 @@ os._exit(0)
 """
 
 
+@only_local
 def test_verify__any_changed_byte_or_instance__rejected_locally_and_panics_are_coded(
     prover: LocalProver, iris_bundle: Bundle, tmp_path: Path
 ) -> None:

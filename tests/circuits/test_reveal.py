@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from oracle.circuits.build import build
+from oracle.circuits.lowering import lower_core
+from oracle.circuits.lowering.graph import prune
 from oracle.circuits.onnx import Model, add_tag
 from oracle.circuits.reveal import Reveal, apply
 from oracle.circuits.srs import SrsSource
@@ -36,7 +38,7 @@ def scores_model(count: int) -> Model:
     graph = helper.make_graph(
         [helper.make_node("Identity", ["input"], ["revealed"])], "g", tensors[:1], tensors[1:]
     )
-    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 12)], ir_version=8)
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     return Model(proto.SerializeToString(), "input", "revealed", (1, count), takes_batches=True)
 
 
@@ -159,13 +161,47 @@ def test_apply__rows_normalised_by_their_sum__order_taken_before() -> None:
     proto.graph.node[0].op_type = "Div"
     proto.graph.node[0].input.append("sum")
     proto.graph.node.insert(0, helper.make_node("Abs", ["input"], ["size"]))
-    proto.graph.node.insert(1, helper.make_node("ReduceSum", ["size"], ["sum"], axes=[1]))
+    proto.graph.node.insert(1, helper.make_node("ReduceSum", ["size", "axes"], ["sum"]))
+    proto.graph.initializer.append(helper.make_tensor("axes", TensorProto.INT64, [1], [1]))
     rows = np.abs(np.random.default_rng(0).normal(size=(32, 3)))
     model = dataclasses.replace(model, data=proto.SerializeToString())
     ranked = apply(model, Reveal.parse("top1"))
     assert run(ranked, rows).tolist() == defined("top1", rows).tolist()
     graph = onnx.load_model_from_string(ranked.data).graph
     assert [node.op_type for node in graph.node if "input" in node.input][-1] == "Gather"
+
+
+def lowered_softmax(axis: int) -> Model:
+    """`scores_model` after a softmax, as the rules write it."""
+    model = scores_model(3)
+    proto = onnx.load_model_from_string(model.data)
+    proto.graph.node[0].op_type = "Softmax"
+    proto.graph.node[0].attribute.append(helper.make_attribute("axis", axis))
+    if axis != 0:
+        lower_core(proto)
+    return dataclasses.replace(model, data=proto.SerializeToString())
+
+
+def test_apply__softmax_that_was_lowered__order_taken_before_it() -> None:
+    ranked = apply(lowered_softmax(1), Reveal.parse("top1"))
+    assert run(ranked, np.array([[100.0, 101, 0]])).tolist() == [[1]]
+    graph = onnx.load_model_from_string(ranked.data).graph
+    prune(graph)
+    assert "Exp" not in {node.op_type for node in graph.node}
+
+
+def test_apply__one_row_subtracted_from_the_batch__not_taken_for_the_greatest() -> None:
+    model = lowered_softmax(1)
+    proto = onnx.load_model_from_string(model.data)
+    for node in proto.graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Gather" and attribute.name == "axis":
+                attribute.i = 0
+    graph = onnx.load_model_from_string(
+        apply(dataclasses.replace(model, data=proto.SerializeToString()), Reveal.parse("top1")).data
+    ).graph
+    prune(graph)
+    assert "Sub" in {node.op_type for node in graph.node if node.name.startswith("lowered")}
 
 
 def test_apply__softmax_over_the_batch__not_taken_for_one_over_the_row() -> None:

@@ -186,20 +186,54 @@ def survey(**changes: int) -> shapes.Survey:
 
 
 def test_shapes__all__fit_their_height_and_the_tag() -> None:
-    found = list(shapes.shapes(survey(), 24))
+    found = list(shapes.shapes(survey()))
     assert {shape.columns for shape in found} == set(shapes.COLUMNS)
     for shape in found:
         rows = 300 + 100 * (shape.legs - 2)
+        rows += (shape.tag.limbs - 5) * (10 + 3 * (shape.legs - 2))
         assert rows / shape.columns + BLINDING_ROWS <= 1 << shape.logrows
-        assert 1 << 24 <= shape.bound <= 1 << shapes.MAX_BITS
+        assert 1 << shape.tag.bits <= shape.bound <= 1 << shapes.MAX_BITS
+        assert shape.tag.bits * shape.tag.limbs >= 120
+
+
+def test_shapes__small_numbers__two_legs_and_a_tag_of_narrow_limbs() -> None:
+    best = min(
+        (shape for shape in shapes.shapes(survey()) if shape.columns == 1),
+        key=lambda shape: shape.logrows,
+    )
+    assert (best.logrows, best.legs, best.tag) == (9, 2, TagLayout(8, 15))
+    wide = [shape for shape in shapes.shapes(survey()) if shape.tag == TagLayout()]
+    assert min(shape.logrows for shape in wide if shape.columns == 1) == 9
+    assert all(shape.legs > 2 or shape.logrows > 11 for shape in wide)
+
+
+def test_shapes__same_height_and_bound__the_tag_of_fewer_limbs() -> None:
+    found = list(shapes.shapes(survey()))
+    for shape in found:
+        same = [
+            other
+            for other in found
+            if (other.columns, other.logrows, other.bound)
+            == (shape.columns, shape.logrows, shape.bound)
+        ]
+        assert len({other.tag for other in same}) == 1
+
+
+def test_survey__one_more_limb__the_rows_that_are_counted(tmp_path: Path) -> None:
+    tags = (TagLayout(5, 24), TagLayout(8, 15))
+    tuned_subject = subject(linear("Relu"), tmp_path)
+    rows = [shapes.survey(tuned_subject.graph_for(tag), [1]).rows[1, False] for tag in tags]
+    first = shapes.survey(tuned_subject.graph, [1])
+    assert rows[0] == (first.rows_of((1, False), 2), first.rows_of((1, False), 4))
+    assert rows[1] == tuple(first.rows_of((1, False), legs, tags[1]) for legs in (2, 4))
 
 
 def test_shapes__greater_bound_asked_for__none_below_it() -> None:
-    assert all(shape.bound >= 1 << 40 for shape in shapes.shapes(survey(), 24, 1 << 40))
+    assert all(shape.bound >= 1 << 40 for shape in shapes.shapes(survey(), 1 << 40))
 
 
 def test_shapes__many_constants__height_that_holds_them() -> None:
-    assert min(s.logrows for s in shapes.shapes(survey(total_const_size=3000), 24)) == 12
+    assert min(s.logrows for s in shapes.shapes(survey(total_const_size=3000))) == 12
 
 
 def test_structure__wide_table_of_digits__more_table_columns() -> None:

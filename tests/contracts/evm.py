@@ -14,7 +14,7 @@ from typing import Any
 from eth_abi import decode, encode
 from eth_utils import keccak, to_checksum_address
 from eth_utils.abi import collapse_if_tuple
-from pyrevm import EVM, AccountInfo, BlockEnv
+from pyrevm import EVM, AccountInfo, BlockEnv, CfgEnv, Env
 
 from oracle.chain.artifacts import Artifact, contract
 
@@ -59,8 +59,8 @@ class Receipt:
 class Chain:
     """Accounts, time and contracts."""
 
-    def __init__(self) -> None:
-        self.revm = EVM(spec_id="CANCUN")
+    def __init__(self, chain_id: int = CHAIN_ID) -> None:
+        self.revm = EVM(env=Env(cfg=CfgEnv(chain_id=chain_id)), spec_id="CANCUN")
         self.now = 1_700_000_000
         self.gas_price = 10
         self._contracts: dict[str, Artifact] = {}
@@ -101,6 +101,12 @@ class Chain:
             raise self._reverted(error) from None
         self._contracts[address] = built
         return Contract(self, address, built)
+
+    def at(self, address: str, name: str) -> Contract:
+        """A contract that another one created."""
+        where = to_checksum_address(address)
+        self._contracts[where] = artifact(name)
+        return Contract(self, where, artifact(name))
 
     def send(self, sender: str, to: str, data: bytes, value: int, gas: int) -> bytes:
         self.revm.reset_transient_storage()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
-import pytest
 import solcx
 from eth_utils.abi import collapse_if_tuple
 
@@ -15,7 +13,7 @@ from oracle.chain.toolchain import SOLC_CONTRACTS, toolchain
 from oracle.config import project_root
 
 PAGE = (project_root() / "docs" / "contract-developers.md").read_text()
-(CONSUMER,) = re.findall(r"```solidity\n(.*?)```", PAGE, re.DOTALL)
+CONSUMER, MOCKED = re.findall(r"```solidity\n(.*?)```", PAGE, re.DOTALL)
 
 
 def compiled(sources: dict[str, str], output: list[str], **settings: Any) -> dict[str, Any]:
@@ -32,36 +30,39 @@ def compiled(sources: dict[str, str], output: list[str], **settings: Any) -> dic
     return dict(answer["contracts"])
 
 
-def set_up(tool: str) -> str:
-    """What the page says about a tool."""
-    (found,) = re.findall(rf"^\| {tool} \| (.*) \|$", PAGE, re.MULTILINE)
-    return str(found)
-
-
 def test_contract_developers_page__its_consumer__is_as_short_as_it_says() -> None:
     body = CONSUMER[CONSUMER.index("contract Gardener") :]
     assert len([line for line in body.splitlines() if line.strip()]) <= 25
 
 
-@pytest.mark.parametrize("tool", ["Foundry", "Hardhat"])
-def test_contract_developers_page__its_consumer__compiles_as_printed(tool: str) -> None:
-    """Where the tool looks: below the remapped folder, or in the npm package of that name."""
-    if tool == "Foundry":
-        (folder,) = re.findall(r"this repository in `([^`]+)`", set_up(tool))
-        remappings = json.loads(re.findall(r"`remappings = (\[.*\])`", set_up(tool))[0])
-    else:
-        folder = json.loads((project_root() / "package.json").read_text())["name"]
-        remappings = []
-    library = {f"{folder}/{unit}": text for unit, text in artifacts.sources().items()}
-    wanted = ("/InferenceConsumer.sol", "/interfaces/", "/libraries/")
-    sources = {unit: text for unit, text in library.items() if any(w in unit for w in wanted)}
-    units = compiled({"Gardener.sol": CONSUMER, **sources}, ["abi"], remappings=remappings)
-    functions = {entry.get("name") for entry in units["Gardener.sol"]["Gardener"]["abi"]}
-    assert {"ask", "aiOracleCallback", "isSetosa", "oracle"} <= functions
+def test_contract_developers_page__its_consumer__is_the_templates() -> None:
+    """Which test_kit.py compiles and tests, in a project of its own."""
+    template = project_root() / "contracts" / "template" / "src" / "Gardener.sol"
+    assert template.read_text() == CONSUMER
+
+
+def test_contract_developers_page__its_mocked_model__is_the_templates() -> None:
+    test = (project_root() / "contracts" / "template" / "test" / "Gardener.t.sol").read_text()
+    shapes = re.findall(r"IModelRegistry\.Tensor\([^)]*\)", MOCKED)
+    assert len(shapes) == 2
+    assert all(shape in test for shape in shapes)
+
+
+def test_contract_developers_page__the_mocks_calls__exist() -> None:
+    mock = {entry.get("name") for entry in artifacts.contract("MockInferenceOracle").abi}
+    (table,) = re.findall(r"^\| call \| what happens \|$(.*?)\n\n", PAGE, re.DOTALL | re.MULTILINE)
+    named = set(re.findall(r"`(\w+)\(", table))
+    assert len(named) == 7
+    assert named <= mock
 
 
 def test_natspec__every_function_event_and_error_of_an_interface__is_explained() -> None:
-    sources = {unit: text for unit, text in artifacts.sources().items() if "/test/" not in unit}
+    doubles = ("/test/", "/mocks/")
+    sources = {
+        unit: text
+        for unit, text in artifacts.sources().items()
+        if not any(double in unit for double in doubles)
+    }
     units = compiled(sources, ["abi", "userdoc"])
     found = 0
     for unit in (u for u in units if u.startswith(("contracts/interfaces/", "contracts/libr"))):

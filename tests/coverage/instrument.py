@@ -70,7 +70,7 @@ def probe_address(index: int) -> str:
 
 def is_measured(unit: str) -> bool:
     """Whether a source counts: hand-written and deployed, not a test double."""
-    return unit.startswith("contracts/") and "/test/" not in unit
+    return unit.startswith("contracts/") and "/test/" not in unit and "/mocks/" not in unit
 
 
 def instrument(sources: dict[str, str]) -> Instrumented:

@@ -3,8 +3,8 @@
 ``pytest -p tests.coverage.plugin`` replaces the sources that the tests compile and the virtual
 machine that they run on. Which probes were reached goes to `REACHED`, one index a line.
 
-Left out: tests on anvil, which refuses contracts of this size, and tests of the sources and the
-bytecode themselves.
+Left out: tests on anvil, which refuses contracts of this size, of the mock, which is compiled in
+another way, and of the sources and the bytecode themselves.
 """
 
 from __future__ import annotations
@@ -28,7 +28,14 @@ _CODE_LIMIT = 1 << 20
 _ACCESS_GAS = 2_400
 
 _LEFT_OUT = frozenset(
-    {"test_artifacts.py", "test_audit_page.py", "test_docs.py", "test_gas_snapshot.py"}
+    {
+        "test_artifacts.py",
+        "test_audit_page.py",
+        "test_docs.py",
+        "test_gas_snapshot.py",
+        "test_kit.py",
+        "test_mock.py",
+    }
 )
 
 _INSTRUMENTED = instrument(artifacts.sources())
@@ -47,9 +54,10 @@ class ProbedMachine:
     When it is thrown away, the probes among the accounts it looked up are noted.
     """
 
-    def __init__(self, **options: Any) -> None:
-        env = Env(cfg=CfgEnv(chain_id=_MAINNET, limit_contract_code_size=_CODE_LIMIT))
-        self._machine = _Machine(env=env, **options)
+    def __init__(self, env: Env | None = None, **options: Any) -> None:
+        chain_id = _MAINNET if env is None else env.cfg.chain_id
+        larger = Env(cfg=CfgEnv(chain_id=chain_id, limit_contract_code_size=_CODE_LIMIT))
+        self._machine = _Machine(env=larger, **options)
         self._machine.set_tx_env(TxEnv(access_list=[(probe, []) for probe in _ADDRESSES]))
         weakref.finalize(self, _collect, self._machine)
 

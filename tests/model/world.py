@@ -14,6 +14,7 @@ from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from oracle import tensor
+from oracle.circuits.srs import ceremony_pins
 from oracle.errors import TensorError
 from oracle.types import Codec, TensorSpec
 from tests.model.chain import Chain, Deployed
@@ -185,7 +186,7 @@ class World:
     def _register(self, model: Model) -> None:
         code_hash = self.chain.code_hash(model.verifier)
         verifiers = [
-            (size, gas, model.verifier, code_hash, *[b"\1" * 32] * 3)
+            (size, gas, model.verifier, code_hash, b"\1" * 32, b"\1" * 32, ceremony_pins()[11])
             for size, gas in model.verify_gas.items()
         ]
         fields = (

@@ -131,6 +131,7 @@ def devnet(tmp_path: Path) -> Iterator[Devnet]:
         store = Store.open(config.store, CHAIN_ID, config.oracle, time.time)
         prover = FakeProver(swap)
         node = Node(parts, store, prover, time.time, make_logger(io.StringIO()))
+        node.recover()
         try:
             yield Devnet(anvil, oracle, 1, node, store, prover, account)
         finally:
@@ -233,6 +234,15 @@ def test_commitment__is_what_the_contract_holds(devnet: Devnet) -> None:
     held = devnet.oracle.functions.commitments(request_id).call()
     assert held == contracts.commitment_of(row.request)
     assert held == devnet.node.submitter._oracle.commitment(request_id)
+
+
+def test_bloom__of_a_real_block__vouches_for_its_logs_and_for_little_else(devnet: Devnet) -> None:
+    request_id = devnet.ask(1, 2)
+    block = devnet.node.submitter._rpc.head()
+    oracle = bytes.fromhex(devnet.oracle.address[2:])
+    assert block.logs_bloom
+    assert block.may_hold(oracle, request_id.to_bytes(32, "big"))
+    assert sum(block.may_hold(i.to_bytes(32, "big")) for i in range(1000)) < 5
 
 
 def test_reorg__fulfilment_dropped__is_delivered_again_from_the_same_proof(

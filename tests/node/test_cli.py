@@ -56,7 +56,7 @@ def test_check__all_right__says_what_was_found(config: Path) -> None:
     assert result.exit_code == 0, result.exception
     subjects = [line.split()[1] for line in result.output.splitlines()]
     assert subjects == ["rpc:", "oracle:", "account:", "models:"]
-    assert "iris is model 1" in result.output
+    assert "iris is model 1 (rows in a proof: 1; unsafe SRS)" in result.output
 
 
 @pytest.mark.parametrize(

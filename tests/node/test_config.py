@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from oracle.config import NodeConfig, load_node_config
 from oracle.errors import ConfigError
@@ -45,6 +46,25 @@ def test_load__good__resolves_paths_beside_the_file(tmp_path: Path) -> None:
     assert config.oracle == "0x5FbDB2315678afecb367f032d93F642f64180aa3"
 
 
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres"])
+def test_store__url__is_kept_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    url = f"{scheme}://me:s3cret@host/db"
+    config = load_node_config(write(tmp_path, store=f'"{url}"'))
+    assert isinstance(config.store, SecretStr)
+    assert config.store.get_secret_value() == url
+    assert "s3cret" not in repr(config) + str(config)
+    monkeypatch.setenv("ORACLE_NODE__STORE", url)
+    assert load_node_config(write(tmp_path)).store == config.store
+
+
+def test_store__of_another_kind__is_refused_without_its_password(tmp_path: Path) -> None:
+    line = refusal(write(tmp_path, store='"mysql://me:s3cret@host/db"'))
+    assert "store: write a path, or a URL that begins with postgresql://" in line
+    assert "s3cret" not in line
+
+
 def test_load__environment__wins_over_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,6 +98,8 @@ def test_load__address_in_one_case__needs_no_checksum(tmp_path: Path, oracle: st
         ({"payee": '"me"'}, ["payee", "not an Ethereum address"]),
         ({"rpc_urls": "[]"}, ["rpc_urls"]),
         ({"rpc_urls": '["ws://x"]'}, ["rpc_urls", "http"]),
+        ({"ws_url": '"http://x"'}, ["ws_url", "ws://"]),
+        ({"rpc_requests_per_second": "0"}, ["rpc_requests_per_second"]),
         ({"chainid": "1"}, ["chainid", "not a known field"]),
         ({"key_file": None}, ["either key_file or keystore"]),
         ({"keystore": '"k"'}, ["either key_file or keystore"]),
@@ -95,6 +117,9 @@ def test_load__address_in_one_case__needs_no_checksum(tmp_path: Path, oracle: st
         ({"stuck_seconds": "nan"}, ["stuck_seconds", "finite"]),
         ({"poll_seconds": "1e300"}, ["poll_seconds", "less than"]),
         ({"min_income": "-1"}, ["min_income", "greater than"]),
+        ({"prover": '"ray"'}, ["ray_address", "go together"]),
+        ({"ray_address": '"auto"'}, ["ray_address", "go together"]),
+        ({"prover": '"dask"'}, ["prover", "'local' or 'ray'"]),
     ],
 )
 def test_load__wrong_field__is_named(

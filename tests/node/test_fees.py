@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from oracle import fees
+from oracle.chain.rpc import FeeHistory
 from oracle.chain.signer import Fees
 from oracle.policy import p95
 from oracle.types import RegisteredModel, Request
@@ -136,3 +138,26 @@ def test_batch_terms__inputs_beyond_one_transactions_bytes__do_not_fit() -> None
     wide = replace(of_price(1, TERMS.alone), input=bytes(50_000))
     assert TERMS.fits([wide, wide])
     assert not TERMS.fits([wide, wide, wide])
+
+
+@pytest.mark.parametrize(
+    ("tips", "used", "usual"),
+    [
+        ((1, 2, 300), (0.5, 0.5, 0.5), 2),
+        ((0, 5, 0, 7), (0.0, 0.4, 0.0, 0.6), 5),
+        ((0, 0), (0.0, 0.0), None),
+        ((), (0.5,), None),
+    ],
+)
+def test_usual_tip__is_the_median_of_blocks_that_were_not_empty(
+    tips: tuple[int, ...], used: tuple[float, ...], usual: int | None
+) -> None:
+    assert fees.usual_tip(FeeHistory((1,), tips, used)) == usual
+
+
+@given(wei, wei, wei)
+def test_ceiling__rises_by_the_subsidy(fee: int, gas_money: int, subsidy: int) -> None:
+    request = make_request(1, fee=fee, gas_money=gas_money)
+    plain = fees.income(request, model()) / request.gas_units
+    raised = fees.ceiling(request, model(), subsidy)
+    assert raised == pytest.approx(plain + subsidy / request.gas_units, abs=1)

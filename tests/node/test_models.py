@@ -6,30 +6,39 @@ import pytest
 from eth_utils.crypto import keccak
 
 from oracle.chain.contracts import RegistryContract
+from oracle.circuits.srs import ceremony_pins
 from oracle.errors import ContractMismatch
 from oracle.node import _find_model
 from oracle.testing import REGISTRY, FakeChain
+from oracle.types import ModelSpec
 
 from .world import VERIFIER_CODE, served, spec
 
 
-def found(chain: FakeChain) -> str:
+def found(chain: FakeChain, model: ModelSpec | None = None) -> str:
     rpc = chain.rpc()
-    return _find_model(rpc, RegistryContract(rpc, REGISTRY), served(spec()))
+    return _find_model(rpc, RegistryContract(rpc, REGISTRY), served(model or spec()))
 
 
 def test_find__same_hashes_with_another_verifier_came_first__the_real_one_is_found() -> None:
     chain = FakeChain()
     chain.register(spec(verifier_code_hash=keccak(b"evil")), verifier_code=b"evil")
     chain.register(spec(), verifier_code=VERIFIER_CODE)
-    assert found(chain) == "swap is model 2 (rows in a proof: 1)"
+    assert found(chain) == "swap is model 2 (rows in a proof: 1; unsafe SRS)"
 
 
 def test_find__codec_of_a_newer_version_came_first__the_real_one_is_found() -> None:
     chain = FakeChain()
     chain.register(spec(codec=7), verifier_code=VERIFIER_CODE)
     chain.register(spec(), verifier_code=VERIFIER_CODE)
-    assert found(chain) == "swap is model 2 (rows in a proof: 1)"
+    assert found(chain) == "swap is model 2 (rows in a proof: 1; unsafe SRS)"
+
+
+def test_find__srs_of_the_ceremony__has_no_mark() -> None:
+    chain = FakeChain()
+    safe = spec(srs_hash=ceremony_pins()[11])
+    chain.register(safe, verifier_code=VERIFIER_CODE)
+    assert found(chain, safe) == "swap is model 1 (rows in a proof: 1)"
 
 
 def test_find__only_another_verifier__is_a_mismatch_that_names_it() -> None:

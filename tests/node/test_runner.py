@@ -78,6 +78,28 @@ def test_capacity__is_never_exceeded(make_world: Callable[..., World]) -> None:
     assert len(world.store.requests(RequestState.RUNNING)) == 2
 
 
+def test_second_proof__too_little_memory_beside_the_first__waits_for_its_end(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world(workers=2)
+    world.prover.held = True
+    world.prover.most_memory = (3 << 30) // 2
+    ids = [world.ask(), world.ask()]
+    world.settle()
+    assert [world.state(i) for i in ids] == ["running", "queued"]
+    assert [step for step in world.trail(ids[1]) if step == "running"] == []
+    world.prover.held = False
+    world.settle()
+    assert [world.state(i) for i in ids] == ["final", "final"]
+
+
+def test_only_proof__more_memory_than_there_is__starts_all_the_same(world: World) -> None:
+    world.prover.most_memory = 1
+    request_id = world.ask()
+    world.settle()
+    assert world.state(request_id) == "final"
+
+
 def test_request_fulfilled_by_another__stops_the_proof(world: World) -> None:
     world.prover.held = True
     request_id = world.ask()

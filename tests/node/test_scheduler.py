@@ -214,3 +214,23 @@ def test_skipped__restart_with_the_bundle__is_answered(make_world: Callable[...,
     world.restart()
     world.settle()
     assert world.state(request_id) == "final"
+
+
+def test_verifier_not_there_yet__is_skipped_and_taken_up_once_the_endpoint_has_it(
+    world: World,
+) -> None:
+    world.chain.change_code(world.model_id, b"")
+    request_id = world.ask()
+    world.settle()
+    assert world.state(request_id) == "skipped"
+    world.chain.change_code(world.model_id, VERIFIER_CODE)
+    world.clock.now += 61
+    world.settle()
+    assert world.state(request_id) == "final"
+
+
+def test_verifiers_code__that_is_right__is_read_once(world: World) -> None:
+    for _ in range(3):
+        world.ask()
+        world.settle()
+    assert world.endpoint.calls.count("eth_getCode") == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from eth_account import Account
@@ -11,8 +12,8 @@ from eth_account import Account
 from oracle.chain.contracts import Status
 from oracle.chain.signer import Fees, LocalSigner, Unsigned
 from oracle.errors import RpcRejected, RpcUnreachable
-from oracle.store.states import IntentState
-from oracle.testing import ORACLE
+from oracle.store.states import IntentState, RequestState
+from oracle.testing import GAS_UNITS, ORACLE
 
 from .world import KEY, World
 
@@ -480,6 +481,8 @@ def test_transaction_that_no_endpoint_takes__is_replaced(world: World) -> None:
     world.endpoint.fail("eth_sendRawTransaction", RpcRejected("underpriced"), times=1)
     world.clock.now += 61
     world.settle()
+    world.chain.mine()
+    world.settle()
     assert world.state(request_id) == "final"
     assert nonces(world) == [0]
     assert world.chain.fulfilments(request_id) == 1
@@ -547,3 +550,176 @@ def test_race_lost_after_sending__reorg_of_both__is_answered(
         world.settle()
     assert world.state(request_id) == "final"
     assert world.chain.fulfilments(request_id) == 1
+
+
+def test_rival_first_while_ours_waits__nonce_is_used_up_at_once_by_a_transfer(
+    world: World,
+) -> None:
+    request_id = pending(world)
+    (waiting,) = world.chain.mempool
+    world.chain.mempool.clear()
+    world.chain.end(request_id)
+    world.chain.mine()
+    world.chain.mempool.append(waiting)
+    world.settle()
+    (cancelling,) = world.chain.mempool
+    assert (cancelling.nonce, cancelling.to) == (waiting.nonce, world.signer.address)
+    assert cancelling.gas == 21_000
+    world.chain.automine = True
+    world.chain.mine()
+    world.settle()
+    assert world.state(request_id) == "lost"
+    assert world.store.intents(IntentState.PENDING) == []
+    assert world.node.submitter._store.next_nonce(world.signer.address, 0) == 1
+
+
+def test_rival_first__ends_are_asked_for_once_a_block(world: World) -> None:
+    pending(world)
+    world.endpoint.calls.clear()
+    for _ in range(5):
+        world.settle()
+    assert world.endpoint.calls.count("eth_call") == 0
+    world.chain.base_fee *= 100
+    world.chain.mine()
+    for _ in range(5):
+        world.settle()
+    assert world.endpoint.calls.count("eth_call") == 1
+
+
+def test_rival_reorganised_away__ours_is_sent_again(world: World) -> None:
+    request_id = pending(world)
+    world.chain.mempool.clear()
+    world.chain.end(request_id)
+    world.chain.mine()
+    world.settle()
+    world.chain.reorg(1, keep=False)
+    world.chain.automine = True
+    world.chain.mine()
+    world.settle()
+    assert world.state(request_id) == "final"
+    assert world.chain.fulfilments(request_id) == 1
+
+
+def test_price__is_the_next_blocks_base_fee_and_the_tip_that_blocks_took(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world(priority_fee=None)
+    world.chain.tip = 3 * 10**8
+    request_id = pending(world)
+    (intent,) = world.store.intents(IntentState.PENDING)
+    (attempt,) = intent.attempts
+    assert attempt.priority_fee == 3 * 10**8
+    assert attempt.max_fee == 2 * world.chain.base_fee + 3 * 10**8
+    assert intent.request_ids == (request_id,)
+
+
+def test_price__endpoint_without_fee_history__takes_the_last_block_and_its_suggestion(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world(priority_fee=None)
+    world.chain.tip = 3 * 10**8
+    world.endpoint.fail("eth_feeHistory", RpcRejected("no such method"), times=99)
+    pending(world)
+    (intent,) = world.store.intents(IntentState.PENDING)
+    (attempt,) = intent.attempts
+    assert attempt.priority_fee == 10**8
+    assert attempt.max_fee == 2 * world.chain.base_fee + 10**8
+
+
+def test_price__is_asked_for_once_a_step(make_world: Callable[..., World]) -> None:
+    world = make_world(priority_fee=None, batch_max_requests=1, workers=3)
+    for _ in range(3):
+        world.ask()
+    world.chain.automine = False
+    world.until(lambda: world.endpoint.calls.count("eth_sendRawTransaction") == 3)
+    assert world.endpoint.calls.count("eth_feeHistory") == 1
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_subsidy__request_that_pays_too_little_is_answered_all_the_same(
+    make_world: Callable[..., World], rows: int
+) -> None:
+    for subsidy, state in ((0, "skipped"), (2 * GAS_UNITS * 10**9, "final")):
+        world = make_world(subsidy_per_request=subsidy)
+        ids = [world.ask(i, i, gas_money=GAS_UNITS * 10**9) for i in range(rows)]
+        world.settle()
+        assert [world.state(i) for i in ids] == [state] * rows
+
+
+def test_endpoint_lies_about_the_nonce__gap_is_left_and_the_request_answered(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = world.endpoint.send
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            world.endpoint,
+            "send",
+            lambda method, params: (
+                "0x2a" if method == "eth_getTransactionCount" else send(method, params)
+            ),
+        )
+        ids = [world.ask(), world.ask(3, 4)]
+        world.settle()
+    assert [intent.nonce for intent in world.store.intents(IntentState.PENDING)] == [42, 43]
+    rounds(world, 3)
+    assert [world.state(i) for i in ids] == ["final"] * 2
+    assert world.chain._nonces == {world.signer.address: 2}
+
+
+@pytest.mark.parametrize("lie", [{"blockHash": "0x" + "ee" * 32}, {"blockNumber": "0x7fffffff"}])
+def test_receipt_of_a_block_that_is_not_the_chains__says_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch, lie: dict[str, str]
+) -> None:
+    request_id = pending(world)
+    world.chain.mine()
+    send = world.endpoint.send
+
+    def answer(method: str, params: list[Any]) -> Any:
+        result = send(method, params)
+        return {**result, **lie} if method == "eth_getTransactionReceipt" and result else result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.endpoint, "send", answer)
+        world.settle()
+        assert world.state(request_id) == "pending"
+    world.settle()
+    assert world.state(request_id) == "final"
+
+
+def test_transaction_that_no_endpoint_takes__is_offered_once_a_block(world: World) -> None:
+    world.endpoint.fail("eth_sendRawTransaction", RpcRejected("underpriced"), times=5)
+    world.ask()
+    world.chain.automine = False
+    for _ in range(5):
+        world.settle()
+    assert world.endpoint.calls.count("eth_sendRawTransaction") == 1
+    for _ in range(3):
+        world.chain.mine()
+        for _ in range(3):
+            world.settle()
+    assert world.endpoint.calls.count("eth_sendRawTransaction") == 4
+
+
+@pytest.mark.parametrize("state", ["pending", "proved"])
+def test_answered_by_another_transaction_of_ours__is_not_taken_for_lost(
+    world: World, state: str
+) -> None:
+    request_id = world.ask()
+    world.settle()
+    # As after a reorg in which a later transaction for the same request moved.
+    world.store.move(request_id, RequestState.FINAL, RequestState.PENDING, "reorganised")
+    if state == "proved":
+        world.store.move(request_id, RequestState.PENDING, RequestState.PROVED, "nonce used up")
+    else:
+        assert world.node.submitter._claim(request_id, RequestState.PENDING)
+    world.settle()
+    assert world.state(request_id) == "final"
+    assert world.chain.fulfilments(request_id) == 1
+
+
+def test_answered_by_another_node__is_lost_whatever_we_have_sent(world: World) -> None:
+    request_id = pending(world)
+    world.chain.mempool.clear()
+    world.chain.end(request_id)
+    world.chain.mine()
+    assert not world.node.submitter._claim(request_id, RequestState.PENDING)

@@ -8,10 +8,13 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.server import ServerConnection, serve
 
 from oracle.errors import RpcUnreachable
 from oracle.log import make_logger
@@ -135,6 +138,55 @@ def test_node__threads__answer_a_request_and_stop_when_told(
     world.node.stop()
     thread.join(5)
     assert not thread.is_alive()
+    assert world.chain.fulfilments(request_id) == 1
+
+
+@contextmanager
+def telling(act: Callable[[ServerConnection], None]) -> Iterator[str]:
+    """A WebSocket that does something once it is subscribed to."""
+
+    def handle(connection: ServerConnection) -> None:
+        try:
+            connection.recv(10)
+            connection.send('{"id": 1, "result": "0x1"}')
+            act(connection)
+        except ConnectionClosed:
+            pass
+
+    with serve(handle, "127.0.0.1", 0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def tell_of_blocks(connection: ServerConnection) -> None:
+    while True:
+        connection.send('{"method": "eth_subscription"}')
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("act", "poll_seconds"),
+    [(tell_of_blocks, 3600), (lambda connection: connection.close(), 0.02)],
+    ids=["it tells of blocks, polling is rare", "it closes cleanly each time, polling goes on"],
+)
+def test_node__websocket__wakes_the_poller_and_is_not_needed(
+    make_world: Callable[..., World],
+    act: Callable[[ServerConnection], None],
+    poll_seconds: float,
+) -> None:
+    with telling(act) as url:
+        world = make_world(poll_seconds=poll_seconds, ws_url=url)
+        thread = threading.Thread(target=world.node.run)
+        thread.start()
+        wait_for_event(world, "ready")
+        request_id = world.ask()
+        wait_for_event(world, "request final")
+        world.node.stop()
+        thread.join(5)
+        assert not thread.is_alive()
     assert world.chain.fulfilments(request_id) == 1
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from oracle.chain.contracts import Status
-from oracle.errors import RpcLimit, RpcUnreachable
+from oracle.errors import OracleError, RpcLimit, RpcUnreachable
+from oracle.log import make_logger
+from oracle.node import Doorbell, Supervised
 
 from .world import World
 
@@ -57,7 +61,7 @@ def test_step__many_blocks__covers_each_once(
         world.chain.mine(2)
     queries = ranges(world, monkeypatch)
     read_all(world)
-    assert queries == [(0, 3), (4, 7), (8, 11), (12, 15)]
+    assert queries[:4] == [(0, 3), (4, 7), (8, 11), (12, 15)]
     assert [world.state(i) for i in ids] == ["seen"] * 5
 
 
@@ -261,3 +265,178 @@ def test_request_ended_in_a_later_chunk__is_not_proved(make_world: Callable[...,
     world.settle()
     assert world.state(request_id) == "lost"
     assert world.prover.submitted == []
+
+
+@pytest.mark.parametrize("confirmations", [0, 2])
+def test_reorg__request_and_this_nodes_answer_are_mined_again__it_is_still_this_nodes(
+    make_world: Callable[..., World], confirmations: int
+) -> None:
+    world = make_world(confirmations=confirmations)
+    request_id = world.ask()
+    world.chain.mine(confirmations)
+    world.settle()
+    assert world.chain.fulfilments(request_id) == 1
+    world.chain.reorg(world.chain.height, keep=True)
+    for _ in range(confirmations + 1):
+        world.settle()
+        world.chain.mine()
+    world.settle()
+    assert world.state(request_id) == "final"
+    assert world.chain.fulfilments(request_id) == 1
+    assert len(set(world.chain.received)) == 1
+
+
+def hold_back_logs(world: World, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """An endpoint whose next answers to log queries lack the last request's events."""
+    send, left = world.endpoint.send, [times]
+
+    def answer(method: str, params: list[Any]) -> Any:
+        result = send(method, params)
+        if method == "eth_getLogs" and result and left[0]:
+            left[0] -= 1
+            return result[:-2]
+        return result
+
+    monkeypatch.setattr(world.endpoint, "send", answer)
+
+
+def test_events_held_back__are_found_at_the_second_look(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_all(world)
+    world.chain.automine = False
+    first, second = world.ask(), world.ask()
+    world.chain.mine()
+    hold_back_logs(world, monkeypatch, 1)
+    read_all(world)
+    assert world.state(first) == "seen"
+    assert world.store.request(second) is None
+    world.chain.mine(16)
+    read_all(world)
+    assert world.state(second) == "seen"
+    assert world.events()[-1]["event"] == "an endpoint had held events back"
+
+
+def test_events_held_back_before_a_restart__are_found_after_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.chain.mine(20)
+    world.chain.automine = False
+    world.ask()
+    missed = world.ask()
+    world.chain.mine()
+    # At the second look, which has just been due, too.
+    hold_back_logs(world, monkeypatch, 2)
+    read_all(world)
+    assert world.store.request(missed) is None
+    world.restart()
+    world.node.watcher.step()
+    read_all(world)
+    assert world.state(missed) == "seen"
+
+
+def test_mined_again_but_held_back__is_taken_up_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_all(world)
+    lost = world.ask()
+    read_all(world)
+    world.chain.reorg(1, keep=False)
+    read_all(world)
+    assert world.state(lost) == "orphaned"
+    world.chain.automine = False
+    world.ask()
+    world.chain.mine()
+    world.chain._blocks[-1].actions.append(world.chain._dropped[lost])
+    world.chain._replay()
+    hold_back_logs(world, monkeypatch, 1)
+    read_all(world)
+    assert world.state(lost) == "orphaned"
+    world.chain.mine(16)
+    read_all(world)
+    assert world.state(lost) == "seen"
+
+
+def test_second_look__finds_the_same__changes_nothing(world: World) -> None:
+    topped_up = world.ask()
+    world.chain.top_up(topped_up, 5)
+    world.chain.top_up(topped_up, 7)
+    ended = world.ask()
+    world.chain.end(ended)
+    read_all(world)
+    rows = [world.row(i) for i in (topped_up, ended)]
+    trails = [world.trail(i) for i in (topped_up, ended)]
+    world.chain.mine(40)
+    read_all(world)
+    assert [world.row(i) for i in (topped_up, ended)] == rows
+    assert [world.trail(i) for i in (topped_up, ended)] == trails
+    world.chain.reorg(44, keep=True)
+    read_all(world)
+    assert world.row(topped_up).request.gas_money == rows[0].request.gas_money
+
+
+def test_second_look__reads_old_blocks_once_more_and_no_more(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world(log_chunk=100)
+    world.chain.mine(999)
+    queries = ranges(world, monkeypatch)
+    read_all(world)
+    assert queries[10:] == [(744, 843), (844, 943), (944, 999)]
+    queries.clear()
+    for _ in range(16):
+        world.chain.mine()
+        read_all(world)
+    assert queries == [*((i, i) for i in range(1000, 1016)), (1000, 1015)]
+
+
+@pytest.mark.parametrize("error", [RpcLimit("too many"), RpcUnreachable("down")])
+def test_log_queries_that_always_fail__are_few_in_a_day(world: World, error: OracleError) -> None:
+    """46 million failed queries a day have been seen elsewhere."""
+    world.ask()
+    world.endpoint.fail("eth_getLogs", error, times=10**9)
+    day = world.clock.now + 24 * 3600
+
+    class Stop:
+        def is_set(self) -> bool:
+            return world.clock.now >= day
+
+        def wait(self, seconds: float) -> None:
+            world.clock.now += seconds
+
+    class Bell(Doorbell):
+        def wait(self, heard: int, timeout: float) -> None:
+            world.clock.now += timeout
+
+    Supervised(
+        "watcher",
+        world.node.watcher,
+        doorbell=Bell(),
+        stop=Stop(),  # type: ignore[arg-type]
+        interval=lambda: 2.0,
+        log=make_logger(io.StringIO()),
+    ).run()
+    assert 0 < world.endpoint.calls.count("eth_getLogs") < 3000
+
+
+def test_endpoints_of_two_chains_in_turn__cost_no_more_than_polling(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.chain.mine(5)
+    world.ask()
+    read_all(world)
+    send, turns = world.endpoint.send, itertools.count()
+
+    def answer(method: str, params: list[Any]) -> Any:
+        result = send(method, params)
+        if method == "eth_getBlockByNumber" and next(turns) % 2:
+            return {**result, "hash": "0x" + "ee" * 32}
+        return result
+
+    monkeypatch.setattr(world.endpoint, "send", answer)
+    world.endpoint.calls.clear()
+    steps = 0
+    while world.node.watcher.step():
+        steps += 1
+        assert steps < 10
+    assert len(world.endpoint.calls) < 50

@@ -15,6 +15,7 @@ from oracle.chain.contracts import OracleContract, Status
 from oracle.chain.rpc import Rpc
 from oracle.devnet import CHAIN_ID, transact
 from oracle.errors import ContractMismatch, ProverCrashed, ProverInput
+from oracle.store import operator
 from oracle.store.running import is_in_use
 from oracle.why import Cause, NodeView, Report, explain, values
 
@@ -286,6 +287,19 @@ def test_proof_failing__while_it_is_tried_again_and_when_given_up(bench: Bench) 
     report = bench.why(request_id)
     assert (bench.net.state(request_id), report.cause) == ("queued", Cause.PROOF_FAILING)
     assert "signal 9" in report.explanation
+
+
+def test_cancelled_by_the_operator__is_told_with_the_way_back(bench: Bench) -> None:
+    request_id = bench.net.ask(1, 2)
+    bench.step("watcher")
+    operator.cancel(bench.net.store, [hex(request_id)])
+    report = bench.why(request_id)
+    assert (report.cause, report.status) == (Cause.NODE_REFUSES, Status.OPEN)
+    assert "operator cancelled" in report.explanation
+    assert f"oracle node requeue {request_id:#066x} --config node.toml" in report.commands
+    operator.requeue(bench.net.store, [hex(request_id)], time.time())
+    bench.net.settle()
+    assert bench.why(request_id).cause is Cause.ANSWERED
 
 
 def test_reorged_away__its_block_left_the_chain__is_told_from_the_nodes_ledger(

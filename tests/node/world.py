@@ -93,13 +93,20 @@ class World:
     options: dict[str, Any] = field(default_factory=dict)
     served: tuple[ServedModel, ...] = (served(spec()),)
     clock: Clock = field(default_factory=Clock)
+    key: str = KEY
+    #: A world whose chain and clock this one has too.
+    beside: World | None = None
 
     def __post_init__(self) -> None:
-        self.chain = FakeChain(clock=self.clock)
+        if self.beside is None:
+            self.chain = FakeChain(clock=self.clock)
+            self.model_id = self.chain.register(spec(), verifier_code=VERIFIER_CODE)
+        else:
+            self.chain, self.clock = self.beside.chain, self.beside.clock
+            self.model_id = self.beside.model_id
         self.endpoint = FaultyRpc(self.chain)
-        self.signer = LocalSigner(Account.from_key(KEY))
+        self.signer = LocalSigner(Account.from_key(self.key))
         self.lines = io.StringIO()
-        self.model_id = self.chain.register(spec(), verifier_code=VERIFIER_CODE)
         self.start()
 
     def start(self) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
-from pathlib import Path
 from typing import Any
 
+from oracle.store.database import Location
 from oracle.store.ledger import Store
 from oracle.store.records import Attempt
 from oracle.store.states import RequestState
@@ -17,9 +16,9 @@ ACCOUNT = "0x" + "0E" * 20
 BIG = 2**256 - 1
 
 
-def make_store(folder: Path, **options: Any) -> Store:
+def make_store(location: Location, **options: Any) -> Store:
     values: dict[str, Any] = {"chain_id": CHAIN, "oracle": ORACLE, "clock": lambda: 1000.0}
-    return Store.open(folder / "node.db", **(values | options))
+    return Store.open(location, **(values | options))
 
 
 def make_request(request_id: int = 7, **changes: Any) -> Request:
@@ -74,11 +73,9 @@ def make_attempt(hash_: bytes = b"x" * 32, **changes: Any) -> Attempt:
 
 def force_state(store: Store, request_id: int, state: RequestState) -> None:
     """Put a request in any state, past the table."""
-    with sqlite3.connect(store._db._path) as connection:
-        connection.execute(
-            "UPDATE requests SET state = ? WHERE request_id = ?", (state, hex(request_id))
-        )
-    connection.close()
+    store._db._connection().execute(
+        f"UPDATE requests SET state = '{state}' WHERE request_id = '{hex(request_id)}'"
+    )
 
 
 def accept(store: Store, request: Request, job_id: str = "job") -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import product
-from pathlib import Path
 
 import pytest
 
@@ -19,7 +18,7 @@ from oracle.store.states import (
     RequestState,
 )
 
-from .makers import force_state, make_request, make_store
+from .makers import force_state, make_request
 
 
 @pytest.mark.parametrize(
@@ -55,8 +54,7 @@ def test_table__unsent_requests__have_no_transaction_behind_them() -> None:
     assert not {RequestState.PENDING, RequestState.MINED, RequestState.FINAL} & set(UNSENT)
 
 
-def test_move__every_pair__follows_the_table(tmp_path: Path) -> None:
-    store = make_store(tmp_path)
+def test_move__every_pair__follows_the_table(store: Store) -> None:
     request = make_request()
     store.add_request(request)
     request_id = request.key.request_id
@@ -71,14 +69,11 @@ def test_move__every_pair__follows_the_table(tmp_path: Path) -> None:
         else:
             with pytest.raises(ValueError, match="no step"):
                 store.move(request_id, source, target)
-    store.close()
 
 
-def test_move__from_another_state_than_the_present__changes_nothing(tmp_path: Path) -> None:
-    store: Store = make_store(tmp_path)
+def test_move__from_another_state_than_the_present__changes_nothing(store: Store) -> None:
     request = make_request()
     store.add_request(request)
     request_id = request.key.request_id
     assert not store.move(request_id, RequestState.ACCEPTED, RequestState.QUEUED)
     assert [step.state for step in store.history(request_id)] == [RequestState.SEEN]
-    store.close()

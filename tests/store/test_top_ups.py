@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from oracle.store.ledger import Store
-from tests.store.makers import make_request, make_store
+from tests.store.makers import make_request
 
 
 def gas_money(store: Store) -> int:
@@ -14,8 +12,7 @@ def gas_money(store: Store) -> int:
     return row.request.gas_money
 
 
-def test_top_up__reorg__restores_what_the_kept_blocks_say(tmp_path: Path) -> None:
-    store = make_store(tmp_path)
+def test_top_up__reorg__restores_what_the_kept_blocks_say(store: Store) -> None:
     store.start_cursor(4, 10)
     store.add_request(make_request(gas_money=100, block_number=5))
     for block, money in ((6, 150), (7, 200), (7, 300)):
@@ -26,11 +23,8 @@ def test_top_up__reorg__restores_what_the_kept_blocks_say(tmp_path: Path) -> Non
     assert gas_money(store) == 150
     store.rewind(5)
     assert gas_money(store) == 100
-    store.close()
 
 
-def test_top_up__unknown_request__is_ignored(tmp_path: Path) -> None:
-    store = make_store(tmp_path)
+def test_top_up__unknown_request__is_ignored(store: Store) -> None:
     store.top_up(9, 5, 1)
     assert store.request(9) is None
-    store.close()

@@ -16,6 +16,7 @@ from oracle.circuits.lowering import (
     linear,
     logic,
     preprocessing,
+    recurrent,
     shapes,
     spatial,
     svm,
@@ -28,6 +29,7 @@ _CORE_RULES: Rules = {
     **activations.RULES,
     **greatest.RULES,
     **logic.RULES,
+    **recurrent.RULES,
     **shapes.RULES,
     **spatial.RULES,
 }

@@ -152,6 +152,11 @@ class Graph:
         node = self._producers.get(name)
         return node.op_type if node is not None and node.domain in CORE else ""
 
+    def maker(self, name: str) -> Node | None:
+        """The core operator's node that makes a tensor; None for an input or a constant."""
+        proto = self._producers.get(name)
+        return Node(proto, -1) if proto is not None and proto.domain in CORE else None
+
     def consumers(self, name: str) -> Iterator[str]:
         """Operators that read a tensor; empty text for the graph's output."""
         for node in self._proto.node:
@@ -185,7 +190,7 @@ class Graph:
 
     def array(self, values: Array) -> str:
         """Name of a constant."""
-        values = np.ascontiguousarray(values)
+        values = np.asarray(values, order="C")
         key = (values.dtype.str, values.shape, values.tobytes())
         if key not in self._arrays:
             name = self._fresh("constant")

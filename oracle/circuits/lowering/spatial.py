@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from oracle.circuits.lowering.graph import Array, Graph, Node, Rules, float32s, int64s
+
+#: Operators that never map the greater of two numbers to the smaller result.
+_RISING = frozenset({"Relu", "Sigmoid", "Tanh"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,17 +158,41 @@ def _conv_transpose(graph: Graph, node: Node) -> list[str]:
 def _max_pool(graph: Graph, node: Node) -> list[str]:
     """One dimension after the other, with positions outside replaced by one inside the window.
 
-    The circuit compiler would let the zeros of a padding take part, and sort each window.
+    The circuit compiler would let the zeros of a padding take part, and sort each window. An
+    activation that keeps the order comes after the pool, where there are fewer numbers.
     """
-    ceil = bool(node.attribute("ceil_mode", 0))
-    window = _window(graph, node, list(node.attribute("kernel_shape", ())))
+    source = graph.maker(node.input(0))
+    if source is not None and source.proto.op_type in _RISING:
+        return [graph.add(source.proto.op_type, _pooled(graph, node, source.input(0)))]
+    return [_pooled(graph, node, node.input(0))]
+
+
+def _pooled(graph: Graph, node: Node, x: str) -> str:
+    """The greatest of each window over ``x``, a tensor of the node's input's shape."""
     if len(node.proto.output) > 1 and node.proto.output[1]:
         raise node.refuse("gives the positions of its maxima")
-    x = node.input(0)
-    for axis, outputs in enumerate(window.outputs(ceil=ceil)):
+    window = _window(graph, node, list(node.attribute("kernel_shape", ())))
+    outputs = window.outputs(ceil=bool(node.attribute("ceil_mode", 0)))
+
+    def greater(one: str, other: str) -> str:
+        return graph.add("Add", one, graph.add("Relu", graph.add("Sub", other, one)))
+
+    return _combined(graph, node, x, window, outputs, greater)
+
+
+def _combined(
+    graph: Graph,
+    node: Node,
+    x: str,
+    window: _Window,
+    outputs: Sequence[int],
+    combine: Callable[[str, str], str],
+) -> str:
+    """The numbers of each window, combined two by two, one dimension after the other."""
+    for axis, count in enumerate(outputs):
         size, kernel = window.sizes[axis], window.kernel[axis]
         positions: list[int] = []
-        for output in range(outputs):
+        for output in range(count):
             start = output * window.strides[axis] - window.before[axis]
             reached = [start + i * window.dilations[axis] for i in range(kernel)]
             inside = [position for position in reached if 0 <= position < size]
@@ -175,19 +204,21 @@ def _max_pool(graph: Graph, node: Node) -> list[str]:
             graph.add("Gather", x, int64s(positions[i::kernel]), axis=axis + 2)
             for i in range(kernel)
         )
-        x = first
-        for other in others:
-            x = graph.add("Add", x, graph.add("Relu", graph.add("Sub", other, x)))
-    return [x]
+        x = functools.reduce(combine, others, first)
+    return x
 
 
-def _average_pool(graph: Graph, node: Node) -> list[str] | None:
+def _average_pool(graph: Graph, node: Node) -> list[str]:
     """A sum over the window divided by how many of its positions count."""
     ceil = bool(node.attribute("ceil_mode", 0))
     window = _window(graph, node, list(node.attribute("kernel_shape", ())))
     outputs = window.outputs(ceil=ceil)
     if window.plain and outputs == window.outputs(ceil=False):
-        return None
+        # Of a power of two the circuit compiler makes a change of scale, which costs nothing.
+        total = _combined(
+            graph, node, node.input(0), window, outputs, functools.partial(graph.add, "Add")
+        )
+        return [graph.add("Mul", total, float32s([1 / math.prod(window.kernel)]))]
     channels = graph.shape(node)[1]
     ones = np.ones((channels, 1, *window.kernel), dtype=np.float32)
     counts = np.ones((), dtype=np.float64)

@@ -17,7 +17,6 @@ import pytest
 from eth_utils import keccak
 
 from oracle import tensor
-from oracle.chain.toolchain import SOLC_CONTRACTS
 from oracle.config import project_root
 from tests.contracts.world import FEE, INPUT, NUMBERS, OUTPUT, RESULT, TAG, VERIFY_GAS, ZERO, packed
 
@@ -119,18 +118,17 @@ def test_thief__with_a_copied_proof__is_refused(
         )
 
 
-def test_contract_developers_page__its_consumer__compiles_as_printed(tmp_path: Path) -> None:
+def test_template__with_ape__passes(tmp_path: Path) -> None:
+    """Installed as the contract developers' page says; its commands are run in test_kit.py."""
+    kit = project_root() / "contracts"
+    installed = tmp_path / "node_modules" / "@verifiable-inference" / "contracts"
+    shutil.copytree(kit, installed, ignore=shutil.ignore_patterns("test"))
+    shutil.copytree(kit / "template", tmp_path, dirs_exist_ok=True)
     page = (project_root() / "docs" / "contract-developers.md").read_text()
-    (consumer,) = re.findall(r"```solidity\n(.*?)```", page, re.DOTALL)
-    (folder, config) = re.findall(r"^\| Ape \| [^`]*`([^`]+)`.*`(depend[^`]+)` \|$", page, re.M)[0]
-    shutil.copytree(project_root() / "contracts", tmp_path / folder / "contracts")
-    (tmp_path / "contracts").mkdir()
-    (tmp_path / "contracts" / "Gardener.sol").write_text(consumer)
-    (tmp_path / "ape-config.yaml").write_text(
-        f"plugins: [{{name: solidity}}]\n{config}\nsolidity: {{version: {SOLC_CONTRACTS}}}\n"
-    )
+    (remapping,) = re.findall(r"^\| Ape \| .*`import_remapping: \[\"([^\"]+)\"\]` \|$", page, re.M)
+    assert f'- "{remapping}"' in (tmp_path / "ape-config.yaml").read_text()
     done = subprocess.run(
-        ["ape", "compile", "--force"],
+        ["ape", "test", "-q"],
         cwd=tmp_path,
         env=os.environ | {"APE_DATA_FOLDER": str(tmp_path / "ape")},
         capture_output=True,
@@ -138,3 +136,4 @@ def test_contract_developers_page__its_consumer__compiles_as_printed(tmp_path: P
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "4 passed" in done.stdout

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.24;
+
+import {InferenceConsumer} from "@verifiable-inference/contracts/InferenceConsumer.sol";
+import {IInferenceOracle} from "@verifiable-inference/contracts/interfaces/IInferenceOracle.sol";
+import {TensorCodec} from "@verifiable-inference/contracts/libraries/TensorCodec.sol";
+
+contract Gardener is InferenceConsumer {
+    uint256 public constant MODEL = 1;
+    uint64 public constant CALLBACK_GAS = 60_000;
+    uint256 public constant OUTPUT_WIDTH = 8; // bytes a score, from the registry
+
+    mapping(uint256 requestId => bool) public isSetosa;
+
+    constructor(IInferenceOracle oracle) InferenceConsumer(oracle) {}
+
+    function ask(bytes calldata measurements) external payable returns (uint256 requestId) {
+        return oracle.requestCallback{value: msg.value}(
+            MODEL, measurements, address(this), CALLBACK_GAS, ""
+        );
+    }
+
+    function _onResult(uint256 requestId, bytes calldata output, bytes calldata) internal override {
+        int256[] memory scores = TensorCodec.unpack(output, OUTPUT_WIDTH);
+        isSetosa[requestId] = scores[0] > scores[1] && scores[0] > scores[2];
+    }
+}

@@ -1,0 +1,86 @@
+"""How often an endpoint is asked: a budget while it answers, a rest after it failed.
+
+Pure but for the clock. Callers hold a lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+#: Seconds of the first rest after a failure; doubles with each failure in a row, up to the longest.
+FIRST_REST = 1.0
+LONGEST_REST = 60.0
+#: Most seconds that an endpoint's own ``Retry-After`` is believed.
+LONGEST_ASKED = 3600.0
+
+
+class TokenBucket:
+    """At most ``burst`` calls at once, and ``rate`` a second on average.
+
+    Args:
+        rate: calls a second; None for no limit.
+        burst: calls that may come at once.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, rate: float | None, burst: int, clock: Callable[[], float]) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._clock = clock
+        self._tokens = float(burst)
+        self._counted_at = clock()
+
+    def take(self) -> float:
+        """Take one token; seconds to wait until it is earned."""
+        if self._rate is None:
+            return 0.0
+        now = self._clock()
+        earned = max(0.0, now - self._counted_at) * self._rate
+        self._tokens = min(self._tokens + earned, float(self._burst)) - 1
+        self._counted_at = now
+        return max(0.0, -self._tokens / self._rate)
+
+
+class Rest:
+    """When an endpoint that failed may be asked again.
+
+    A rest that the endpoint asked for is kept whatever happens. One of our own only means that
+    others are asked first.
+
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._until = float("-inf")
+        self._failures = 0
+        #: Whether the endpoint asked for it.
+        self.is_asked = False
+
+    @property
+    def left(self) -> float:
+        """Seconds until it is over; 0 when there is none."""
+        return max(0.0, self._until - self._clock())
+
+    def begin(self) -> None:
+        """It failed: rest longer with each failure in a row."""
+        self._start(self._own())
+        self.is_asked = False
+
+    def obey(self, seconds: float | None) -> None:
+        """It asked to be left alone, for ``seconds`` if it said how long."""
+        own = self._own()
+        self._start(own if seconds is None else min(max(seconds, own), LONGEST_ASKED))
+        self.is_asked = True
+
+    def end(self) -> None:
+        """It answered."""
+        self._failures = 0
+
+    def _own(self) -> float:
+        return min(FIRST_REST * 2.0 ** min(self._failures, 16), LONGEST_REST)
+
+    def _start(self, seconds: float) -> None:
+        self._failures += 1
+        self._until = max(self._until, self._clock() + seconds)

@@ -1,0 +1,96 @@
+"""The forms of a model that are worth a search: the same answers, smaller circuits.
+
+A function of one number is looked up in a table of all arguments that a promised input can bring
+about. Roots and reciprocals may be looked up too. Where tables are what makes the circuit high, the
+curves are limited to where they rise; where no circuit takes the promised range at all, each
+feature is limited to its own range as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from oracle.circuits import ranges
+from oracle.circuits.clamp import clamp, flatten, has_curves
+from oracle.circuits.onnx import Model
+from oracle.circuits.roots import has_roots, tabulate
+from oracle.circuits.trial import Floats
+from oracle.circuits.tuner import Found, Goal, Subject
+from oracle.errors import CircuitError, RangeTooWide
+
+#: What a limited curve may add to an error, as a share of the bound; and as the finest of all.
+_FLAT_SHARE = 1 / 128
+_FINEST = 2.0**-15
+
+
+def search(
+    model: Model,
+    samples: Floats,
+    goal: Goal,
+    tune: Callable[[Model], tuple[Subject, Found]],
+    progress: Callable[[str], None],
+) -> tuple[Subject, Found]:
+    """The form with the best circuit, and what the search of it came to.
+
+    Args:
+        model: as its file says.
+        samples: inputs, float [n, inputs].
+        goal: what is wanted.
+        tune: searches one form.
+        progress: called with a few words before each further form.
+
+    Raises:
+        CircuitError: as `tuner.tune`, for the last form that was worth a search.
+    """
+    attempts = _Attempts(goal, tune)
+    attempts.add(model)
+    if has_roots(model):
+        progress("looking up roots and reciprocals")
+        attempts.add(tabulate(model))
+    if has_curves(model) and (attempts.best is None or _tables_decide(attempts.best[1])):
+        progress("limiting curves to where they rise")
+        level = max(goal.max_error * _FLAT_SHARE, _FINEST)
+        attempts.add(flatten(attempts.best[0].model if attempts.best else model, level))
+    if attempts.best is None:
+        progress("no circuit takes the whole range: limiting each feature to its own")
+        return tune(clamp(attempts.last, ranges.each_feature(samples)))
+    return attempts.best
+
+
+class _Attempts:
+    """Searches of several forms, and the best of them."""
+
+    def __init__(self, goal: Goal, tune: Callable[[Model], tuple[Subject, Found]]) -> None:
+        self._goal = goal
+        self._tune = tune
+        self.best: tuple[Subject, Found] | None = None
+        self.last: Model
+
+    def add(self, model: Model) -> None:
+        """Search one more form. One whose range is too wide counts as none.
+
+        Raises:
+            CircuitError: it fails for another reason, and no form did better.
+        """
+        self.last = model
+        try:
+            found = self._tune(model)
+        except RangeTooWide:
+            return
+        except CircuitError:
+            if self.best is None:
+                raise
+            return
+        if self.best is None or self._rank(found) < self._rank(self.best):
+            self.best = found
+
+    def _rank(self, each: tuple[Subject, Found]) -> tuple[float, float]:
+        estimate = each[1].finalists[0].candidate.estimate
+        return self._goal.objective.rank(estimate.gas, estimate.prove_seconds)
+
+
+def _tables_decide(found: Found) -> bool:
+    """Whether the best circuit could not be half as high for its lookup tables."""
+    settings = found.finalists[0].settings
+    low, high = settings["run_args"]["lookup_range"]
+    return bool(2 * (high - low + 1) > 1 << found.finalists[0].candidate.shape.logrows)

@@ -1,0 +1,80 @@
+"""Says that this node lives, and takes over from nodes that do not.
+
+Invariant: work that a node holds is freed once its lease is over, and never while it lives.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+
+from structlog.typing import FilteringBoundLogger
+
+from oracle.store.ledger import Store
+
+#: A node says four times in a lease that it lives.
+BEATS = 4
+
+
+class Keeper:
+    """Keeps this node's place among those that share the store.
+
+    Args:
+        store: the ledger.
+        account: who sends.
+        payee: whom the proofs name.
+        workers: proofs at the same time.
+        lease_seconds: silence after which other nodes take over.
+        clock: seconds since the epoch.
+        log: for a person.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        account: str,
+        payee: str,
+        workers: int,
+        lease_seconds: float,
+        clock: Callable[[], float],
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._store = store
+        self._account = account
+        self._payee = payee
+        self._workers = workers
+        self._lease_seconds = lease_seconds
+        self._clock = clock
+        self._log = log
+        self._said_at = float("-inf")
+
+    def join(self) -> None:
+        """Take this node's place: before anything else is done with the store."""
+        self._store.join(
+            name=f"{socket.gethostname()}:{os.getpid()}",
+            account=self._account,
+            payee=self._payee,
+            workers=self._workers,
+            lease=self._lease_seconds,
+        )
+        self._said_at = self._clock()
+
+    def step(self) -> bool:
+        """Say that this node lives, look for those that do not; False when nothing was freed."""
+        if not self._store.is_shared or self._clock() - self._said_at < (
+            self._lease_seconds / BEATS
+        ):
+            return False
+        if self._store.beat():
+            self._said_at = self._clock()
+        else:
+            self._log.warning(
+                "taken for dead by the other nodes", silent=self._clock() - self._said_at
+            )
+            self.join()
+        jobs, requests = self._store.take_over()
+        if jobs or requests:
+            self._log.warning("took over from a silent node", jobs=jobs, requests=requests)
+        return bool(jobs or requests)

@@ -1,0 +1,198 @@
+"""The node is killed with SIGKILL at each step of a request's life, and ends each request once.
+
+The kill points are not listed anywhere: each scenario is run undisturbed first, in which every
+commit and every broadcast of the process numbers itself, and then once for each of these numbers.
+The tables of `oracle.store.states` say which steps there are: one that no scenario takes, and that
+is not named here as out of reach, fails the test.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from oracle.chain.contracts import Status
+from oracle.store.states import INTENT_STEPS, JOB_STEPS, REQUEST_STEPS
+
+from .matrix import Ending, Forge, Point, Run, forge
+from .node import STORES
+from .outside import Scenario
+from .scenarios import SCENARIOS
+
+Step = tuple[str, str, str]
+
+#: Steps that the tables allow and that nothing does.
+OUT_OF_REACH: dict[Step, str] = {
+    ("request", "skipped", "expired"): "the janitor leaves it: nothing was promised or spent",
+    ("request", "queued", "failed"): "a job fails only while it runs",
+    ("request", "mined", "orphaned"): "a reorg of its block takes its answer back first",
+    ("request", "final", "orphaned"): "a reorg of its block takes its answer back first",
+    ("request", "lost", "orphaned"): "a reorg of its block takes its end back first",
+    ("request", "cancelled", "orphaned"): "a reorg of its block takes its end back first",
+    **{
+        ("request", state, "seen"): "frees what a node of another payee held: tests/node/test_fleet"
+        for state in ("accepted", "queued", "running", "proved")
+    },
+}
+#: Points after which a process is killed, over and over; each lives long enough to get further.
+OVER_AND_OVER = (13, 17, 23)
+
+
+def table() -> set[Step]:
+    """Every step of the store's tables."""
+    tables = {"request": REQUEST_STEPS, "job": JOB_STEPS, "intent": INTENT_STEPS}
+    return {
+        (kind, str(source), str(target))
+        for kind, steps in tables.items()
+        for source, targets in steps.items()
+        for target in targets
+    }
+
+
+@dataclass(frozen=True)
+class Survey:
+    """An undisturbed run: what happens in it, and where it will be killed."""
+
+    ending: Ending
+    points: tuple[tuple[Point, ...], ...]
+    #: Process and point.
+    kills: tuple[tuple[int, Point], ...]
+
+
+@dataclass
+class Matrix:
+    """All scenarios on one kind of store."""
+
+    kind: str
+    folder: Path
+    forge: Forge
+    surveys: dict[str, Survey]
+    runs: Iterator[int]
+
+    def run(self, scenario: Scenario) -> Run:
+        return Run(scenario, self.forge, self.folder / str(next(self.runs)), self.kind)
+
+    def survey(self) -> None:
+        """Run every scenario undisturbed. A step is killed at where it is taken first."""
+        killed: set[tuple[str, Step]] = set()
+        for scenario in SCENARIOS.values():
+            run = self.run(scenario)
+            ending = run.play()
+            kills = []
+            for process, points in enumerate(run.points):
+                for point in points:
+                    here = {(point.at, step) for step in point.steps}
+                    if scenario.whole or not here <= killed:
+                        kills.append((process, point))
+                    killed |= here
+            self.surveys[scenario.name] = Survey(
+                ending, tuple(map(tuple, run.points)), tuple(kills)
+            )
+
+    def steps(self) -> set[Step]:
+        """Every step that was taken, ahead of whose commit and after it a process is killed."""
+        return {
+            step
+            for survey in self.surveys.values()
+            for points in survey.points
+            for point in points
+            for step in point.steps
+        }
+
+
+@pytest.fixture(scope="module", params=sorted(STORES))
+def matrix(request: pytest.FixtureRequest) -> Iterator[Matrix]:
+    # In memory where there is such a place: the kernel keeps what a killed process has written.
+    memory = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
+    try:
+        with forge() as process:
+            made = Matrix(request.param, folder, process, {}, itertools.count())
+            made.survey()
+            yield made
+    finally:
+        shutil.rmtree(folder)
+
+
+def audit(ending: Ending) -> None:
+    """What must hold however often the node died."""
+    assert ending.waiting == 0, "a transaction waits behind a gap"
+    assert ending.open == (), "the node waits for a transaction that was mined or never will be"
+    assert ending.mined == tuple(range(len(ending.mined))), "a nonce gap"
+    assert set(ending.nonces) <= set(ending.mined)
+    for state, status, fulfilled in zip(
+        ending.states, ending.statuses, ending.fulfilled, strict=True
+    ):
+        assert fulfilled <= 1, "paid twice"
+        assert (state == "final") == (fulfilled == 1)
+        assert (state == "lost") == (status is Status.FULFILLED and not fulfilled)
+        assert (state == "cancelled") == (status is Status.REFUNDED)
+        assert state in ("final", "lost", "cancelled") or status is Status.OPEN
+    assert not set(ending.states) - {"final", "lost", "cancelled", "failed", "skipped", "expired"}
+    for state, reason in zip(ending.states, ending.reasons, strict=True):
+        assert state == "final" or reason, "it ended without a reason"
+
+
+def test_tables__every_step__is_taken_by_a_scenario_or_named_as_out_of_reach(
+    matrix: Matrix,
+) -> None:
+    taken = matrix.steps()
+    assert not table() - taken - OUT_OF_REACH.keys(), "write a scenario for these steps"
+    assert not taken & OUT_OF_REACH.keys(), "these are in reach"
+    assert OUT_OF_REACH.keys() <= table(), "these are not in the tables any more"
+
+
+def test_every_step__has_a_kill_before_and_after_its_commit(matrix: Matrix) -> None:
+    kills = {
+        (point.at, step)
+        for survey in matrix.surveys.values()
+        for _, point in survey.kills
+        for step in point.steps
+    }
+    expected = set(itertools.product(("before commit", "after commit"), matrix.steps()))
+    assert kills == expected
+    ats = {point.at for survey in matrix.surveys.values() for _, point in survey.kills}
+    assert {"before send", "after send"} <= ats
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_killed_at_a_step__restarted__ends_as_if_nothing_had_happened(
+    matrix: Matrix, name: str
+) -> None:
+    survey = matrix.surveys[name]
+    audit(survey.ending)
+    for process, point in survey.kills:
+        run = matrix.run(SCENARIOS[name])
+        ending = run.play([*[0] * process, point.number])
+        assert run.killed == 1, point
+        audit(ending)
+        assert ending == survey.ending, point
+
+
+@pytest.mark.parametrize("name", ["one_answered", "batch_answered", "stuck_and_replaced"])
+@pytest.mark.parametrize("every", OVER_AND_OVER)
+def test_killed_over_and_over__ends_as_if_nothing_had_happened(
+    matrix: Matrix, name: str, every: int
+) -> None:
+    run = matrix.run(SCENARIOS[name])
+    ending = run.play(itertools.repeat(every))
+    assert run.killed
+    audit(ending)
+    assert ending == matrix.surveys[name].ending
+
+
+def test_killed_while_it_recovers_from_a_kill__ends_as_if_nothing_had_happened(
+    matrix: Matrix,
+) -> None:
+    survey = matrix.surveys["batch_answered"]
+    for (_, first), second in itertools.product(survey.kills[::15], (1, 2, 3, 4)):
+        run = matrix.run(SCENARIOS["batch_answered"])
+        ending = run.play([first.number, second])
+        audit(ending)
+        assert ending == survey.ending, (first, second)
