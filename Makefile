@@ -13,7 +13,7 @@ export SOLCX_BINARY_PATH := $(TOOLS)
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup prerequisites demo test test-long coverage bench-gas bench-circuits bench-onnx bench-store bench-node bench-faults soak check format ape docs abi lock clean
+.PHONY: help setup prerequisites demo test test-long coverage bench-gas bench-circuits bench-onnx bench-store bench-node bench-faults soak check format ape docs cli-docs abi lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -87,6 +87,9 @@ docs: setup  ## Write the tables of docs/operators.md anew from the code
 
 abi: setup  ## Regenerate the committed ABIs from the contracts
 	python scripts/export_abi.py
+
+cli-docs: setup  ## Regenerate docs/cli.md from commands, errors and causes
+	python -m scripts.export_cli
 
 lock: setup  ## Resolve pyproject.toml anew into the lock files
 	uv pip compile pyproject.toml --group dev --extra postgres --extra ray --extra train --generate-hashes --no-emit-index-url \

@@ -5,7 +5,7 @@
     |   |-- ConfigError
     |   |-- ModelError                  the ONNX file: malformed, unsupported
     |   |-- TensorError                 length, range or encoding of values
-    |   |-- RequestUnknown, RequestBusy what an operator asks of the queue
+    |   |-- RequestUnknown, RequestBusy what is asked of the queue, or of an earlier request
     |-- ToolchainError               3  something this machine lacks
     |-- CircuitError                 4  building or checking a circuit
     |-- ProverError                  5  one proof went wrong (says whether a retry can help)
@@ -97,7 +97,7 @@ class TensorEncoding(TensorError):
 
 
 class RequestUnknown(UsageError):
-    """The store knows no such request."""
+    """The chain, or the store, has no such request."""
 
     code = "REQUEST_UNKNOWN"
 
@@ -330,6 +330,12 @@ class RequestTimeout(ChainError):
 
     code = "REQUEST_TIMEOUT"
     transient = True
+
+
+class RequestRefunded(ChainError):
+    """The request was refunded unanswered."""
+
+    code = "REQUEST_REFUNDED"
 
 
 class StoreError(OracleError):

@@ -14,12 +14,17 @@ import typer
 
 from oracle.checks import Finding
 from oracle.cli import queue
+from oracle.cli.options import examples
 from oracle.config import load_node_config
 from oracle.log import make_logger
 from oracle.store.ledger import Store
 from oracle.store.records import Job
 
-app = typer.Typer(help="The daemon that proves and answers requests.", no_args_is_help=True)
+app = typer.Typer(
+    help="The daemon that proves and answers requests.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
 
 app.command()(queue.requeue)
 app.command()(queue.cancel)
@@ -29,7 +34,7 @@ _Config = Annotated[Path, typer.Option("--config", help="The node's TOML file.")
 _Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
-@app.command()
+@app.command(epilog=examples("oracle node run --config node.toml"))
 def run(config: _Config = Path("node.toml")) -> None:
     """Watch, prove and submit until SIGTERM or Ctrl-C; a second one ends at once."""
     from oracle.node import build, run_until_signal
@@ -40,7 +45,7 @@ def run(config: _Config = Path("node.toml")) -> None:
         run_until_signal(node)
 
 
-@app.command()
+@app.command(epilog=examples("oracle node check", "oracle node check --no-trial-proof --json"))
 def check(
     config: _Config = Path("node.toml"),
     trial_proof: Annotated[
@@ -83,7 +88,7 @@ def _row(finding: Finding) -> str:
     return f"{'ok' if error is None else 'FAIL':4}  {finding.subject:8}  {' '.join(text.split())}"
 
 
-@app.command()
+@app.command(epilog=examples("oracle node status", "oracle node status --last 50 --json"))
 def status(
     config: _Config = Path("node.toml"),
     as_json: _Json = False,

@@ -360,7 +360,7 @@ class World:
             return
         request = self._random.choice(found)
         value = request.gas_money // 4 + 1
-        call = self.oracle.functions.topUp(request.key.request_id, contracts._preimage(request))
+        call = self.oracle.functions.topUp(request.key.request_id, contracts.preimage(request))
         self.tally["topped_up"] += 1
         self._send(self._callers[0], self.oracle.address, _calldata(call), value)
 
