@@ -7,7 +7,7 @@ from eth_utils.crypto import keccak
 
 from oracle.chain.contracts import RegistryContract
 from oracle.errors import ContractMismatch
-from oracle.node import _find_model
+from oracle.node import _describe, _registered
 from oracle.testing import REGISTRY, FakeChain
 
 from .world import VERIFIER_CODE, served, spec
@@ -15,7 +15,8 @@ from .world import VERIFIER_CODE, served, spec
 
 def found(chain: FakeChain) -> str:
     rpc = chain.rpc()
-    return _find_model(rpc, RegistryContract(rpc, REGISTRY), served(spec()))
+    model = served(spec())
+    return _describe(model, _registered(rpc, RegistryContract(rpc, REGISTRY), model))
 
 
 def test_find__same_hashes_with_another_verifier_came_first__the_real_one_is_found() -> None:
