@@ -13,7 +13,7 @@ export SOLCX_BINARY_PATH := $(TOOLS)
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup prerequisites demo test test-long coverage bench-gas bench-circuits bench-onnx check format ape docs abi lock clean
+.PHONY: help setup prerequisites demo test test-long coverage bench-gas bench-circuits bench-onnx check format ape browser screenshots docs abi lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -32,10 +32,13 @@ $(READY): requirements.lock pyproject.toml package-lock.json scripts/solc.cjs or
 prerequisites:
 	@scripts/prerequisites.sh "$(PYTHON)"
 
+browser:
+	@scripts/browser.sh
+
 demo: setup  ## The whole path once: model, circuit, devnet, node, request, proof, callback
 	@oracle demo
 
-test: setup  ## Every test, with real proofs and a real devnet
+test: setup browser  ## Every test, with real proofs and a real devnet
 	@pytest -q
 	@$(MAKE) --no-print-directory ape
 
@@ -69,6 +72,9 @@ bench-circuits: setup  ## Our circuits against ezkl's calibrated default, to bui
 
 bench-onnx: setup  ## How many of the onnx package's model tests can be proved, to build/bench/onnx.json
 	@python -m scripts.bench_onnx $(ARGS)
+
+screenshots: setup browser  ## Photograph the live page beside a devnet, to docs/
+	@ORACLE_SCREENSHOTS=$(CURDIR)/docs pytest -q tests/e2e/test_page.py
 
 docs: setup  ## Write the tables of docs/operators.md anew from the code
 	@python -m scripts.operators_page

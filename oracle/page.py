@@ -12,6 +12,7 @@ the page sets them as text, and secrets are masked here as in the log.
 from __future__ import annotations
 
 import dataclasses
+import re
 import statistics
 import threading
 import time
@@ -33,7 +34,7 @@ from oracle.store.states import RequestState
 from oracle.types import RegisteredModel
 
 #: Requests and errors that are shown.
-_REQUESTS = 40
+_REQUESTS = 25
 _ERRORS = 12
 #: The prover's load: seconds in a bar, and how many bars.
 BAR_SECONDS = 10
@@ -58,6 +59,9 @@ STAGES: Mapping[str, tuple[RequestState, ...]] = {
 }
 #: Ends that an operator wants to hear of, and the code of one that gives no other.
 _BAD_ENDS = {_R.FAILED: "FAILED", _R.EXPIRED: "EXPIRED", _R.SKIPPED: "SKIPPED"}
+
+#: As errors and as reasons to skip a request have it.
+_CODE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*|[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
 _FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
@@ -229,7 +233,9 @@ def card(bundle: Bundle, registered: RegisteredModel) -> ModelCard:
         checks=(
             Check("files match their hashes", ok=True),
             Check("verifier on chain has the bundle's code", ok=True),
-            Check("SRS from the public ceremony", ok=pinned),
+            Check("SRS of the public ceremony", ok=True)
+            if pinned
+            else Check("unsafe SRS: its maker can forge proofs", ok=False),
         ),
     )
 
@@ -388,7 +394,7 @@ def busy(steps: Iterable[ProverStep], now: float, workers: int) -> tuple[float, 
 def _ended(at: float, reason: str, code: str, where: str) -> ErrorLine:
     """A request's bad end; most reasons begin with their own code."""
     head, colon, detail = reason.partition(": ")
-    if colon and head.isupper() and " " not in head:
+    if colon and _CODE.fullmatch(head):
         return ErrorLine(at, head, _text(detail), where)
     return ErrorLine(at, code, _text(reason), where)
 

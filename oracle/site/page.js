@@ -160,7 +160,10 @@ function showTransaction(cell, line) {
   if (cell.dataset.hash === (line.transaction ?? "")) return;
   cell.dataset.hash = line.transaction ?? "";
   cell.replaceChildren();
-  if (!line.transaction) return;
+  if (!line.transaction) {
+    text(cell, "–");
+    return;
+  }
   const shown = make(line.link ? "a" : "span");
   if (line.link) {
     shown.href = line.link;
@@ -261,7 +264,7 @@ function makeCard(model) {
 
   const checks = make("ul", "checks");
   for (const check of model.checks) {
-    const item = make("li", "badge", check.ok ? `✓ ${check.name}` : `✗ not: ${check.name}`);
+    const item = make("li", "badge", `${check.ok ? "✓" : "✗"} ${check.name}`);
     item.dataset.tone = check.ok ? "good" : "bad";
     checks.append(item);
   }
@@ -280,7 +283,7 @@ function makeCard(model) {
 function computes(model) {
   const inputs = `${model.inputs.join(", ")} → ${model.outputs.join(", ")}`;
   const labels = model.labels.length ? `; labels ${model.labels.slice(0, 12).join(", ")}` : "";
-  return `${inputs}${labels}; reveals ${model.reveal}`;
+  return `${inputs}${labels}; reveal policy ${model.reveal}`;
 }
 
 // --- asking ---

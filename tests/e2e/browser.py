@@ -9,8 +9,7 @@ import subprocess
 import time
 import urllib.request
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
@@ -19,7 +18,7 @@ _PATIENCE = 60.0
 
 
 class Browser:
-    """One page of a headless Chromium; a context manager.
+    """One page of a headless Chromium; close it.
 
     Args:
         folder: for its profile and its log.
@@ -130,18 +129,11 @@ class Browser:
         shot = self.call("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
         path.write_bytes(base64.b64decode(shot["data"]))
 
+    def close(self) -> None:
+        """End the browser."""
+        self._socket.close()
+        self._end()
+
     def _end(self) -> None:
         self._process.terminate()
         self._process.wait(20)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._socket.close()
-        self._end()

@@ -6,7 +6,7 @@ import dataclasses
 import http.client
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -190,7 +190,7 @@ def test_hostile_text__in_every_field__is_shown_as_text(world: World, tmp_path: 
         world, name=EVIL, inputs=(EVIL,), labels=(EVIL,), reveal=EVIL, hashes={"bundle": EVIL}
     )
     pages = page(world, evil).pages()
-    with Browser(tmp_path) as browser, served(world, pages) as port:
+    with closing(Browser(tmp_path)) as browser, served(world, pages) as port:
         browser.size(360, 780)
         browser.open(f"http://127.0.0.1:{port}/")
         name = browser.wait_for("document.querySelector('.card h3')?.textContent")
@@ -207,7 +207,7 @@ def test_policy__what_a_page_would_break__is_stopped_and_heard(
     """That no complaint means something: this browser does hear them."""
     html = b"<!doctype html><link rel=icon href=data:,><script>alert(1)</script>"
     pages: dict[str, Page] = {"/": lambda _: Response(html, 200, "text/html")}
-    with Browser(tmp_path) as browser, served(world, pages) as port:
+    with closing(Browser(tmp_path)) as browser, served(world, pages) as port:
         browser.open(f"http://127.0.0.1:{port}/")
         browser.wait_for("document.readyState === 'complete'")
         assert any("Content Security Policy" in each for each in browser.complaints)
