@@ -138,9 +138,11 @@ function showRequests(requests, now) {
 
 function makeRow(line) {
   const row = make("tr", "fresh");
+  row.setAttribute("role", "row");
   const cell = (name, className, label) => {
     const made = make("td", `c-${name} ${className}`.trim());
     made.dataset.label = label;
+    made.setAttribute("role", "cell");
     row.append(made);
     return made;
   };
@@ -299,21 +301,23 @@ function show(state) {
 
 let pause = EVERY;
 
-async function ask() {
-  if (document.hidden) return;
+// The state, or null after saying why there is none.
+async function fetched() {
   try {
     const answer = await fetch("/api/state", { signal: AbortSignal.timeout(SLOWEST) });
-    if (answer.ok) {
-      show(await answer.json());
-      pause = EVERY;
-      return;
-    }
+    if (answer.ok) return await answer.json();
     tell(`the node cannot say how it is: ${(await answer.text()).trim()}`, "bad");
-  } catch (failure) {
-    if (!(failure instanceof TypeError || failure instanceof DOMException)) throw failure;
+  } catch {
     tell("the node does not answer; what is below is old", "bad");
   }
-  pause = Math.min(2 * pause, SLOWEST);
+  return null;
+}
+
+async function ask() {
+  if (document.hidden) return;
+  const state = await fetched();
+  pause = state ? EVERY : Math.min(2 * pause, SLOWEST);
+  if (state) show(state);
 }
 
 function again() {

@@ -95,3 +95,5 @@ def test_page__live_demo__requests_are_followed_to_the_end_without_a_complaint(
         assert picture.read_bytes().startswith(b"\x89PNG")
     assert browser.complaints == []
     assert node.stop() == 0
+    browser.wait_for("document.querySelector('#status').textContent.includes('not answer')")
+    assert browser.ask(f"{_STAGE.format('done')}") == str(len(_FLOWERS)), "what was known stays"
