@@ -13,7 +13,7 @@ export SOLCX_BINARY_PATH := $(TOOLS)
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup prerequisites demo test test-long coverage bench-gas bench-circuits bench-onnx bench-store bench-node bench-faults soak check format ape docs cli-docs abi lock clean
+.PHONY: help setup prerequisites demo test test-long coverage bench-gas bench-circuits bench-onnx bench-store bench-node bench-faults soak check format ape browser screenshots docs cli-docs abi lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -32,10 +32,13 @@ $(READY): requirements.lock pyproject.toml package-lock.json scripts/solc.cjs or
 prerequisites:
 	@scripts/prerequisites.sh "$(PYTHON)"
 
+browser:
+	@scripts/browser.sh
+
 demo: setup  ## The whole path once: model, circuit, devnet, node, request, proof, callback
 	@oracle demo
 
-test: setup  ## Every test, with real proofs and a real devnet
+test: setup browser  ## Every test, with real proofs and a real devnet
 	@pytest -q
 	@$(MAKE) --no-print-directory ape
 
@@ -81,6 +84,9 @@ soak: setup  ## A node under steady load for MINUTES=30: memory and files stay f
 
 bench-faults: setup  ## A node under every fault at once, to build/bench/faults.json (SEED=n)
 	@python -m scripts.bench_faults $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+screenshots: setup browser  ## Photograph the live page beside a devnet, to docs/
+	@ORACLE_SCREENSHOTS=$(CURDIR)/docs pytest -q tests/e2e/test_page.py
 
 docs: setup  ## Write the tables of docs/operators.md anew from the code
 	@python -m scripts.operators_page

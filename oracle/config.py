@@ -156,9 +156,13 @@ class NodeConfig(BaseSettings):
     retention_seconds: float = Field(default=30 * 24 * 3600, gt=0, le=_MAX_SECONDS)
     #: One JSON object a line, or text for a person.
     log_format: Literal["text", "json"] = "text"
-    #: Where /livez, /readyz and /metrics are served; port 0 serves nothing.
+    #: Where the node's page, /livez, /readyz and /metrics are served; port 0 serves nothing.
     http_host: str = "127.0.0.1"
     http_port: int = Field(default=0, ge=0, le=65_535)
+    #: Names besides localhost by which callers may call that port.
+    http_names: tuple[str, ...] = ()
+    #: Block explorer that the page links transactions to (``https://host``); no links by default.
+    explorer_url: str | None = None
     #: Seconds that a service may work on one step before /livez calls it hung.
     stall_seconds: float = Field(default=300, gt=0, le=_MAX_SECONDS)
     #: Seconds that proofs and transactions on their way get to be finished at a shutdown.
@@ -190,9 +194,9 @@ class NodeConfig(BaseSettings):
     def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(map(_checked_address, value))
 
-    @field_validator("signer_url")
+    @field_validator("signer_url", "explorer_url")
     @classmethod
-    def _signer_url(cls, value: str | None) -> str | None:
+    def _url(cls, value: str | None) -> str | None:
         if value is not None and not (
             value.startswith(("http://", "https://")) and _names_a_host(value)
         ):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -24,6 +24,8 @@ NEAR_BLOCKS = 100
 _FAILURES = 3
 #: Seconds for which a look at the chain holds: health is asked for often, endpoints cost money.
 _LOOK_AGE = 15.0
+#: Failures of a service that are remembered with their words.
+_KEPT_FAILURES = 8
 
 Clock = Callable[[], float]
 
@@ -42,6 +44,7 @@ class Pulse:
         self._due = clock() + stall_seconds
         self._lock = threading.Lock()
         self._failures: Counter[str] = Counter()
+        self._recent: deque[tuple[float, str, str]] = deque(maxlen=_KEPT_FAILURES)
         #: Steps that found nothing to do, since the start.
         self.idle_steps = 0
 
@@ -53,10 +56,16 @@ class Pulse:
         """The next step begins in ``seconds`` at the latest."""
         self._due = self._clock() + seconds + self._stall_seconds
 
-    def failed(self, code: str) -> None:
+    def failed(self, code: str, detail: str = "") -> None:
         """A step raised an error with this code."""
         with self._lock:
             self._failures[code] += 1
+            self._recent.append((self._clock(), code, detail))
+
+    def recent(self) -> list[tuple[float, str, str]]:
+        """The last failures, oldest first: seconds since, code, detail."""
+        with self._lock:
+            return [(self._clock() - at, code, detail) for at, code, detail in self._recent]
 
     def failures(self) -> Mapping[str, int]:
         """Steps that failed, by code."""

@@ -47,6 +47,7 @@ from oracle.errors import (
 )
 from oracle.health import ChainProbe, Health, Pulse, Watched
 from oracle.metrics import Metrics, NodeCollector
+from oracle.page import LivePage, ModelCard, card
 from oracle.policy import (
     Means,
     ServedCircuit,
@@ -165,7 +166,7 @@ class Supervised(threading.Thread):
                     self._doorbell.wait(heard, interval)
                 pause = _FIRST_PAUSE
             except OracleError as error:
-                self.pulse.failed(error.code)
+                self.pulse.failed(error.code, error.message)
                 self._log.warning(
                     "service paused",
                     service=self.name,
@@ -175,7 +176,7 @@ class Supervised(threading.Thread):
                 )
                 pause = self._rest(pause)
             except Exception:  # noqa: BLE001 - the supervisor's purpose: a crash is logged, not lost
-                self.pulse.failed("CRASH")
+                self.pulse.failed("CRASH", "a fault in the program; the log has the details")
                 self._log.exception(
                     "service crashed", service=self.name, code="CRASH", seconds=pause
                 )
@@ -199,6 +200,8 @@ class Parts:
     served: tuple[ServedModel, ...]
     #: What went over the endpoints of ``rpc``.
     traffic: Traffic = field(default_factory=Traffic)
+    #: What the page says of the models in ``served``.
+    cards: tuple[ModelCard, ...] = ()
 
     @property
     def payee(self) -> str:
@@ -265,7 +268,7 @@ def _check_bundle(
     """A bundle's files, its registration, and a proof; ``served`` grows by it."""
 
     def look() -> str:
-        model = _serve(path, config)
+        model = _serve(_bundle(path, config))
         served.append(model)
         if rpc is None:
             return f"{model.name} at {path}"
@@ -324,12 +327,19 @@ def _examine(config: NodeConfig) -> tuple[list[Finding], Parts | None]:
         signer = _signer(config)
         findings.append(Finding(subject, _check_balance(rpc, signer.address, config.min_balance)))
         subject = "models"
-        served = _served(config)
-        found = [_find_model(rpc, registry, model) for model in served]
+        served, cards, found = [], [], []
+        for path in config.bundles:
+            bundle = _bundle(path, config)
+            model = _serve(bundle)
+            registered = _registered(rpc, registry, model)
+            served.append(model)
+            cards.append(card(bundle, registered))
+            found.append(_describe(registry, model, registered))
         findings.append(Finding(subject, "; ".join(found)))
     except OracleError as error:
         return [*findings, Finding(subject, error.message, error)], None
-    return findings, Parts(config, rpc, oracle, registry, signer, served, traffic)
+    parts = Parts(config, rpc, oracle, registry, signer, tuple(served), traffic, tuple(cards))
+    return findings, parts
 
 
 class Node:
@@ -555,7 +565,11 @@ class Node:
             if config.http_port:
                 try:
                     service = HttpService(
-                        config.http_host, config.http_port, self.pages(), self._log
+                        config.http_host,
+                        config.http_port,
+                        self.pages(),
+                        self._log,
+                        names=config.http_names,
                     )
                 except ConfigError as error:
                     self._log.error("no pages are served", code=error.code, detail=error.line())
@@ -591,7 +605,11 @@ class Node:
                 self._clock,
             )
         )
+        page = LivePage(
+            parts.config, self._store, self.health, parts.cards, parts.signer.address, self._clock
+        )
         return {
+            **page.pages(),
             "/livez": lambda _: _verdict(self.health.alive()),
             "/readyz": lambda _: _verdict(self.health.ready()),
             "/metrics": lambda _: Response(metrics.text(), content_type=CONTENT_TYPE),
@@ -715,13 +733,13 @@ def _terms(config: NodeConfig) -> Terms:
     )
 
 
-def _served(config: NodeConfig) -> tuple[ServedModel, ...]:
-    return tuple(_serve(path, config) for path in config.bundles)
-
-
-def _serve(path: Path, config: NodeConfig) -> ServedModel:
+def _bundle(path: Path, config: NodeConfig) -> Bundle:
     bundle = Bundle.load(path, config.srs_dir)
     bundle.require_safe(config.chain_id)
+    return bundle
+
+
+def _serve(bundle: Bundle) -> ServedModel:
     return ServedModel(
         bundle_id=bundle.bundle_id,
         name=bundle.name,
@@ -736,11 +754,6 @@ def _serve(path: Path, config: NodeConfig) -> ServedModel:
             for sized in bundle.circuits
         ),
     )
-
-
-def _find_model(rpc: Rpc, registry: RegistryContract, served: ServedModel) -> str:
-    """The registry's id of a served model, for a person; errors as `_registered`."""
-    return _describe(registry, served, _registered(rpc, registry, served))
 
 
 def _describe(registry: RegistryContract, served: ServedModel, model: RegisteredModel) -> str:

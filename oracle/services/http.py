@@ -1,15 +1,20 @@
 """Serves read-only pages on a local port.
 
 A page is a function; a router is a mapping of paths to pages. Nothing here changes anything, and
-only GET and HEAD are answered. A few threads serve, so that a page that waits for the store does
-not hold up the others, and slow callers cannot use up the process.
+only GET and HEAD without a body are answered. A few threads serve, so that a page that waits for
+the store does not hold up the others, and slow callers cannot use up the process.
+
+A browser that looks at other sites is on the same machine as the operator's. So a caller must name
+this server by a number, as localhost, or as the operator said: a name that some site's owner points
+at 127.0.0.1 is refused (DNS rebinding). And no answer may be framed, sniffed, or load from outside.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -26,6 +31,18 @@ _THREADS = 4
 #: Seconds for a caller to send its request and take its answer.
 _TIMEOUT = 5.0
 
+#: What a browser may do with an answer: nothing but what this server's own files ask for.
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
 #: The parameters of a request's address.
 Query = Mapping[str, str]
 
@@ -37,6 +54,8 @@ class Response:
     body: bytes
     status: int = 200
     content_type: str = "text/plain; charset=utf-8"
+    #: The methods that would have been right, after a wrong one.
+    allow: str = ""
 
     @classmethod
     def of_json(cls, value: Any, status: int = 200) -> Response:
@@ -55,16 +74,24 @@ class HttpService:
         port: the port; 0 for any free one.
         pages: what to answer, by path.
         log: for a person.
+        names: names besides localhost by which callers may call this server.
 
     Raises:
         ConfigError: the address cannot be used.
     """
 
     def __init__(
-        self, host: str, port: int, pages: Mapping[str, Page], log: FilteringBoundLogger
+        self,
+        host: str,
+        port: int,
+        pages: Mapping[str, Page],
+        log: FilteringBoundLogger,
+        *,
+        names: Iterable[str] = (),
     ) -> None:
+        known = frozenset(name.lower() for name in ("localhost", host, *names))
         try:
-            self._server = _Server((host, port), pages, log)
+            self._server = _Server((host, port), pages, log, known)
         except OSError as error:
             raise ConfigError(
                 f"cannot listen on {host}:{port} ({error.strerror})",
@@ -95,9 +122,14 @@ class _Server(HTTPServer):
     """Answers with a fixed number of threads."""
 
     def __init__(
-        self, address: tuple[str, int], pages: Mapping[str, Page], log: FilteringBoundLogger
+        self,
+        address: tuple[str, int],
+        pages: Mapping[str, Page],
+        log: FilteringBoundLogger,
+        names: frozenset[str],
     ) -> None:
         self.pages = pages
+        self.names = names
         self.log = log
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="http")
         super().__init__(address, _Handler)
@@ -138,7 +170,19 @@ class _Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self._send(self._response(), with_body=False)
 
+    def _refuse(self) -> None:
+        text = b"this server only shows: GET or HEAD\n"
+        self._send(Response(text, 405, allow="GET, HEAD"), with_body=True)
+
+    # Names that the parent looks for.
+    do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = _refuse  # noqa: N815
+
     def _response(self) -> Response:
+        if not _is_named(self.headers.get_all("Host", []), self.server.names):
+            text = "this server has another name; add yours to http_names in its configuration\n"
+            return Response(text.encode(), 403)
+        if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
+            return Response(b"no request here has a body\n", 400)
         address = urlsplit(self.path)
         page = self.server.pages.get(address.path)
         if page is None:
@@ -156,10 +200,31 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(response.status)
         self.send_header("Content-Type", response.content_type)
         self.send_header("Content-Length", str(len(response.body)))
-        self.send_header("Cache-Control", "no-store")
+        if response.allow:
+            self.send_header("Allow", response.allow)
+        for name, value in _HEADERS.items():
+            self.send_header(name, value)
         self.end_headers()
         if with_body:
             self.wfile.write(response.body)
 
     def log_message(self, *_: Any) -> None:
         """Scrapes are not worth a line each."""
+
+
+def _is_named(hosts: list[str], names: frozenset[str]) -> bool:
+    """Whether a caller's ``Host`` lines are one address in numbers or one of ``names``.
+
+    None at all is well, too: every browser sends one.
+    """
+    if len(hosts) != 1:
+        return not hosts
+    try:
+        name = urlsplit(f"//{hosts[0]}").hostname or ""
+    except ValueError:
+        return False
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return name in names
+    return True

@@ -28,7 +28,7 @@ from oracle.errors import (
 )
 from oracle.log import request_fields, request_hex
 from oracle.store.ledger import START, Store
-from oracle.store.records import Attempt, Intent, Job, RequestRow, Settled
+from oracle.store.records import Attempt, Intent, Job, RequestRow, Settled, mined_note
 from oracle.store.states import IntentState, JobState, RequestState
 from oracle.types import ZERO_ADDRESS, RegisteredModel
 
@@ -403,7 +403,7 @@ class Submitter:
     def _mined(self, intent: Intent, attempt: Attempt, receipt: Receipt) -> None:
         answered = self._answered(intent, attempt, receipt)
         ends = {
-            request_id: (RequestState.MINED, "")
+            request_id: (RequestState.MINED, mined_note(attempt.hash, receipt.gas_used))
             if request_id in answered
             else self._unanswered(request_id, intent, attempt)
             for request_id in intent.request_ids

@@ -25,10 +25,13 @@ from oracle.store.records import (
     Intent,
     Job,
     Member,
+    ProverStep,
     RequestRow,
     Settled,
+    Sighting,
     Step,
     Workload,
+    read_mined_note,
 )
 from oracle.store.states import (
     INTENT_STEPS,
@@ -949,6 +952,23 @@ class Store:
         in_a_row = [row["error"] for row in failed if row["created_at"] > since]
         return str(in_a_row[0]) if len(in_a_row) >= last else None
 
+    def sightings(self, limit: int) -> list[Sighting]:
+        """The newest requests for an onlooker, newest first."""
+        return [_sighting(row) for row in self._db.rows("sightings", limit=limit)]
+
+    def ended_so(self, state: RequestState, limit: int) -> list[tuple[int, float, str]]:
+        """The newest requests that ended so, newest first: id, when, why."""
+        rows = self._db.rows("ended_so", state=state, limit=limit)
+        return [(int(row["request_id"], 16), row["updated_at"], row["reason"]) for row in rows]
+
+    def prover_steps(self, since: float, limit: int) -> list[ProverStep]:
+        """Beginnings and ends of proofs since a time, oldest first; at most the newest ``limit``."""
+        rows = self._db.rows("prover_steps", since=since, limit=limit)
+        return [
+            ProverStep(row["job_id"], row["at"], RequestState(row["state"]))
+            for row in reversed(rows)
+        ]
+
     def check_writable(self) -> None:
         """Write something that nobody reads. It must differ: SQLite writes no equal value.
 
@@ -1149,3 +1169,21 @@ def _code(reason: str) -> str:
     """The stable code that a reason begins with; empty for words alone."""
     code, colon, _ = reason.partition(":")
     return code if colon and " " not in code else ""
+
+
+def _sighting(row: Row) -> Sighting:
+    mined = read_mined_note(row["mined"] or "")
+    is_answered = row["state"] in (RequestState.MINED, RequestState.FINAL) and mined is not None
+    transaction, gas = mined if is_answered and mined else (row["sent"], None)
+    return Sighting(
+        request_id=int(row["request_id"], 16),
+        model_id=int(row["model_id"]),
+        state=RequestState(row["state"]),
+        reason=row["reason"],
+        seen_at=row["seen_at"],
+        updated_at=row["updated_at"],
+        prove_seconds=row["prove_time"],
+        rows=row["size"],
+        gas=gas,
+        transaction=None if transaction is None else bytes(transaction),
+    )

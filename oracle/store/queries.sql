@@ -472,3 +472,26 @@ SELECT error FROM jobs WHERE state = 'queued' AND error LIKE :code LIMIT 1;
 
 -- name: last_jobs
 SELECT error, created_at FROM jobs WHERE state = :state ORDER BY created_at DESC LIMIT :limit;
+
+-- name: sightings
+SELECT requests.request_id, requests.model_id, requests.state, requests.reason, requests.seen_at,
+    requests.updated_at, jobs.prove_time, jobs.size,
+    (SELECT history.reason FROM history
+     WHERE history.request_id = requests.request_id AND history.state = 'mined'
+     ORDER BY history.at DESC LIMIT 1) AS mined,
+    (SELECT transactions.hash FROM intent_requests JOIN transactions USING (intent_id)
+     WHERE intent_requests.request_id = requests.request_id
+     ORDER BY transactions.created_at DESC LIMIT 1) AS sent
+FROM requests LEFT JOIN jobs ON jobs.job_id = requests.job_id
+ORDER BY block_number DESC, log_index DESC LIMIT :limit;
+
+-- name: ended_so
+SELECT request_id, reason, updated_at FROM requests
+WHERE state = :state ORDER BY block_number DESC, log_index DESC LIMIT :limit;
+
+-- name: prover_steps
+SELECT DISTINCT requests.job_id, history.at, history.state
+FROM history JOIN requests USING (request_id)
+WHERE history.at >= :since AND requests.job_id IS NOT NULL
+  AND history.state NOT IN ('seen', 'pending', 'mined', 'final')
+ORDER BY history.at DESC LIMIT :limit;

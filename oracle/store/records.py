@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from oracle.store.states import IntentState, JobState, RequestState
@@ -82,6 +83,48 @@ class Step:
     at: float
     state: RequestState
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A request as an onlooker sees it: no input, no terms."""
+
+    request_id: int
+    model_id: int
+    state: RequestState
+    reason: str
+    seen_at: float
+    updated_at: float
+    #: Seconds of its proof, and the rows of that proof's circuit; None before there is one.
+    prove_seconds: float | None
+    rows: int | None
+    #: Of the transaction that answered it, all requests that it answered together.
+    gas: int | None
+    #: Of the transaction that answered it, or that is meant to.
+    transaction: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProverStep:
+    """A proof's beginning (RUNNING) or its end (anything else)."""
+
+    job_id: str
+    at: float
+    state: RequestState
+
+
+_MINED_NOTE = re.compile(r"0x([0-9a-f]{64}) used (\d+) gas")
+
+
+def mined_note(transaction: bytes, gas: int) -> str:
+    """What a request's history says of the transaction that answered it."""
+    return f"0x{transaction.hex()} used {gas} gas"
+
+
+def read_mined_note(note: str) -> tuple[bytes, int] | None:
+    """The inverse of `mined_note`; None for any other text."""
+    found = _MINED_NOTE.fullmatch(note)
+    return None if found is None else (bytes.fromhex(found[1]), int(found[2]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from eth_utils.crypto import keccak
 from oracle.chain.contracts import RegistryContract
 from oracle.circuits.srs import ceremony_pins
 from oracle.errors import ContractMismatch
-from oracle.node import _find_model
+from oracle.node import _describe, _registered
 from oracle.testing import REGISTRY, FakeChain
 from oracle.types import ModelSpec
 
@@ -17,7 +17,9 @@ from .world import VERIFIER_CODE, served, spec
 
 def found(chain: FakeChain, model: ModelSpec | None = None) -> str:
     rpc = chain.rpc()
-    return _find_model(rpc, RegistryContract(rpc, REGISTRY), served(model or spec()))
+    registry = RegistryContract(rpc, REGISTRY)
+    wanted = served(model or spec())
+    return _describe(registry, wanted, _registered(rpc, registry, wanted))
 
 
 def test_find__same_hashes_with_another_verifier_came_first__the_real_one_is_found() -> None:

@@ -67,7 +67,7 @@ def test_method__that_could_change_something__is_refused(serve: Serve, method: s
         called.append(query)
         return Response(b"x")
 
-    assert get(serve({"/a": page}), "/a", method)[0] == 501
+    assert get(serve({"/a": page}), "/a", method)[0] == 405
     assert called == []
 
 
