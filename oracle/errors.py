@@ -299,6 +299,19 @@ class AccountUnfunded(ChainError):
     code = "ACCOUNT_UNFUNDED"
 
 
+class SignerUnreachable(ChainError):
+    """The remote signer did not answer."""
+
+    code = "SIGNER_UNREACHABLE"
+    transient = True
+
+
+class SignerRefused(ChainError):
+    """The remote signer did not sign what it was asked to sign."""
+
+    code = "SIGNER_REFUSED"
+
+
 class TransactionReverted(ChainError):
     """The transaction reverted."""
 
@@ -349,3 +362,15 @@ class StoreMismatch(StoreError):
     """The database belongs to another chain, contract or version."""
 
     code = "STORE_MISMATCH"
+
+
+class StoreOutdated(StoreMismatch):
+    """An older version of this program wrote the database."""
+
+    code = "STORE_OUTDATED"
+
+
+class StoreMissing(StoreError):
+    """No node has made the database yet."""
+
+    code = "STORE_MISSING"

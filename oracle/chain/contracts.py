@@ -184,6 +184,20 @@ class OracleContract:
             and _checksum(log.address) == self.address
         }
 
+    def income(self, receipt: Receipt, payee: str) -> tuple[int, int]:
+        """What a transaction brought a payee: its part of the model fees, and its gas (wei).
+
+        Fees of models that are paid in a token count in the token's smallest unit.
+        """
+        topic = self._abi.topic("RequestFulfilled")
+        events = [
+            self._abi.event("RequestFulfilled", log)
+            for log in receipt.logs
+            if log.topics[:1] == (topic,) and _checksum(log.address) == self.address
+        ]
+        ours = [event for event in events if _checksum(event["payee"]) == payee]
+        return sum(each["feePaid"] for each in ours), sum(each["gasPaid"] for each in ours)
+
     def fulfill_calldata(
         self, request: Request, payee: str, outputs: Sequence[int], proof: bytes
     ) -> bytes:
@@ -404,6 +418,22 @@ class RegistryContract:
 
     def _read(self, function: str, *arguments: Any, then: Callable[[Any], T]) -> T:
         return _read(self._rpc, self._abi, self.address, function, arguments, then)
+
+
+def verifier_accepts(rpc: Rpc, verifier: str, proof: bytes, instances: Sequence[int]) -> bool:
+    """Whether a generated verifier accepts a proof of these public instances."""
+    arguments = encode(["bytes", "uint256[]"], [proof, list(instances)])
+    try:
+        return rpc.call(
+            verifier,
+            keccak(text="verifyProof(bytes,uint256[])")[:4] + arguments,
+            read=lambda answer: int.from_bytes(answer, "big") == 1,
+        )
+    except RpcRejected as error:
+        # It reverts on what it cannot read. An endpoint's own trouble is not its verdict.
+        if not error.data and "revert" not in error.message.lower():
+            raise
+        return False
 
 
 def code_hash(rpc: Rpc, address: str) -> bytes:

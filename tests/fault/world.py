@@ -480,6 +480,8 @@ class World:
             prove_timeout=10,
             stuck_seconds=6,
             min_balance=1,
+            min_disk_bytes=0,
+            min_memory_bytes=0,
         )
         rpc = Rpc(
             config.rpc_urls,
