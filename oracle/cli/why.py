@@ -103,7 +103,7 @@ def _look(number: int, settings: NodeConfig | None, chain: Chain) -> Report:
         node = NodeView(
             store=store,
             is_running=is_running(store, settings.store),
-            account=signer_of(settings.key_file, settings.keystore, settings.password_file).address,
+            account=_account_of(settings),
             min_balance=settings.min_balance,
             confirmations=settings.confirmations,
             subsidy=settings.subsidy_per_request,
@@ -111,6 +111,13 @@ def _look(number: int, settings: NodeConfig | None, chain: Chain) -> Report:
         return explain(chain.rpc, contract, number, first_block=chain.first_block, node=node)
     finally:
         store.close()
+
+
+def _account_of(settings: NodeConfig) -> str:
+    """Who pays for the node's gas; a remote signer need not be asked."""
+    if settings.signer_account is not None:
+        return settings.signer_account
+    return signer_of(settings.key_file, settings.keystore, settings.password_file).address
 
 
 # --- for a person ---

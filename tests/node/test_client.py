@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -58,8 +59,15 @@ def make_client(devnet: Devnet, tmp_path: Path) -> Callable[..., OracleClient]:
 
 @pytest.fixture
 def client(devnet: Devnet, make_client: Callable[..., OracleClient]) -> OracleClient:
-    """The node works whenever the client sleeps."""
-    return make_client(sleep=lambda _: devnet.settle())
+    """The node works whenever the client waits for an answer, and not for a block."""
+
+    def sleep(seconds: float) -> None:
+        if seconds == module.POLL:
+            devnet.settle()
+        else:
+            time.sleep(seconds)
+
+    return make_client(sleep=sleep)
 
 
 @pytest.fixture
