@@ -69,6 +69,7 @@ class Ended:
     #: The account that was paid for the proof; the refund address for a refund.
     beneficiary: str
     block_number: int
+    transaction_hash: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -512,7 +513,7 @@ def _check_pairs(events: Sequence[_Event]) -> None:
 
 
 def _ended(request_id: int, status: Status, beneficiary: str, log: Log) -> Ended:
-    return Ended(request_id, status, _checksum(beneficiary), log.block_number)
+    return Ended(request_id, status, _checksum(beneficiary), log.block_number, log.transaction_hash)
 
 
 # Checksums cost a keccak each, and the same few addresses return in every log.

@@ -441,8 +441,8 @@ class Submitter:
     def _claim(self, request_id: int, source: RequestState) -> bool:
         """Whether a fulfilled request was answered by another transaction of this node.
 
-        After a reorg other transactions may be mined than before, and a batch answers whatever its
-        proof names. The request is that transaction's from now on.
+        The watcher would tell by the event; its receipt may be known before that. The request is
+        that transaction's from now on: see `Store.adopt`.
         """
         for intent in self._store.intents_naming(request_id):
             for attempt in intent.attempts:

@@ -209,7 +209,13 @@ class Watcher:
                     self._top_up(event)
                 else:
                     state, reason = _end(event)
-                    if self._store.end_unsent(event.request_id, state, reason, event.block_number):
+                    if self._store.end_unsent(
+                        event.request_id,
+                        state,
+                        reason,
+                        event.block_number,
+                        event.transaction_hash,
+                    ):
                         ended.append((event, state))
             and_then()
         for request in seen:

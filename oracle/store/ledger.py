@@ -49,6 +49,8 @@ _MAX_INT64 = 2**63 - 1
 #: When the only node of a store expires: never.
 _NEVER = 1e15
 _HEX = frozenset("0123456789abcdef")
+#: Requests that an event of the chain may end: no transaction of theirs is followed.
+_ENDED_BY_CHAIN = (*UNSENT, RequestState.FAILED, RequestState.EXPIRED)
 #: Rows that one deletion takes from each table.
 _PORTION = 1_000
 
@@ -471,40 +473,28 @@ class Store:
                 self._count_step(request_id, source, target, reason)
         return bool(moved)
 
-    def end_unsent(self, request_id: int, target: RequestState, reason: str, block: int) -> bool:
-        """The chain ended a request in ``block``; True when the node had not sent an answer.
+    def end_unsent(
+        self,
+        request_id: int,
+        target: RequestState,
+        reason: str,
+        block: int,
+        transaction_hash: bytes,
+    ) -> bool:
+        """The chain ended a request in a transaction of ``block``; True when that ended it here.
 
-        A request that a reorg took back, and that the node had answered, is PENDING again.
+        A request that one of the store's own transactions answered is that one's: see `adopt`.
         """
         with self.transaction():
             row = self.request(request_id)
-            if row is None or row.state not in (
-                *UNSENT,
-                RequestState.FAILED,
-                RequestState.EXPIRED,
-            ):
+            if row is None or row.state not in _ENDED_BY_CHAIN:
                 return False
-            intent = next(iter(self._intents("sent_intent", request_id=hex(request_id))), None)
-            may_be_ours = target is RequestState.LOST and (
-                RequestState.PENDING in REQUEST_STEPS[row.state]
-            )
-            if may_be_ours and intent is not None:
-                self._look_again(row, intent)
-                return False
+            if target is RequestState.LOST:
+                for intent in self.intents_naming(request_id):
+                    if any(each.hash == transaction_hash for each in intent.attempts):
+                        self.adopt(intent, request_id, row.state)
+                        return False
             return self.end(request_id, row.state, target, reason, block)
-
-    def _look_again(self, row: RequestRow, intent: Intent) -> None:
-        """Leave it to the receipt who fulfilled a request that was answered before a reorg.
-
-        The answer may have been mined again together with the request, or another one.
-        """
-        if intent.state is not IntentState.PENDING:
-            self.move_intent(intent, IntentState.PENDING)
-            self._db.run("forget_broadcast", intent_id=intent.intent_id)
-            for request_id in intent.request_ids:
-                for state in (RequestState.MINED, RequestState.FINAL):
-                    self.move(request_id, state, RequestState.PENDING, "reorganised")
-        self.move(row.request_id, row.state, RequestState.PENDING, "answered before a reorg")
 
     def end(
         self,
@@ -856,7 +846,8 @@ class Store:
     def adopt(self, intent: Intent, request_id: int, source: RequestState) -> bool:
         """Give a request to the intent that answered it, in whose state it is from now on.
 
-        False when it is not in ``source`` any more, which is PROVED or PENDING.
+        After a reorg other transactions may be mined than before, and a batch answers whatever its
+        proof names. False when the request is not in ``source`` any more.
         """
         steps = [RequestState.PENDING, RequestState.MINED, RequestState.FINAL]
         target = RequestState(intent.state.value)
@@ -867,7 +858,7 @@ class Store:
             self._db.run("adopt_request", intent_id=intent.intent_id, request_id=hex(request_id))
             for step in steps[: steps.index(target) + 1]:
                 if step is not source:
-                    self.move(request_id, source, step, "answered by another transaction")
+                    self.move(request_id, source, step, "another own transaction answered it")
                     source = step
         return True
 

@@ -290,11 +290,6 @@ SELECT * FROM intents JOIN intent_requests USING (intent_id)
 WHERE request_id = :request_id AND state = 'pending'
 ORDER BY intent_id DESC LIMIT 1;
 
--- name: sent_intent
-SELECT * FROM intents JOIN intent_requests USING (intent_id)
-WHERE request_id = :request_id AND state != 'displaced'
-ORDER BY intent_id DESC LIMIT 1;
-
 -- name: newest_intent
 SELECT max(intent_id) AS intent_id FROM intent_requests WHERE request_id = :request_id;
 

@@ -61,7 +61,8 @@ _EXITS = frozenset({_R.EXPIRED, _R.LOST, _R.CANCELLED, _R.ORPHANED})
 
 # Back to ACCEPTED: a request that its batch could not answer is proved alone. Back to SEEN before a
 # transaction is signed: the node that took it is gone, and another one decides.
-# To PENDING at once: it was answered before a reorg, and that answer may count again.
+# To PENDING at once: a transaction that was sent before a reorg answered it after all, or one of a
+# batch that it had left.
 REQUEST_STEPS: Mapping[RequestState, frozenset[RequestState]] = {
     _R.SEEN: _EXITS | {_R.PENDING, _R.SKIPPED, _R.ACCEPTED},
     # Back to SEEN when the base fee fell or the queue got shorter, and at every start: the operator
@@ -79,8 +80,8 @@ REQUEST_STEPS: Mapping[RequestState, frozenset[RequestState]] = {
     _R.MINED: frozenset({_R.FINAL, _R.PENDING, _R.ORPHANED}),
     _R.FINAL: frozenset({_R.PENDING, _R.ORPHANED}),
     # Back to SEEN at a start, when the fault was this machine's, or when the operator says so.
-    _R.FAILED: frozenset({_R.SEEN, _R.ORPHANED, _R.LOST, _R.CANCELLED}),
-    _R.EXPIRED: frozenset({_R.ORPHANED, _R.LOST, _R.CANCELLED}),
+    _R.FAILED: frozenset({_R.SEEN, _R.PENDING, _R.ORPHANED, _R.LOST, _R.CANCELLED}),
+    _R.EXPIRED: frozenset({_R.PENDING, _R.ORPHANED, _R.LOST, _R.CANCELLED}),
     # Back to SEEN when a reorg dropped the block in which it ended, or when the operator who
     # cancelled it says so.
     _R.LOST: frozenset({_R.SEEN, _R.ORPHANED}),

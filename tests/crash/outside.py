@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from eth_account import Account
+from eth_utils.crypto import keccak
 
 from oracle import tensor
 from oracle.chain.contracts import Status
@@ -36,6 +37,8 @@ class Outside:
         prover: ``answer``, ``hold`` or the code of the error with which every proof ends.
         serves: whether the node is configured with the model's bundle.
         unreachable: methods that the endpoint does not answer.
+        swallows: whether the endpoint takes transactions and hands none on.
+        ahead: seconds by which the node's clock is ahead of the chain's.
     """
 
     def __init__(self, scenario: Scenario) -> None:
@@ -47,6 +50,8 @@ class Outside:
         self.prover = "answer"
         self.serves = True
         self.unreachable: frozenset[str] = frozenset()
+        self.swallows = False
+        self.ahead = 0
         self._script = list(scenario.script)
         self._restarts = False
         self._lost_transactions: list[Any] = []
@@ -62,13 +67,15 @@ class Outside:
             state = self._state() | {"restart": self._restarts}
             self._restarts = False
             return state
+        if method == "eth_sendRawTransaction" and self.swallows:
+            return "0x" + keccak(hexstr=params[0]).hex()
         return self.chain.send(method, params)
 
     def _state(self) -> Mapping[str, Any]:
         upcoming = self._script[0] if self._script else None
         when = upcoming.when if upcoming else None
         return {
-            "now": self.now,
+            "now": self.now + self.ahead,
             "prover": self.prover,
             "serves": self.serves,
             "more": upcoming is not None,
@@ -118,11 +125,13 @@ class Outside:
         self.chain.reopen(lost)
 
     def lose_transactions(self) -> None:
-        """No endpoint that the node knows has its transactions any more."""
+        """The endpoint that the node knows has its transactions no more, and loses new ones."""
+        self.swallows = True
         self._lost_transactions, self.chain.mempool[:] = list(self.chain.mempool), []
 
     def find_transactions(self) -> None:
         """Another endpoint had them all the time, and now they are mined."""
+        self.swallows = False
         known = {sent.hash for sent in self.chain.mempool}
         self.chain.mempool += [t for t in self._lost_transactions if t.hash not in known]
         self.chain.mine()

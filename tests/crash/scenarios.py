@@ -306,6 +306,33 @@ _BY_HAND = [
         _BATCHED,
     ),
     Scenario(
+        "answer_of_before_a_reorg_mined_while_failed",
+        (
+            *_ANSWERED_BEFORE,
+            *_WAITS_AGAIN,
+            Act(_set(serves=False)),
+            Act(_restart),
+            _FOUND,
+            Act(_relieve),
+            Act(_restart),
+            *_LATER,
+        ),
+        _BATCHED,
+    ),
+    Scenario(
+        "answer_of_before_a_reorg_mined_while_expired",
+        (
+            *_ANSWERED_BEFORE,
+            *_WAITS_AGAIN,
+            Act(_set(ahead=LIFETIME + 100)),
+            Act(_mine),
+            Act(_set(ahead=0)),
+            _FOUND,
+            *_ENDING,
+        ),
+        _BATCHED,
+    ),
+    Scenario(
         "reorganised_and_lost_to_another",
         (Act(_ask), Act(lambda o: o.drop(0)), Act(_again_and_fulfilled_by_another), *_ENDING),
     ),

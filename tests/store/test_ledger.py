@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from oracle.errors import DutyLost, StoreError, StoreMismatch
 from oracle.store.database import Location
 from oracle.store.ledger import START, Store
-from oracle.store.states import IntentState, JobState, RequestState
+from oracle.store.states import UNSENT, IntentState, JobState, RequestState
 
 from .makers import (
     ACCOUNT,
     BIG,
     ORACLE,
     accept,
+    force_state,
     make_attempt,
     make_proof,
     make_request,
@@ -265,7 +266,7 @@ def test_rewind__undoes_what_came_after_and_nothing_else(store: Store) -> None:
     store.advance(6, [(4, b"4"), (5, b"5"), (6, b"6")])
     store.add_request(make_request(1, block_number=4))
     store.add_request(make_request(2, block_number=5))
-    store.end_unsent(1, RequestState.LOST, "taken", 6)
+    store.end_unsent(1, RequestState.LOST, "taken", 6, b"another's")
     assert store.rewind(4) == [2]
     first, second = store.request(1), store.request(2)
     assert first is not None
@@ -275,6 +276,46 @@ def test_rewind__undoes_what_came_after_and_nothing_else(store: Store) -> None:
     found = store.cursor()
     assert found is not None
     assert found.block == 4
+
+
+@pytest.mark.parametrize("state", [*UNSENT, RequestState.FAILED, RequestState.EXPIRED])
+@pytest.mark.parametrize("reached", ["pending", "mined", "final"])
+def test_end_unsent__answered_by_a_transaction_of_the_store__is_that_ones_whatever_it_was(
+    store: Store, state: RequestState, reached: str
+) -> None:
+    """Also one that its batch was sent without, and answered all the same."""
+    for request_id in (1, 2):
+        store.add_request(make_request(request_id))
+        store.move(request_id, RequestState.SEEN, RequestState.ACCEPTED)
+    assert store.enqueue([1, 2], "job1", "bundle", size=2, memory_bytes=1)
+    store.claim_job(1000, 60)
+    store.finish_job(make_proof("job1"))
+    store.take_out(2, RequestState.PROVED, "left out")
+    assert send(store, 1, 0)
+    for source, target in (("pending", "mined"), ("mined", "final")):
+        if reached != "pending" and source != reached:
+            (intent,) = store.intents(IntentState(source))
+            store.move_intent(intent, IntentState(target), 6)
+    force_state(store, 2, state)
+    assert not store.end_unsent(2, RequestState.LOST, "fulfilled", 6, b"x" * 32)
+    row = store.request(2)
+    assert row is not None
+    assert row.state == reached
+    (intent,) = store.intents(IntentState(reached))
+    assert set(intent.request_ids) == {1, 2}
+
+
+@pytest.mark.parametrize("state", [*UNSENT, RequestState.FAILED, RequestState.EXPIRED])
+def test_end_unsent__answered_by_another__is_lost_whatever_was_sent_for_it(
+    store: Store, state: RequestState
+) -> None:
+    prove(store)
+    assert send(store, 7, 0)
+    force_state(store, 7, state)
+    assert store.end_unsent(7, RequestState.LOST, "fulfilled", 6, b"y" * 32)
+    row = store.request(7)
+    assert row is not None
+    assert row.state is RequestState.LOST
 
 
 def test_trim__deletes_old_ended_requests_and_keeps_the_rest(store: Store) -> None:
