@@ -13,7 +13,7 @@ export SOLCX_BINARY_PATH := $(TOOLS)
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup prerequisites demo test test-long coverage bench-gas bench-circuits bench-onnx bench-store bench-node bench-faults soak check format ape abi lock clean
+.PHONY: help setup prerequisites demo test test-long coverage bench-gas bench-circuits bench-onnx bench-store bench-node bench-faults soak check format ape abi protocol-docs docs-site lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -84,6 +84,12 @@ bench-faults: setup  ## A node under every fault at once, to build/bench/faults.
 
 abi: setup  ## Regenerate the committed ABIs from the contracts
 	python scripts/export_abi.py
+
+protocol-docs: setup  ## Regenerate docs/protocol.md from the contracts' NatSpec
+	python -m scripts.export_protocol
+
+docs-site: setup  ## The documents as a site, to build/site; needs no network
+	mkdocs build --strict -q
 
 lock: setup  ## Resolve pyproject.toml anew into requirements.lock
 	uv pip compile pyproject.toml --group dev --extra postgres --extra ray --extra train --generate-hashes --no-emit-index-url \
