@@ -257,14 +257,13 @@ def _declaration(entry: dict[str, Any]) -> str:
     declaration = "".join(parts)
     if len(declaration) <= _CODE_WIDTH:
         return declaration
-    return "".join(re.sub(r", |(?<=^\()|(?=\)$)", _broken, part) for part in parts)
+    # One parameter a line; the results as well if there are several.
+    broken = [parts[1], *(part for part in parts if "," in part)]
+    return "".join(_broken(part) if part in broken else part for part in parts)
 
 
-def _broken(found: re.Match[str]) -> str:
-    """A line end in place of the blank after a comma, and inside the parentheses."""
-    if found[0]:
-        return ",\n    "
-    return "\n" if found.string[found.start()] == ")" else "\n    "
+def _broken(parameters: str) -> str:
+    return "(\n    " + parameters[1:-1].replace(", ", ",\n    ") + "\n)"
 
 
 def _parameters(parameters: list[dict[str, Any]]) -> str:
