@@ -36,7 +36,8 @@ RUN_BY = {
     ("README.md", "oracle model build"): README,
     ("README.md", "anvil --silent &"): README,
     ("docs/contract-developers.md", "npm pack $ORACLE/contracts"): (
-        "tests/contracts/test_kit.py::test_template__with_foundry__passes"
+        "tests/contracts/test_kit.py::test_template__with_foundry__passes, "
+        "tests/contracts/ape/test_with_ape.py::test_template__with_ape__passes"
     ),
     ("docs/publishers.md", "export PATH="): README,
     ("docs/publishers.md", "oracle model inspect"): PUBLISHERS,
@@ -81,8 +82,9 @@ def test_blocks__each_is_claimed_by_a_test_that_runs_it() -> None:
 
 @pytest.mark.parametrize("claim", sorted({*RUN_BY.values(), *WHOLE_PAGES.values()}))
 def test_claims__name_tests_that_exist(claim: str) -> None:
-    file, _, test = claim.partition("::")
-    assert re.search(rf"^def {test}\(", (ROOT / file).read_text(), re.MULTILINE)
+    for each in claim.split(", "):
+        file, _, test = each.partition("::")
+        assert re.search(rf"^def {test}\(", (ROOT / file).read_text(), re.MULTILINE)
 
 
 def spans() -> Iterator[tuple[str, str]]:
