@@ -13,7 +13,7 @@ export SOLCX_BINARY_PATH := $(TOOLS)
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup prerequisites demo test test-long coverage bench-gas bench-circuits bench-onnx bench-store bench-node bench-faults soak check format ape browser screenshots docs cli-docs abi lock clean
+.PHONY: help setup prerequisites demo test test-long coverage bench-gas bench-circuits bench-onnx bench-store bench-node bench-faults soak check format ape browser screenshots docs cli-docs protocol-docs docs-site abi lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -96,6 +96,12 @@ abi: setup  ## Regenerate the committed ABIs from the contracts
 
 cli-docs: setup  ## Regenerate docs/cli.md from commands, errors and causes
 	python -m scripts.export_cli
+
+protocol-docs: setup  ## Regenerate docs/protocol.md from the contracts' NatSpec
+	python -m scripts.export_protocol
+
+docs-site: setup  ## The documents as a site, to build/site; needs no network
+	mkdocs build --strict -q
 
 lock: setup  ## Resolve pyproject.toml anew into the lock files
 	uv pip compile pyproject.toml --group dev --extra postgres --extra ray --extra train --generate-hashes --no-emit-index-url \
