@@ -87,9 +87,8 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
 def devnet(shell: Shell, iris_bundle: Bundle) -> Iterator[dict[str, Any]]:
     place = shell.folder / "devnet"
     options = ("--folder", place, "--bundle", iris_bundle.path, "--port", 0)
-    started = shell.json("devnet", "up", "--node", *options)
     try:
-        yield started
+        yield shell.json("devnet", "up", "--node", *options)
     finally:
         shell.run("devnet", "down", "--folder", place)
 
