@@ -13,7 +13,7 @@ export SOLCX_BINARY_PATH := $(TOOLS)
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup prerequisites demo test test-long coverage bench-gas bench-circuits bench-onnx bench-store bench-node bench-faults soak check format ape abi protocol-docs docs-site lock clean
+.PHONY: help setup prerequisites demo test test-long coverage bench-gas bench-circuits bench-onnx bench-store bench-node bench-faults soak check format ape docs cli-docs protocol-docs docs-site abi lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -82,6 +82,9 @@ soak: setup  ## A node under steady load for MINUTES=30: memory and files stay f
 bench-faults: setup  ## A node under every fault at once, to build/bench/faults.json (SEED=n)
 	@python -m scripts.bench_faults $(if $(SEED),--seed $(SEED)) $(ARGS)
 
+docs: setup  ## Write the tables of docs/operators.md anew from the code
+	@python -m scripts.operators_page
+
 abi: setup  ## Regenerate the committed ABIs from the contracts
 	python scripts/export_abi.py
 
@@ -91,9 +94,14 @@ protocol-docs: setup  ## Regenerate docs/protocol.md from the contracts' NatSpec
 docs-site: setup  ## The documents as a site, to build/site; needs no network
 	mkdocs build --strict -q
 
-lock: setup  ## Resolve pyproject.toml anew into requirements.lock
+cli-docs: setup  ## Regenerate docs/cli.md from commands, errors and causes
+	python -m scripts.export_cli
+
+lock: setup  ## Resolve pyproject.toml anew into the lock files
 	uv pip compile pyproject.toml --group dev --extra postgres --extra ray --extra train --generate-hashes --no-emit-index-url \
 		--no-header --no-annotate --python-version 3.11 -q -o requirements.lock
+	uv pip compile pyproject.toml --group build -c requirements.lock --generate-hashes \
+		--no-emit-index-url --no-header --no-annotate --python-version 3.11 -q -o requirements-node.lock
 
 clean:  ## Remove everything that can be made again
 	rm -rf build .build .venv node_modules .mypy_cache .pytest_cache .ruff_cache

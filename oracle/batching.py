@@ -83,7 +83,8 @@ def _may_join(
     return (
         not row.alone
         and len(tensor.rows(row.request.input, spec.input, spec.codec)) == 1
-        and fees.ceiling(row.request, model, situation.subsidy) >= fees.least(situation.base_fee)
+        and fees.ceiling(row.request, model, situation.terms.subsidy)
+        >= fees.least(situation.base_fee)
         and in_time([row.request], circuit.size, situation)
     )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Literal, Self
@@ -36,6 +38,11 @@ def build_dir() -> Path:
     return Path(os.environ.get("ORACLE_BUILD_DIR", project_root() / "build"))
 
 
+def notify_socket() -> str:
+    """Where systemd wants to be told how the service is doing; empty when it does not."""
+    return os.environ.get("NOTIFY_SOCKET", "")
+
+
 def deployments_dir() -> Path:
     """Where it is written which contracts are on which chain."""
     return Path(os.environ.get("ORACLE_DEPLOYMENTS", project_root() / "deployments"))
@@ -43,6 +50,9 @@ def deployments_dir() -> Path:
 
 class NodeConfig(BaseSettings):
     """What a node needs to know. From a TOML file; ``ORACLE_NODE__<FIELD>`` overrides a field.
+
+    ``ORACLE_NODE__<FIELD>_FILE`` names a file that holds the override, for endpoints whose address
+    is a secret. A key itself is never a value of the configuration, only the file it is in.
 
     Relative paths are relative to the configuration file's folder.
     """
@@ -55,6 +65,7 @@ class NodeConfig(BaseSettings):
         allow_inf_nan=False,
     )
 
+    #: The chain; every endpoint must serve it.
     chain_id: int = Field(gt=0, le=_MAX_INT64)
     #: HTTP endpoints, best first; the next one takes over when one does not answer.
     rpc_urls: tuple[str, ...] = Field(min_length=1)
@@ -93,6 +104,11 @@ class NodeConfig(BaseSettings):
     key_file: Path | None = None
     keystore: Path | None = None
     password_file: Path | None = None
+    #: Or a remote signer (Web3Signer's eth1 API) and the address it signs for.
+    signer_url: str | None = None
+    signer_account: str | None = None
+    #: Seconds for one signature of a remote signer.
+    signer_timeout: float = Field(default=10, gt=0, le=_MAX_SECONDS)
     #: Who is paid; the account itself by default.
     payee: str | None = None
     #: Where proofs are made: by this machine, or by the machines of a Ray cluster.
@@ -119,6 +135,15 @@ class NodeConfig(BaseSettings):
     batch_max_requests: int = Field(default=64, ge=1, le=256)
     #: Wei the account must hold; below that the node takes no new requests.
     min_balance: int = Field(default=10**16, ge=0)
+    #: Free bytes that the disks of store and work_dir must keep, and this machine's memory beside
+    #: the proofs that run; below that the node takes no new requests.
+    min_disk_bytes: int = Field(default=2**30, ge=0, le=_MAX_INT64)
+    min_memory_bytes: int = Field(default=2**28, ge=0, le=_MAX_INT64)
+    #: Most unanswered requests of one account at a time; 0 sets no limit.
+    max_open_per_account: int = Field(default=0, ge=0, le=_MAX_INT64)
+    #: Accounts to work for, when any is named; and accounts never to work for.
+    only_accounts: tuple[str, ...] = ()
+    refused_accounts: tuple[str, ...] = ()
     #: Wei of the model fee, less the publisher's share, that a request must leave to this node.
     min_income: int = Field(default=0, ge=0)
     #: Wei that an answer may cost beyond what its request brings; 0 never spends more.
@@ -129,7 +154,21 @@ class NodeConfig(BaseSettings):
     stuck_seconds: float = Field(default=60, gt=0, le=_MAX_SECONDS)
     #: Seconds to keep ended requests and their history.
     retention_seconds: float = Field(default=30 * 24 * 3600, gt=0, le=_MAX_SECONDS)
+    #: One JSON object a line, or text for a person.
     log_format: Literal["text", "json"] = "text"
+    #: Where /livez, /readyz and /metrics are served; port 0 serves nothing.
+    http_host: str = "127.0.0.1"
+    http_port: int = Field(default=0, ge=0, le=65_535)
+    #: Seconds that a service may work on one step before /livez calls it hung.
+    stall_seconds: float = Field(default=300, gt=0, le=_MAX_SECONDS)
+    #: Seconds that proofs and transactions on their way get to be finished at a shutdown.
+    drain_seconds: float = Field(default=60, ge=0, le=_MAX_SECONDS)
+
+    @property
+    def folders(self) -> dict[str, Path]:
+        """The folders whose disks must keep room, by field; a store in PostgreSQL has none."""
+        store = {"store": self.store.parent} if isinstance(self.store, Path) else {}
+        return {**store, "work_dir": self.work_dir}
 
     @field_validator("store", mode="before")
     @classmethod
@@ -141,18 +180,24 @@ class NodeConfig(BaseSettings):
             return SecretStr(value) if is_url else Path(value)
         return value
 
-    @field_validator("oracle", "payee")
+    @field_validator("oracle", "payee", "signer_account")
     @classmethod
     def _address(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        if not is_hex_address(value):
-            raise ValueError("not an Ethereum address")
-        digits = value.removeprefix("0x")
-        # Mixed case is a checksum (EIP-55): a wrong one is a mistyped address.
-        if digits not in (digits.lower(), digits.upper()) and not is_checksum_address(value):
-            raise ValueError("the checksum of this address is wrong; copy it again")
-        return str(to_checksum_address(value))
+        return None if value is None else _checked_address(value)
+
+    @field_validator("only_accounts", "refused_accounts")
+    @classmethod
+    def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(_checked_address, value))
+
+    @field_validator("signer_url")
+    @classmethod
+    def _signer_url(cls, value: str | None) -> str | None:
+        if value is not None and not (
+            value.startswith(("http://", "https://")) and _names_a_host(value)
+        ):
+            raise ValueError("must be an http:// or https:// URL with a host")
+        return value
 
     @field_validator("rpc_urls")
     @classmethod
@@ -174,10 +219,12 @@ class NodeConfig(BaseSettings):
 
     @model_validator(mode="after")
     def _one_account(self) -> Self:
-        if (self.key_file is None) == (self.keystore is None):
-            raise ValueError("set either key_file or keystore")
+        if [self.key_file, self.keystore, self.signer_url].count(None) != 2:
+            raise ValueError("set either key_file or keystore or signer_url")
         if (self.keystore is None) != (self.password_file is None):
             raise ValueError("keystore and password_file go together")
+        if (self.signer_url is None) != (self.signer_account is None):
+            raise ValueError("signer_url and signer_account go together")
         return self
 
     @model_validator(mode="after")
@@ -203,10 +250,11 @@ def load_node_config(path: Path) -> NodeConfig:
     """Read and check a node's configuration file.
 
     Raises:
-        ConfigError: one line that names the file and the field, or the line that is not TOML.
+        ConfigError: one line that names the file, the line in it and the field, or the variable.
     """
     try:
-        values = tomllib.loads(path.read_text())
+        text = path.read_text()
+        values = tomllib.loads(text)
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be read ({error.strerror})",
@@ -216,9 +264,9 @@ def load_node_config(path: Path) -> NodeConfig:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
     _refuse_unknown_overrides()
     try:
-        config = NodeConfig(**values)
+        config = NodeConfig(**values | _overrides_from_files())
     except (ValidationError, SettingsError) as error:
-        raise ConfigError(f"{path}: {_first_problem(error)}") from None
+        raise _refusal(path, text, error) from None
     folder = path.resolve().parent
     resolved: dict[str, object] = {
         name: folder / value
@@ -238,26 +286,116 @@ def _names_a_host(url: str) -> bool:
         return False
 
 
+def _checked_address(value: str) -> str:
+    if not is_hex_address(value):
+        raise ValueError("not an Ethereum address")
+    digits = value.removeprefix("0x")
+    # Mixed case is a checksum (EIP-55): a wrong one is a mistyped address.
+    if digits not in (digits.lower(), digits.upper()) and not is_checksum_address(value):
+        raise ValueError("the checksum of this address is wrong; copy it again")
+    return str(to_checksum_address(value))
+
+
+def _overrides() -> dict[str, str]:
+    """The overriding variables of the environment, by the field that each names."""
+    prefixed = (name for name in sorted(os.environ) if name.upper().startswith(_ENV_PREFIX))
+    return {name.upper().removeprefix(_ENV_PREFIX).lower(): name for name in prefixed}
+
+
+def _field_in_file(name: str) -> str | None:
+    """The field whose value is in the file that an override names; None for any other override."""
+    field = name.removesuffix("_file")
+    if name in NodeConfig.model_fields or field == name:
+        return None
+    return field if field in NodeConfig.model_fields else None
+
+
 def _refuse_unknown_overrides() -> None:
     """A mistyped override would otherwise be ignored in silence."""
-    names = {name for name in os.environ if name.upper().startswith(_ENV_PREFIX)}
-    for name in sorted(names):
-        if name.upper().removeprefix(_ENV_PREFIX).lower() not in NodeConfig.model_fields:
+    overrides = _overrides()
+    for field, name in overrides.items():
+        meant = _field_in_file(field)
+        if meant is None and field not in NodeConfig.model_fields:
             raise ConfigError(
                 f"the environment variable {name} names no field of the configuration",
                 remedy="Correct its name or unset it",
             )
+        if meant in overrides:
+            raise ConfigError(
+                f"the environment variables {name} and {overrides[meant]} set the same field",
+                remedy="Unset one of them",
+            )
 
 
-def _first_problem(error: ValidationError | SettingsError) -> str:
+def _overrides_from_files() -> dict[str, object]:
+    """The fields whose values are in files that the environment names.
+
+    A value is what the variable without ``_FILE`` would hold: JSON for a list, else the text.
+    """
+    found: dict[str, object] = {}
+    for name, variable in _overrides().items():
+        field = _field_in_file(name)
+        if field is None:
+            continue
+        try:
+            text = Path(os.environ[variable]).read_text().strip()
+            # Lists only: the text of a number or a word is what pydantic reads.
+            found[field] = json.loads(text) if text.startswith("[") else text
+        except OSError as error:
+            raise ConfigError(
+                f"the file that {variable} names cannot be read ({error.strerror})",
+                remedy="Correct the variable, or let this user read the file",
+            ) from None
+        except ValueError:
+            raise ConfigError(
+                f"the file that {variable} names holds no valid value", remedy="Write a JSON list"
+            ) from None
+    return found
+
+
+def _refusal(path: Path, text: str, error: ValidationError | SettingsError) -> ConfigError:
     """The first problem without the offending value, which may be a secret put in a wrong field."""
     if isinstance(error, SettingsError):
-        return f"an environment override is not valid: {error}"
+        return ConfigError(f"{path}: an environment override is not valid: {error}")
     first = error.errors(include_url=False, include_input=False)[0]
-    field = ".".join(map(str, first["loc"]))
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "missing":
         message = "is missing"
     elif first["type"] == "extra_forbidden":
         message = "is not a known field"
-    return f"{field}: {message}" if field else message
+    if not first["loc"]:
+        # What does not go together: each field that the message names.
+        named = [name for name in NodeConfig.model_fields if name in message.split()]
+        lines = sorted(filter(None, (_line_of(text, name) for name in named)))
+        where = f", line {' and '.join(map(str, lines))}" if lines else ""
+        return ConfigError(f"{path}{where}: {message}")
+    field = ".".join(map(str, first["loc"]))
+    name = str(first["loc"][0])
+    overrides = _overrides()
+    variable = overrides.get(name) or overrides.get(f"{name}_file")
+    if variable is not None:
+        return ConfigError(f"{path}: {field}, set by the variable {variable}: {message}")
+    line = _line_of(text, name)
+    return ConfigError(f"{path}{'' if line is None else f', line {line}'}: {field}: {message}")
+
+
+def _line_of(text: str, name: str) -> int | None:
+    """The number of the line on which a top-level key of a valid TOML file is set.
+
+    What looks like the key inside a string or a list of several lines is not it: the lines before
+    the key's are a valid file of their own.
+    """
+    key = re.compile(rf"""\s*\[*\s*["']?{re.escape(name)}["']?\s*[=.\]]""")
+    lines = text.splitlines()
+    for index, line in enumerate(lines):
+        if key.match(line) and _is_toml("\n".join(lines[:index])):
+            return index + 1
+    return None
+
+
+def _is_toml(text: str) -> bool:
+    try:
+        tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return False
+    return True

@@ -188,7 +188,9 @@ def _ask_and_attack(
     )
 
 
-def write_node_config(folder: Path, anvil: Anvil, deployed: Deployed, bundle: Bundle) -> Path:
+def write_node_config(
+    folder: Path, anvil: Anvil, deployed: Deployed, bundle: Bundle, log_format: str = "json"
+) -> Path:
     """An operator's configuration for this devnet, with a fresh funded key."""
     key = folder / "node.key"
     fund_new_key(anvil.w3, key, _NODE_ETHER)
@@ -204,7 +206,7 @@ bundles = ["{bundle.path}"]
 store = "{folder / "node.db"}"
 work_dir = "{folder / "jobs"}"
 key_file = "{key}"
-log_format = "json"
+log_format = "{log_format}"
 """
     )
     return config

@@ -34,14 +34,16 @@ RECEIVER_BPS = 5_000
 
 
 class Anvil:
-    """A running anvil on a free port; a context manager that stops it."""
+    """A running anvil, on a free port by default; a context manager that stops it."""
 
-    def __init__(self, log: Path, *arguments: str, start_timeout: float = 10) -> None:
+    def __init__(
+        self, log: Path, *arguments: str, port: int = 0, start_timeout: float = 10
+    ) -> None:
         self._log = log
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                [str(toolchain().anvil), "--host", "127.0.0.1", "--port", "0", *arguments],
+                [str(toolchain().anvil), "--host", "127.0.0.1", "--port", str(port), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -58,7 +60,17 @@ class Anvil:
                 return "http://" + text.split(marker, 1)[1].split(None, 1)[0]
             time.sleep(0.01)
         self.close()
+        if "already in use" in self._log.read_text():
+            raise ChainError(
+                "anvil did not start: its port is in use",
+                remedy="Stop what uses it, or take another",
+            )
         raise ChainError("anvil did not start", remedy=f"Read {self._log}")
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
 
     def close(self) -> None:
         """Stop anvil."""

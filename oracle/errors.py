@@ -5,7 +5,7 @@
     |   |-- ConfigError
     |   |-- ModelError                  the ONNX file: malformed, unsupported
     |   |-- TensorError                 length, range or encoding of values
-    |   |-- RequestUnknown, RequestBusy what an operator asks of the queue
+    |   |-- RequestUnknown, RequestBusy what is asked of the queue, or of an earlier request
     |-- ToolchainError               3  something this machine lacks
     |-- CircuitError                 4  building or checking a circuit
     |-- ProverError                  5  one proof went wrong (says whether a retry can help)
@@ -97,7 +97,7 @@ class TensorEncoding(TensorError):
 
 
 class RequestUnknown(UsageError):
-    """The store knows no such request."""
+    """The chain, or the store, has no such request."""
 
     code = "REQUEST_UNKNOWN"
 
@@ -299,6 +299,19 @@ class AccountUnfunded(ChainError):
     code = "ACCOUNT_UNFUNDED"
 
 
+class SignerUnreachable(ChainError):
+    """The remote signer did not answer."""
+
+    code = "SIGNER_UNREACHABLE"
+    transient = True
+
+
+class SignerRefused(ChainError):
+    """The remote signer did not sign what it was asked to sign."""
+
+    code = "SIGNER_REFUSED"
+
+
 class TransactionReverted(ChainError):
     """The transaction reverted."""
 
@@ -317,6 +330,12 @@ class RequestTimeout(ChainError):
 
     code = "REQUEST_TIMEOUT"
     transient = True
+
+
+class RequestRefunded(ChainError):
+    """The request was refunded unanswered."""
+
+    code = "REQUEST_REFUNDED"
 
 
 class StoreError(OracleError):
@@ -343,3 +362,15 @@ class StoreMismatch(StoreError):
     """The database belongs to another chain, contract or version."""
 
     code = "STORE_MISMATCH"
+
+
+class StoreOutdated(StoreMismatch):
+    """An older version of this program wrote the database."""
+
+    code = "STORE_OUTDATED"
+
+
+class StoreMissing(StoreError):
+    """No node has made the database yet."""
+
+    code = "STORE_MISSING"

@@ -40,6 +40,8 @@ _BUMP_DIVISOR = 8
 #: Room over the base fee before anything is sent: two full blocks raise it by 27% (EIP-1559), and
 #: the rest is for the tip.
 _ROOM_DIVISOR = 2
+#: A top-up adds at least this fraction of the gas money: `InferenceOracle.TOP_UP_DIVISOR`.
+_TOP_UP_DIVISOR = 8
 #: Above every gas price.
 _NO_PRICE = 1 << 256
 
@@ -144,6 +146,11 @@ def income(request: Request, model: RegisteredModel) -> int:
 def ceiling(request: Request, model: RegisteredModel, subsidy: int = 0) -> int:
     """The gas price at which answering stops paying, or costs ``subsidy`` wei."""
     return (income(request, model) + subsidy) // request.gas_units
+
+
+def minimum_top_up(gas_money: int) -> int:
+    """The least wei that may be added to gas money: `InferenceOracle.minimumTopUp`."""
+    return max(gas_money // _TOP_UP_DIVISOR, 1)
 
 
 def least(base_fee: int) -> int:

@@ -7,25 +7,31 @@ code and tried again after a pause: one service in trouble does not stop the oth
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
+from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
 from structlog.typing import FilteringBoundLogger
 
-from oracle import __version__
+from oracle import __version__, checks
 from oracle.batching import Limits
 from oracle.chain.contracts import OracleContract, RegistryContract, code_hash
 from oracle.chain.heads import HeadListener
-from oracle.chain.rpc import Rpc, redacted
+from oracle.chain.observed import ObservedTransport, Traffic
+from oracle.chain.remote import RemoteSigner
+from oracle.chain.rpc import HttpTransport, Rpc, Transport, redacted
 from oracle.chain.signer import LocalSigner, Signer
+from oracle.checks import Finding
 from oracle.circuits.bundle import Bundle
 from oracle.config import NodeConfig
 from oracle.errors import (
@@ -39,16 +45,28 @@ from oracle.errors import (
     ProverTimeout,
     StoreError,
 )
-from oracle.policy import ServedCircuit, ServedModel, common_sizes, same_circuit
+from oracle.health import ChainProbe, Health, Pulse, Watched
+from oracle.metrics import Metrics, NodeCollector
+from oracle.policy import (
+    Means,
+    ServedCircuit,
+    ServedModel,
+    Terms,
+    common_sizes,
+    same_circuit,
+)
 from oracle.prover.base import Prover, memory_cap
-from oracle.prover.local import LocalProver
+from oracle.prover.configured import prover_for
+from oracle.services.http import HttpService, Page, Response
 from oracle.services.janitor import Janitor
 from oracle.services.keeper import BEATS, Keeper
 from oracle.services.runner import Runner
 from oracle.services.scheduler import Scheduler
 from oracle.services.submitter import Submitter
-from oracle.services.watcher import Watcher
+from oracle.services.watcher import DUTY, Watcher
 from oracle.store.ledger import Store
+from oracle.systemd import notify
+from oracle.types import RegisteredModel
 
 #: Seconds between two looks at running proofs.
 _PROOF_POLL = 0.02
@@ -56,7 +74,13 @@ _PROOF_POLL = 0.02
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 30.0
 #: Seconds that a service gets to finish its step at shutdown.
-_DRAIN_SECONDS = 30.0
+_STEP_SECONDS = 30.0
+#: Seconds between two looks at what is still to be done at shutdown.
+_DRAIN_POLL = 0.05
+#: Seconds between two signs of life to systemd.
+_WATCHDOG_SECONDS = 10.0
+#: Services that bring new work; the others finish it.
+_TAKERS = frozenset({"watcher", "scheduler", "janitor"})
 #: Ends of a proof that a start takes back: whatever this machine lacked, it may have it now.
 _LOCAL_FAULTS = frozenset(error.code for error in (ProverCrashed, ProverMemory, ProverTimeout))
 
@@ -103,6 +127,7 @@ class Supervised(threading.Thread):
         stop: set to end the thread after its step.
         interval: seconds between steps that did nothing; asked before each wait.
         log: for a person.
+        pulse: told that it lives.
     """
 
     def __init__(
@@ -114,8 +139,10 @@ class Supervised(threading.Thread):
         stop: threading.Event,
         interval: Callable[[], float],
         log: FilteringBoundLogger,
+        pulse: Pulse | None = None,
     ) -> None:
         super().__init__(name=name, daemon=True)
+        self.pulse = pulse or Pulse(math.inf)
         self._service = service
         self._doorbell = doorbell
         self._stop_event = stop
@@ -127,13 +154,18 @@ class Supervised(threading.Thread):
         pause = _FIRST_PAUSE
         while not self._stop_event.is_set():
             heard = self._doorbell.rings
+            self.pulse.working()
             try:
                 if self._service.step():
                     self._doorbell.ring()
                 else:
-                    self._doorbell.wait(heard, self._interval())
+                    self.pulse.idle_steps += 1
+                    interval = self._interval()
+                    self.pulse.resting(interval)
+                    self._doorbell.wait(heard, interval)
                 pause = _FIRST_PAUSE
             except OracleError as error:
+                self.pulse.failed(error.code)
                 self._log.warning(
                     "service paused",
                     service=self.name,
@@ -143,12 +175,14 @@ class Supervised(threading.Thread):
                 )
                 pause = self._rest(pause)
             except Exception:  # noqa: BLE001 - the supervisor's purpose: a crash is logged, not lost
+                self.pulse.failed("CRASH")
                 self._log.exception(
                     "service crashed", service=self.name, code="CRASH", seconds=pause
                 )
                 pause = self._rest(pause)
 
     def _rest(self, pause: float) -> float:
+        self.pulse.resting(pause)
         self._stop_event.wait(pause)
         return min(2 * pause, _LONGEST_PAUSE)
 
@@ -163,6 +197,8 @@ class Parts:
     registry: RegistryContract
     signer: Signer
     served: tuple[ServedModel, ...]
+    #: What went over the endpoints of ``rpc``.
+    traffic: Traffic = field(default_factory=Traffic)
 
     @property
     def payee(self) -> str:
@@ -170,22 +206,81 @@ class Parts:
         return self.config.payee or self.signer.address
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was checked before a start."""
+def check(config: NodeConfig, *, trial_proof: bool = True) -> list[Finding]:
+    """Everything that must be right before a node starts, each looked at whatever the others say.
 
-    subject: str
-    #: What was found, for a person.
-    detail: str
-    error: OracleError | None = None
+    What needs the chain is left out while no endpoint can be used. Nothing is written or sent.
 
-
-def check(config: NodeConfig) -> list[Finding]:
-    """Everything that must be right before a node starts; stops at what makes the rest pointless.
-
-    Nothing is written and nothing is sent.
+    Args:
+        config: the node's.
+        trial_proof: also prove each model once.
     """
-    return _examine(config)[0]
+    findings = checks.endpoints(config)
+    reachable = any(finding.error is None for finding in findings)
+    rpc = _rpc(config, Traffic()) if reachable else None
+    findings += [
+        *_check_contracts(config, rpc),
+        checks.attempt("account", lambda: _check_account(config, rpc)),
+        checks.attempt("store", lambda: checks.store(config)),
+        checks.attempt("disk", lambda: checks.disk(config)),
+    ]
+    served: list[ServedModel] = []
+    for path in config.bundles:
+        findings += _check_bundle(path, config, rpc, served, trial_proof=trial_proof)
+    return [*findings, checks.attempt("memory", lambda: checks.memory(config, served))]
+
+
+def _check_contracts(config: NodeConfig, rpc: Rpc | None) -> list[Finding]:
+    if rpc is None:
+        return []
+    oracle = checks.attempt("oracle", lambda: _check_oracle(config, rpc))
+    if oracle.error is not None:
+        return [oracle]
+    registry = OracleContract(rpc, config.oracle).registry()
+    return [
+        oracle,
+        checks.attempt("registry", lambda: checks.functions(rpc, registry, "ModelRegistry")),
+    ]
+
+
+def _check_oracle(config: NodeConfig, rpc: Rpc) -> str:
+    # First whether it is one at all: what it lacks says less about a wrong address.
+    OracleContract(rpc, config.oracle).registry()
+    return checks.functions(rpc, config.oracle, "InferenceOracle")
+
+
+def _check_account(config: NodeConfig, rpc: Rpc | None) -> str:
+    address = _signer(config).address
+    return address if rpc is None else _check_balance(rpc, address, config.min_balance)
+
+
+def _check_bundle(
+    path: Path,
+    config: NodeConfig,
+    rpc: Rpc | None,
+    served: list[ServedModel],
+    *,
+    trial_proof: bool,
+) -> list[Finding]:
+    """A bundle's files, its registration, and a proof; ``served`` grows by it."""
+
+    def look() -> str:
+        model = _serve(path, config)
+        served.append(model)
+        if rpc is None:
+            return f"{model.name} at {path}"
+        registry = RegistryContract(rpc, OracleContract(rpc, config.oracle).registry())
+        registered = _registered(rpc, registry, model)
+        verifiers.append(registered.verifier)
+        return _describe(registry, model, registered)
+
+    verifiers: list[str] = []
+    before = len(served)
+    found = [checks.attempt("model", look)]
+    for model in served[before:] if trial_proof else ():
+        verifier = verifiers[0] if verifiers else ""
+        found.append(checks.attempt("proof", partial(checks.trial, model, config, rpc, verifier)))
+    return found
 
 
 @contextmanager
@@ -203,7 +298,7 @@ def build(
     with ExitStack() as stack:
         store = Store.open(config.store, config.chain_id, config.oracle, clock)
         stack.callback(store.close)
-        prover = _prover(config)
+        prover = prover_for(config, config.work_dir, config.workers)
         stack.callback(prover.close)
         yield Node(parts, store, prover, clock, log)
 
@@ -213,7 +308,8 @@ def _examine(config: NodeConfig) -> tuple[list[Finding], Parts | None]:
 
     Keys are decrypted and bundles are hashed once for both.
     """
-    rpc = _rpc(config)
+    traffic = Traffic()
+    rpc = _rpc(config, traffic)
     oracle = OracleContract(rpc, config.oracle)
     findings: list[Finding] = []
     subject = "rpc"
@@ -233,7 +329,7 @@ def _examine(config: NodeConfig) -> tuple[list[Finding], Parts | None]:
         findings.append(Finding(subject, "; ".join(found)))
     except OracleError as error:
         return [*findings, Finding(subject, error.message, error)], None
-    return findings, Parts(config, rpc, oracle, registry, signer, served)
+    return findings, Parts(config, rpc, oracle, registry, signer, served, traffic)
 
 
 class Node:
@@ -259,8 +355,10 @@ class Node:
         self._parts = parts
         self._store = store
         self._log = log
+        self._clock = clock
         self._doorbell = Doorbell()
         self._stop = threading.Event()
+        self._drained = threading.Event()
         self.keeper = Keeper(
             store,
             account=parts.signer.address,
@@ -290,9 +388,8 @@ class Node:
             confirmations=config.confirmations,
             margin_seconds=config.deadline_margin,
             limits=Limits(config.batch_wait_seconds, config.batch_max_requests),
-            min_balance=config.min_balance,
-            min_income=config.min_income,
-            subsidy=config.subsidy_per_request,
+            terms=_terms(config),
+            folders=tuple(config.folders.values()),
             clock=clock,
             log=log,
         )
@@ -327,6 +424,15 @@ class Node:
             clock=clock,
             log=log,
         )
+        self._threads = {name: self._supervised(name) for name in self.services}
+        self._probe = ChainProbe(parts.rpc, parts.signer.address, clock)
+        self.health = Health(
+            config,
+            store,
+            self._probe,
+            tuple(Watched(t.name, t.pulse, t.is_alive) for t in self._threads.values()),
+            self._stop.is_set,
+        )
 
     @property
     def services(self) -> dict[str, Service]:
@@ -351,31 +457,31 @@ class Node:
             )
 
     def run(self) -> None:
-        """Serve until `stop`; returns when every service has finished its step."""
+        """Serve until `stop`; returns when what was begun is finished or kept.
+
+        Two phases: nothing new is taken, proofs that run are finished and what is proved is sent
+        for as long as ``drain_seconds`` allows; then every service finishes its step. What was not
+        finished is in the store, and the next start goes on with it.
+        """
         self.recover()
-        intervals = {
-            "keeper": self._keeper_interval,
-            "runner": self._runner_interval,
-            "scheduler": self._scheduler_interval,
-        }
-        threads = [
-            Supervised(
-                name,
-                service,
-                doorbell=self._doorbell,
-                stop=self._stop,
-                interval=intervals.get(name, self._interval),
-                log=self._log,
-            )
-            for name, service in self.services.items()
-        ]
-        for thread in threads:
-            thread.start()
+        with self._serving(), self._listening():
+            for thread in self._threads.values():
+                thread.start()
+            self._say_ready()
+            self._wait_for_stop()
+            self._log.info("stopping")
+            self._drain(time.monotonic() + self._parts.config.drain_seconds)
+            self._drained.set()
+            self._doorbell.ring()
+            deadline = time.monotonic() + _STEP_SECONDS
+            for thread in self._threads.values():
+                thread.join(max(0.0, deadline - time.monotonic()))
+        self._leave()
+        unfinished = [name for name, thread in self._threads.items() if thread.is_alive()]
+        self._log.info("stopped", unfinished=unfinished or None)
+
+    def _say_ready(self) -> None:
         config = self._parts.config
-        heads = None
-        if config.ws_url is not None:
-            heads = HeadListener(config.ws_url, self._doorbell.ring, self._log)
-            heads.start()
         self._log.info(
             "ready",
             version=__version__,
@@ -385,20 +491,130 @@ class Node:
             payee=self._parts.payee,
             models=", ".join(model.name for model in self._parts.served),
         )
-        self._stop.wait()
+
+    def _wait_for_stop(self) -> None:
+        """Wait, and tell systemd that all is well for as long as it is."""
+        self._notify("READY=1")
+        while not self._stop.wait(_WATCHDOG_SECONDS):
+            if not any(self.health.alive().values()):
+                self._notify("WATCHDOG=1")
+        self._notify("STOPPING=1")
+
+    def _notify(self, state: str) -> None:
+        try:
+            notify(state)
+        except OSError as error:
+            self._log.warning("systemd was not told", state=state, detail=str(error))
+
+    def _drain(self, deadline: float) -> None:
+        self.runner.stop_taking()
+        try:
+            self._hand_over(deadline)
+            self._finish_work(deadline)
+        except StoreError as error:
+            self._log.warning("work not finished", code=error.code, detail=error.message)
+
+    def _hand_over(self, deadline: float) -> None:
+        """Let another node read the chain meanwhile, if there can be one."""
+        if not self._store.is_shared:
+            return
+        self._doorbell.ring()
+        self._threads["watcher"].join(max(0.0, deadline - time.monotonic()))
+        self._store.drop_duty(DUTY)
+
+    def _finish_work(self, deadline: float) -> None:
+        """Wait until no proof runs and the submitter has found nothing more to send."""
+        pulse = self._threads["submitter"].pulse
+        while self.runner.busy and time.monotonic() < deadline:
+            self._turn()
+        # Two: the first may have begun before the last proof was there.
+        enough, failures = pulse.idle_steps + 2, pulse.failures()
+        while (
+            pulse.idle_steps < enough
+            and pulse.failures() == failures
+            and time.monotonic() < deadline
+        ):
+            self._turn()
+        left = len(self._store.running_here())
+        if left:
+            self._log.warning("proofs given up, to be made again at the next start", proofs=left)
+
+    def _turn(self) -> None:
         # Here and not in `stop`: a signal handler must not wait for the doorbell's lock.
         self._doorbell.ring()
-        self._log.info("stopping")
-        if heads is not None:
+        time.sleep(_DRAIN_POLL)
+
+    @contextmanager
+    def _serving(self) -> Iterator[None]:
+        """Answer on the port that was configured, if one was.
+
+        A port that cannot be had is logged: what looks at the node must not stop it.
+        """
+        config = self._parts.config
+        with ExitStack() as stack:
+            if config.http_port:
+                try:
+                    service = HttpService(
+                        config.http_host, config.http_port, self.pages(), self._log
+                    )
+                except ConfigError as error:
+                    self._log.error("no pages are served", code=error.code, detail=error.line())
+                else:
+                    stack.enter_context(service)
+            yield
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        """Wake up at each block that a WebSocket tells of, if one was configured."""
+        url = self._parts.config.ws_url
+        if url is None:
+            yield
+            return
+        heads = HeadListener(url, self._doorbell.ring, self._log)
+        heads.start()
+        try:
+            yield
+        finally:
             heads.stop()
-        deadline = time.monotonic() + _DRAIN_SECONDS
-        for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-        self._leave()
-        self._log.info("stopped", unfinished=[t.name for t in threads if t.is_alive()] or None)
+
+    def pages(self) -> dict[str, Page]:
+        """What is served, by path."""
+        parts = self._parts
+        metrics = Metrics(
+            NodeCollector(
+                parts.config,
+                self._store,
+                self._probe,
+                self.health,
+                parts.traffic,
+                parts.signer.address,
+                self._clock,
+            )
+        )
+        return {
+            "/livez": lambda _: _verdict(self.health.alive()),
+            "/readyz": lambda _: _verdict(self.health.ready()),
+            "/metrics": lambda _: Response(metrics.text(), content_type=CONTENT_TYPE),
+        }
+
+    def _supervised(self, name: str) -> Supervised:
+        intervals = {
+            "keeper": self._keeper_interval,
+            "runner": self._runner_interval,
+            "scheduler": self._scheduler_interval,
+        }
+        return Supervised(
+            name,
+            self.services[name],
+            doorbell=self._doorbell,
+            stop=self._stop if name in _TAKERS else self._drained,
+            interval=intervals.get(name, self._interval),
+            log=self._log,
+            pulse=Pulse(self._parts.config.stall_seconds),
+        )
 
     def stop(self) -> None:
-        """Finish the running steps and return from `run`. Safe in a signal handler."""
+        """Take nothing new, finish and return from `run`. Safe in a signal handler."""
         self._stop.set()
 
     def _leave(self) -> None:
@@ -454,34 +670,26 @@ def _check_balance(rpc: Rpc, address: str, min_balance: int) -> str:
     return f"{address} holds {balance} wei"
 
 
-def _rpc(config: NodeConfig) -> Rpc:
+def _rpc(config: NodeConfig, traffic: Traffic) -> Rpc:
+    def transport(url: str, timeout: float) -> Transport:
+        return ObservedTransport(HttpTransport(url, timeout), redacted(url), traffic)
+
     return Rpc(
         config.rpc_urls,
         config.chain_id,
         config.rpc_timeout,
+        transport,
         rate=config.rpc_requests_per_second,
         burst=config.rpc_burst,
         cross_check=config.log_cross_check,
     )
 
 
-def _prover(config: NodeConfig) -> Prover:
-    if config.ray_address is None:
-        return LocalProver(
-            config.work_dir,
-            workers=config.workers,
-            threads=config.threads,
-            memory_bytes=config.memory_bytes,
-        )
-    from oracle.prover.ray import RayProver
-
-    return RayProver(
-        config.work_dir,
-        address=config.ray_address,
-        workers=config.workers,
-        cpus=config.ray_cpus,
-        gpus=config.ray_gpus,
-    )
+def _verdict(troubles: dict[str, str | None]) -> Response:
+    """200 when nothing is wrong, else 503; with what is wrong in either case."""
+    wrong = {name: text for name, text in troubles.items() if text}
+    report = {"ok": not wrong, "wrong": wrong, "checked": sorted(troubles)}
+    return Response.of_json(report, 503 if wrong else 200)
 
 
 def _signer(config: NodeConfig) -> Signer:
@@ -489,7 +697,22 @@ def _signer(config: NodeConfig) -> Signer:
         return LocalSigner.from_key_file(config.key_file)
     if config.keystore is not None and config.password_file is not None:
         return LocalSigner.from_keystore(config.keystore, config.password_file)
-    raise ConfigError("set either key_file or keystore")
+    if config.signer_url is not None and config.signer_account is not None:
+        remote = RemoteSigner(config.signer_url, config.signer_account, config.signer_timeout)
+        remote.connect()
+        return remote
+    raise ConfigError("set either key_file or keystore or signer_url")
+
+
+def _terms(config: NodeConfig) -> Terms:
+    return Terms(
+        min_income=config.min_income,
+        subsidy=config.subsidy_per_request,
+        reserve=Means(config.min_balance, config.min_disk_bytes, config.min_memory_bytes),
+        max_open_per_account=config.max_open_per_account,
+        only_accounts=frozenset(config.only_accounts),
+        refused_accounts=frozenset(config.refused_accounts),
+    )
 
 
 def _served(config: NodeConfig) -> tuple[ServedModel, ...]:
@@ -516,7 +739,19 @@ def _serve(path: Path, config: NodeConfig) -> ServedModel:
 
 
 def _find_model(rpc: Rpc, registry: RegistryContract, served: ServedModel) -> str:
-    """The registry's id of a served model, whose verifier is what it should be.
+    """The registry's id of a served model, for a person; errors as `_registered`."""
+    return _describe(registry, served, _registered(rpc, registry, served))
+
+
+def _describe(registry: RegistryContract, served: ServedModel, model: RegisteredModel) -> str:
+    sizes = ", ".join(map(str, common_sizes(model.spec, served.spec)))
+    # A bundle with such an SRS is served on a local chain only.
+    mark = "; unsafe SRS" if registry.srs_unsafe(model.model_id) else ""
+    return f"{served.name} is model {model.model_id} (rows in a proof: {sizes}{mark})"
+
+
+def _registered(rpc: Rpc, registry: RegistryContract, served: ServedModel) -> RegisteredModel:
+    """The registry's row of a served model, whose verifier is what it should be.
 
     Anybody may register: a model with these hashes and another verifier proves nothing about ours.
     """
@@ -530,10 +765,7 @@ def _find_model(rpc: Rpc, registry: RegistryContract, served: ServedModel) -> st
             continue
         actual = code_hash(rpc, model.verifier)
         if actual == served.spec.verifier_code_hash:
-            sizes = ", ".join(map(str, common_sizes(model.spec, served.spec)))
-            # A bundle with such an SRS is served on a local chain only.
-            mark = "; unsafe SRS" if registry.srs_unsafe(model_id) else ""
-            return f"{served.name} is model {model_id} (rows in a proof: {sizes}{mark})"
+            return model
         differs = ContractMismatch(
             f"the verifier of model {model_id} has code hash {actual.hex()}, "
             f"the bundle {served.name} says {served.spec.verifier_code_hash.hex()}",

@@ -33,12 +33,31 @@ class Reason(StrEnum):
     FEE_LOW = auto()
     #: The node's part of the model fee is below its minimum.
     INCOME_LOW = auto()
+    #: The operator does not work for this account.
+    REQUESTER_REFUSED = auto()
+    #: The account has as many unanswered requests as the operator allows.
+    REQUESTER_LIMIT = auto()
+    #: A disk of the node has less room than the operator wants to keep.
+    LOW_DISK = auto()
+    #: The machine has less memory left than the operator wants to keep.
+    LOW_MEMORY = auto()
+    #: The node's account holds less than it needs for gas.
+    LOW_BALANCE = auto()
 
 
-#: Refusals that time alone can end: the base fee falls, the queue gets shorter, an endpoint that
-#: lacks the newest blocks, and with them a model or its verifier, catches up.
+#: Refusals that time can end: the base fee falls, the queue gets shorter, disk and account fill, an
+#: endpoint that lacks the newest blocks, and with them a model or its verifier, catches up.
 PASSING = frozenset(
-    {Reason.FEE_LOW, Reason.DEADLINE_NEAR, Reason.UNKNOWN_MODEL, Reason.VERIFIER_DIFFERS}
+    {
+        Reason.FEE_LOW,
+        Reason.DEADLINE_NEAR,
+        Reason.UNKNOWN_MODEL,
+        Reason.VERIFIER_DIFFERS,
+        Reason.REQUESTER_LIMIT,
+        Reason.LOW_DISK,
+        Reason.LOW_MEMORY,
+        Reason.LOW_BALANCE,
+    }
 )
 
 
@@ -71,6 +90,32 @@ class ServedModel:
 
 
 @dataclass(frozen=True, slots=True)
+class Means:
+    """What the node has left to work with: wei, and bytes."""
+
+    balance: int
+    disk: int
+    memory: int
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the operator asks of a request and keeps in reserve."""
+
+    #: Wei of the model fee that the node wants for a proof.
+    min_income: int = 0
+    #: Wei that the node adds to a request's money if it must.
+    subsidy: int = 0
+    #: What must be left for the node to take anything new.
+    reserve: Means = Means(0, 0, 0)
+    #: Most unanswered requests of an account; 0 sets no limit.
+    max_open_per_account: int = 0
+    #: Accounts to work for; empty for all.
+    only_accounts: frozenset[str] = frozenset()
+    refused_accounts: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Situation:
     """What a decision depends on besides the request."""
 
@@ -86,10 +131,10 @@ class Situation:
     #: Seconds to keep between the proof and the deadline.
     margin_seconds: float
     base_fee: int
-    #: Wei of the model fee that the node wants for a proof.
-    min_income: int
-    #: Wei that the node adds to a request's money if it must.
-    subsidy: int = 0
+    terms: Terms
+    means: Means
+    #: Accepted requests of the same account that are not answered yet.
+    open_of_account: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +168,11 @@ def decide(request: Request, situation: Situation) -> Skip | None:
     if isinstance(circuit, Skip):
         return circuit
     needed = situation.expected_seconds[circuit.size] + situation.margin_seconds
-    return _check_deadline(request.deadline, needed, situation) or _check_money(
-        request, model, situation
+    return (
+        _check_requester(request, situation)
+        or _check_deadline(request.deadline, needed, situation)
+        or _check_money(request, model, situation)
+        or _check_means(situation)
     )
 
 
@@ -231,13 +279,46 @@ def _check_deadline(deadline: int, needed: float, situation: Situation) -> Skip 
     return Skip(Reason.DEADLINE_NEAR, f"{left:.0f} s left, {needed:.1f} s needed")
 
 
-def _check_money(request: Request, model: RegisteredModel, situation: Situation) -> Skip | None:
-    share = fees.share(request, model)
-    if share < situation.min_income:
+def _check_requester(request: Request, situation: Situation) -> Skip | None:
+    terms, account = situation.terms, request.account
+    if account in terms.refused_accounts or (
+        terms.only_accounts and account not in terms.only_accounts
+    ):
+        return Skip(Reason.REQUESTER_REFUSED, f"this node does not work for {account}")
+    if 0 < terms.max_open_per_account <= situation.open_of_account:
         return Skip(
-            Reason.INCOME_LOW, f"leaves {share} wei of the fee, {situation.min_income} are wanted"
+            Reason.REQUESTER_LIMIT,
+            f"{account} has {situation.open_of_account} unanswered requests, "
+            f"{terms.max_open_per_account} are allowed",
         )
-    ceiling = fees.ceiling(request, model, situation.subsidy)
+    return None
+
+
+def _check_means(situation: Situation) -> Skip | None:
+    means, reserve = situation.means, situation.terms.reserve
+    if means.balance < reserve.balance:
+        return Skip(
+            Reason.LOW_BALANCE, f"the account holds {means.balance} wei of {reserve.balance}"
+        )
+    if means.disk < reserve.disk:
+        return Skip(
+            Reason.LOW_DISK, f"{means.disk >> 20} MiB of disk left, {reserve.disk >> 20} are kept"
+        )
+    if means.memory < reserve.memory:
+        return Skip(
+            Reason.LOW_MEMORY,
+            f"{means.memory >> 20} MiB of memory left, {reserve.memory >> 20} are kept",
+        )
+    return None
+
+
+def _check_money(request: Request, model: RegisteredModel, situation: Situation) -> Skip | None:
+    share, terms = fees.share(request, model), situation.terms
+    if share < terms.min_income:
+        return Skip(
+            Reason.INCOME_LOW, f"leaves {share} wei of the fee, {terms.min_income} are wanted"
+        )
+    ceiling = fees.ceiling(request, model, terms.subsidy)
     least = fees.least(situation.base_fee)
     if ceiling < least:
         return Skip(

@@ -202,6 +202,8 @@ class _Closed:
     request_id: int
     status: Status
     beneficiary: str
+    #: Wei for the gas of whoever fulfilled it.
+    gas_paid: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -614,8 +616,8 @@ class FakeChain:
                 "RequestFulfilled",
                 requestId=request_id,
                 payee=who,
-                feePaid=0,
-                gasPaid=0,
+                feePaid=self._opened[request_id].fee,
+                gasPaid=closed.gas_paid,
                 callbackSucceeded=False,
             )
         else:
@@ -642,7 +644,12 @@ class FakeChain:
             _, items, payee, _, _ = self._call_of(sent.data)
             for request_id in [item[0] for item in items] if succeeded else []:
                 if request_id in delivered:
-                    end = _Closed(request_id, Status.FULFILLED, to_checksum_address(payee))
+                    end = _Closed(
+                        request_id,
+                        Status.FULFILLED,
+                        to_checksum_address(payee),
+                        _GAS_USED * self.base_fee // len(delivered),
+                    )
                     self._close(block, end, sent.hash)
                 else:
                     self._log(

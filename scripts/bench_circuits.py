@@ -8,8 +8,9 @@ all samples and stand in the table; ours keeps the bound, and how often it is th
 than the outputs' last place is counted. Both verifiers are compiled with the same options and their gas is measured on the same EVM.
 
 Proving seconds are medians of three ``prove`` calls in turns, in one run, because a machine's speed
-drifts. Writes ``build/bench/circuits.json`` and ``circuits.svg`` and prints a table. ezkl's keys
-are kept in ``build/bench/cache``; ``--resume`` keeps the models that are done.
+drifts. Writes ``build/bench/circuits.json`` and ``circuits.svg`` and prints a table. Both sides'
+keys are kept, ezkl's in ``build/bench/cache`` and ours with other bundles: a second run measures
+proofs and nothing else. ``--resume`` keeps the models that are done.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ import numpy.typing as npt
 
 from oracle.chain.toolchain import toolchain
 from oracle.circuits import keys, onnx, trial, verifier
-from oracle.circuits.build import LIMITS, build
+from oracle.circuits.build import LIMITS, build_cached
 from oracle.circuits.bundle import COMPILED, MODEL, PROVING_KEY, SETTINGS, SOLIDITY, VERIFYING_KEY
 from oracle.circuits.cost import Objective
 from oracle.circuits.srs import Srs, SrsSource
@@ -62,7 +63,6 @@ BASELINE = "baseline.json"
 class Side:
     """A circuit of one side, ready to prove."""
 
-    folder: Path
     circuit: CircuitFiles
     tag: TagLayout
     figures: Json
@@ -125,7 +125,7 @@ def _compared(subject: zoo.ZooModel, objective: Objective, work: Path, sandbox: 
     path = work / MODEL
     path.write_bytes(subject.onnx)
     model = onnx.load(path, sandbox)
-    ours = tuned(path, model, subject, objective, work / "bundle", sandbox)
+    ours = tuned(path, model, subject, objective, sandbox)
     theirs = baseline(model, subject.samples, ours.scale, sandbox)
     row = subject.samples[0]
     seconds: tuple[list[float], list[float]] = ([], [])
@@ -153,16 +153,14 @@ def tuned(
     model: onnx.Model,
     subject: zoo.ZooModel,
     objective: Objective,
-    out: Path,
     sandbox: Sandbox,
 ) -> Side:
     """Our side."""
-    bundle = build(
+    bundle = build_cached(
         path,
         subject.samples,
         name=subject.name,
         max_error=subject.max_error,
-        out=out,
         srs=_srs_source(),
         optimize=objective,
     )
@@ -171,7 +169,6 @@ def tuned(
     error, refused = accuracy(bundle.model, model, settings, subject.samples, tag, sandbox)
     measures = bundle.measures
     return Side(
-        out,
         bundle.circuit,
         tag,
         _shape(settings)
@@ -207,7 +204,7 @@ def baseline(model: onnx.Model, samples: Floats, scale: int, sandbox: Sandbox) -
         figures = _baseline(folder, model, samples, scale, sandbox)
         write(folder / BASELINE, figures)
     figures = json.loads((folder / BASELINE).read_text())
-    return Side(folder, _circuit(folder, _srs(figures["logrows"], sandbox)), _TAG, figures)
+    return Side(_circuit(folder, _srs(figures["logrows"], sandbox)), _TAG, figures)
 
 
 def _baseline(

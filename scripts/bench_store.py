@@ -41,6 +41,8 @@ OPEN = 300
 BYTES = 64
 #: Answers to a question, of which the median and the slowest are told.
 REPEATS = 20
+#: Steps of every request in the history.
+STATES = ("seen", "accepted", "queued", "running", "proved", "pending", "mined", "final")
 START_TARGET, STATUS_TARGET = 3.0, 0.05
 
 
@@ -66,13 +68,13 @@ def fill(location: Location, count: int) -> None:
         "month": MONTH,
     }
     steps = ("jobs", "requests", "job_requests", "intents", "intent_requests", "transactions")
-    for table in steps:
-        database.run(f"fill_{table}", **values)
+    fills = [(f"fill_{table}", values) for table in steps]
+    fills += [("fill_history", {"state": state}) for state in STATES]
+    for name, given in fills:
+        database.run(name, **given)
         if store.is_shared:
             # As the server does by itself after a while.
             database.run("analyze")
-    for state in ("seen", "accepted", "queued", "running", "proved", "pending", "mined", "final"):
-        database.run("fill_history", state=state)
     store.start_cursor(count, 2_000)
     store.set_head(count, int(NOW), 10**9)
     store.close()

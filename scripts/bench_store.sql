@@ -15,7 +15,7 @@ INSERT INTO requests (request_id, state, reason, account, model_id, input, callb
     protocol_bps, block_number, block_hash, transaction_hash, log_index, payee, job_id, seen_at,
     updated_at)
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :count)
-SELECT '0x' || (1000000000000 + i * 7919),
+SELECT '0x' || (1000000000000 + CAST(i AS BIGINT) * 7919),
     CASE WHEN i % 1000 >= 985 THEN 'expired' WHEN i % 1000 >= 955 THEN 'skipped'
         WHEN i <= :count - :open THEN CASE WHEN i % 1000 >= 950 THEN 'failed' ELSE 'final' END
         ELSE 'queued' END,

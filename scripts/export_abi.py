@@ -1,4 +1,4 @@
-"""Write the ABIs that the daemon reads: ``oracle/chain/abi/*.json``, compact and sorted.
+"""Write the ABIs that the package reads: ``oracle/chain/abi/*.json``, compact and sorted.
 
 Run after changing an interface: ``python scripts/export_abi.py``. A test compares them with the
 sources.
@@ -12,7 +12,9 @@ from pathlib import Path
 from oracle.chain.artifacts import contract
 from oracle.config import project_root
 
-CONTRACTS = ("InferenceOracle", "ModelRegistry")
+CONTRACTS = ("InferenceLens", "InferenceOracle", "ModelRegistry")
+#: Contracts that a call brings along, as `oracle.chain.lens` does.
+CARRIED = ("InferenceLens",)
 
 
 def abi_path(name: str) -> Path:
@@ -28,9 +30,21 @@ def abi_text(name: str) -> str:
     return "[\n" + ",\n".join(entries) + "\n]\n"
 
 
+def code_path(name: str) -> Path:
+    """Where the committed creation code of a contract lies."""
+    return abi_path(name).with_suffix(".code.json")
+
+
+def code_text(name: str) -> str:
+    """The creation code of a contract as committed: hex in a JSON string."""
+    return json.dumps("0x" + contract(name).bytecode.hex()) + "\n"
+
+
 def main() -> None:
     for name in CONTRACTS:
         abi_path(name).write_text(abi_text(name))
+    for name in CARRIED:
+        code_path(name).write_text(code_text(name))
 
 
 if __name__ == "__main__":

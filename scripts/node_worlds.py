@@ -120,7 +120,7 @@ CREATE TEMP TABLE n (i INTEGER PRIMARY KEY);
 WITH RECURSIVE up(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM up WHERE i < {rows})
 INSERT INTO n SELECT i FROM up;
 INSERT INTO jobs (job_id, bundle_id, size, state, attempts, memory_bytes, proof, outputs, prove_time, created_at)
-SELECT printf('%032x', i), '{bundle}', 1, 'proved', 1, 1000000000, zeroblob(2500), '["1","2","3"]', 0.5, {now} - {rows} + i FROM n;
+SELECT printf('%032x', i), '{bundle}', 1, 'proved', 1, 1000000000, zeroblob(800), '["1","2","3"]', 0.5, {now} - {rows} + i FROM n;
 INSERT INTO requests (request_id, state, reason, account, model_id, input, callback_contract, callback_gas,
     callback_data, refund_to, deadline, expires_at, fee, gas_money, gas_units, protocol_bps, block_number, block_hash,
     transaction_hash, log_index, job_id, seen_at, updated_at)
@@ -134,7 +134,7 @@ INSERT INTO intents (intent_id, account, nonce, state, gas, ceiling, mined_block
 SELECT i, '{somebody}', i, 'final', 600000, '2000000000', 1, {now}, printf('%032x', i) FROM n WHERE i % 50 AND i % 20;
 INSERT INTO intent_requests (intent_id, request_id) SELECT i, printf('0x%x', 1000000000 + i) FROM n WHERE i % 50 AND i % 20;
 INSERT INTO transactions (hash, intent_id, raw, max_fee, priority_fee, cancels, broadcast_at, created_at)
-SELECT unhex_(i), i, zeroblob(1500), '2000000000', '100000000', 0, {now}, {now} FROM n WHERE i % 50 AND i % 20;
+SELECT unhex_(i), i, zeroblob(500), '2000000000', '100000000', 0, {now}, {now} FROM n WHERE i % 50 AND i % 20;
 INSERT INTO history (request_id, at, state, reason) SELECT printf('0x%x', 1000000000 + i), {now} - {rows} + i, 'final', '' FROM n;
 UPDATE cursor SET block = {block};
 COMMIT;

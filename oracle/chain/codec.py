@@ -73,6 +73,10 @@ class ContractAbi:
         """The arguments in a call's data."""
         return tuple(decode(self._functions[function][1], calldata[4:]))
 
+    def selectors(self) -> dict[str, bytes]:
+        """First four bytes of a call to each function, by signature."""
+        return {name: found[0] for name, found in self._functions.items() if "(" in name}
+
     def selector(self, function: str) -> bytes:
         """First four bytes of a call to the function."""
         return self._functions[function][0]

@@ -23,6 +23,7 @@ from oracle.errors import (
     TransactionReverted,
 )
 from oracle.types import (
+    ZERO_ADDRESS,
     BatchVerifier,
     Codec,
     ModelSpec,
@@ -45,6 +46,9 @@ _PREIMAGE_TYPES = (
     *("address", "uint256", "address", "uint64", "address", "uint64"),
     *("uint96", "uint96", "uint64", "uint16", "bytes32", "bytes32"),
 )
+
+#: Selector of `IAIOracleCallbackReceiver.aiOracleCallback(uint256,bytes,bytes)`.
+_CALLBACK = bytes.fromhex("b0347814")
 
 
 class Status(IntEnum):
@@ -152,7 +156,7 @@ class OracleContract:
         for event in events:
             fields, log = event.fields, event.log
             if event.name == "AICallbackRequest":
-                found.append(self._request(log, fields, terms[event.pair]))
+                found.append(self.read(log, fields, terms[event.pair]))
             elif event.name == "RequestToppedUp":
                 found.append(ToppedUp(fields["requestId"], fields["gasMoney"], log.block_number))
             elif event.name == "RequestFulfilled":
@@ -180,6 +184,20 @@ class OracleContract:
             and _checksum(log.address) == self.address
         }
 
+    def income(self, receipt: Receipt, payee: str) -> tuple[int, int]:
+        """What a transaction brought a payee: its part of the model fees, and its gas (wei).
+
+        Fees of models that are paid in a token count in the token's smallest unit.
+        """
+        topic = self._abi.topic("RequestFulfilled")
+        events = [
+            self._abi.event("RequestFulfilled", log)
+            for log in receipt.logs
+            if log.topics[:1] == (topic,) and _checksum(log.address) == self.address
+        ]
+        ours = [event for event in events if _checksum(event["payee"]) == payee]
+        return sum(each["feePaid"] for each in ours), sum(each["gasPaid"] for each in ours)
+
     def fulfill_calldata(
         self, request: Request, payee: str, outputs: Sequence[int], proof: bytes
     ) -> bytes:
@@ -194,7 +212,7 @@ class OracleContract:
         return self._abi.call(
             "fulfill",
             request.key.request_id,
-            _preimage(request),
+            preimage(request),
             request.input,
             request.callback_data,
             payee,
@@ -207,7 +225,7 @@ class OracleContract:
     ) -> bytes:
         """Calldata that delivers one proof to several requests, in the order of its rows."""
         items = [
-            (request.key.request_id, _preimage(request), request.input, request.callback_data)
+            (request.key.request_id, preimage(request), request.input, request.callback_data)
             for request in requests
         ]
         return self._abi.call("fulfillBatch", items, payee, list(outputs), proof)
@@ -223,9 +241,43 @@ class OracleContract:
         except ValueError:
             raise RpcUnreachable("the endpoint answers a simulation with something else") from None
 
+    def quote(self, model_id: int, rows: int) -> int:
+        """Wei to send with a request without a callback: twice what it needs at this base fee."""
+        return self._read("estimateFeeBatch", model_id, 0, rows, then=int)
+
+    def credit_of(self, account: str) -> int:
+        """Wei that an account can withdraw."""
+        return self._read("creditOf", ZERO_ADDRESS, account, then=int)
+
+    def is_undelivered(self, request_id: int) -> bool:
+        """Whether a request is fulfilled and its callback failed."""
+        return self._read("undelivered", request_id, then=any)
+
+    def callback_calldata(self, request: Request, output: bytes) -> bytes:
+        """What the oracle calls a request's consumer with."""
+        arguments = (request.key.request_id, output, request.callback_data)
+        return _CALLBACK + encode(("uint256", "bytes", "bytes"), arguments)
+
+    def retry_calldata(self, request: Request, output: bytes, gas: int) -> bytes:
+        """Calldata that makes a failed callback again, with exactly ``gas``."""
+        return self._abi.call(
+            "retryCallback",
+            request.key.request_id,
+            request.callback_contract,
+            request.callback_gas,
+            request.refund_to,
+            gas,
+            output,
+            request.callback_data,
+        )
+
+    def top_up_calldata(self, request: Request) -> bytes:
+        """Calldata that adds the value sent to a request's gas money."""
+        return self._abi.call("topUp", request.key.request_id, preimage(request))
+
     def refund_calldata(self, request: Request) -> bytes:
         """Calldata that gives the escrow of an expired request back."""
-        return self._abi.call("refund", request.key.request_id, _preimage(request))
+        return self._abi.call("refund", request.key.request_id, preimage(request))
 
     def simulate(
         self, calldata: bytes, sender: str, gas: int | None = None, value: int = 0
@@ -246,10 +298,21 @@ class OracleContract:
             read=bytes,
         )
 
+    def error_text(self, data: bytes) -> str:
+        """Revert data in a person's words."""
+        return self._abi.error(data)[1]
+
     def _read(self, function: str, *arguments: Any, then: Callable[[Any], T]) -> T:
         return _read(self._rpc, self._abi, self.address, function, arguments, then)
 
-    def _request(self, log: Log, event: dict[str, Any], opened: dict[str, Any]) -> Request:
+    def read(self, log: Log, event: dict[str, Any], opened: dict[str, Any]) -> Request:
+        """A request from the two events that announce it.
+
+        Args:
+            log: of ``AICallbackRequest``.
+            event: its fields.
+            opened: the fields of ``RequestOpened``.
+        """
         return Request(
             key=RequestKey(self._rpc.chain_id, self.address, event["requestId"]),
             account=_checksum(event["account"]),
@@ -334,6 +397,10 @@ class RegistryContract:
             batch_verifiers=tuple(_checksum(address) for _, _, address, *_ in batches),
         )
 
+    def successor(self, model_id: int) -> int | None:
+        """The model that the publisher recommends instead, if there is one."""
+        return self._read("successorOf", model_id, then=int) or None
+
     def srs_unsafe(self, model_id: int) -> bool:
         """The registry's mark: whether whoever made an SRS of a known model can forge its proofs.
 
@@ -351,6 +418,22 @@ class RegistryContract:
 
     def _read(self, function: str, *arguments: Any, then: Callable[[Any], T]) -> T:
         return _read(self._rpc, self._abi, self.address, function, arguments, then)
+
+
+def verifier_accepts(rpc: Rpc, verifier: str, proof: bytes, instances: Sequence[int]) -> bool:
+    """Whether a generated verifier accepts a proof of these public instances."""
+    arguments = encode(["bytes", "uint256[]"], [proof, list(instances)])
+    try:
+        return rpc.call(
+            verifier,
+            keccak(text="verifyProof(bytes,uint256[])")[:4] + arguments,
+            read=lambda answer: int.from_bytes(answer, "big") == 1,
+        )
+    except RpcRejected as error:
+        # It reverts on what it cannot read. An endpoint's own trouble is not its verdict.
+        if not error.data and "revert" not in error.message.lower():
+            raise
+        return False
 
 
 def code_hash(rpc: Rpc, address: str) -> bytes:
@@ -393,10 +476,10 @@ def _call(
 
 def commitment_of(request: Request) -> bytes:
     """keccak256 of a request's preimage, which the contract holds while the request is open."""
-    return keccak(encode(_PREIMAGE_TYPES, _preimage(request)))
+    return keccak(encode(_PREIMAGE_TYPES, preimage(request)))
 
 
-def _preimage(request: Request) -> tuple[Any, ...]:
+def preimage(request: Request) -> tuple[Any, ...]:
     """The ``Request`` struct that the contract holds a hash of."""
     return (
         request.account,

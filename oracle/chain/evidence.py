@@ -65,13 +65,19 @@ class LogQuery:
     last: int
     #: Headers of these blocks, as far as they are known.
     headers: tuple[Block, ...] = ()
+    #: What the further topics must be; None matches anything. Not every endpoint heeds it: who asks
+    #: for it looks at the answer, too.
+    indexed: tuple[bytes | None, ...] = ()
 
     @property
     def parameters(self) -> dict[str, object]:
         """As ``eth_getLogs`` takes it."""
         return {
             "address": self.address,
-            "topics": [["0x" + topic.hex() for topic in self.topics]],
+            "topics": [
+                ["0x" + topic.hex() for topic in self.topics],
+                *(None if topic is None else "0x" + topic.hex() for topic in self.indexed),
+            ],
             "fromBlock": hex(self.first),
             "toBlock": hex(self.last),
         }
@@ -102,9 +108,10 @@ class LogQuery:
     def silent(self, logs: Sequence[Log]) -> bool:
         """Whether a block may hold an event of which the list has none."""
         found = {(log.block_number, log.topics[0]) for log in logs}
+        further = [topic for topic in self.indexed if topic is not None]
         return any(
             block.logs_bloom
-            and block.may_hold(self._address_bytes, topic)
+            and block.may_hold(self._address_bytes, topic, *further)
             and (block.number, topic) not in found
             for block in self.headers
             for topic in self.topics

@@ -51,6 +51,9 @@ _THROTTLED = re.compile(
 #: resource unavailable, limit exceeded): another endpoint may do better.
 _ENDPOINT_TROUBLE = frozenset({-32603, -32002, -32005, 429})
 
+#: What the call itself came to, whatever the code: anvil says "internal error" when gas runs out.
+_EXECUTION = re.compile(r"revert|out ?of ?gas", re.I)
+
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
@@ -139,7 +142,7 @@ class HttpTransport:
         if method == "eth_getLogs" and (code == -32005 or _LIMIT.search(message)):
             return RpcLimit(text)
         data = _revert_data(error.get("data")) if isinstance(error, dict) else b""
-        if code in _ENDPOINT_TROUBLE and not data and "revert" not in message.lower():
+        if code in _ENDPOINT_TROUBLE and not data and not _EXECUTION.search(message):
             return RpcUnreachable(text, remedy=_REMEDY)
         return RpcRejected(text, data=data)
 
@@ -489,6 +492,20 @@ class Rpc:
             return None if raw is None else _receipt(transaction_hash, raw)
 
         return self._ask("eth_getTransactionReceipt", ["0x" + transaction_hash.hex()], read)
+
+
+def chain_id_of(url: str, timeout: float = 10) -> int:
+    """The chain that an endpoint serves, for whoever wants to use it whatever it is.
+
+    Raises:
+        RpcUnreachable: it does not say.
+    """
+    try:
+        return _quantity(HttpTransport(url, timeout).send("eth_chainId", []))
+    except (AttributeError, TypeError, ValueError):
+        raise RpcUnreachable(
+            f"{redacted(url)} does not say which chain it serves", remedy=_REMEDY
+        ) from None
 
 
 def _graver(first: ChainError | None, second: ChainError) -> ChainError:

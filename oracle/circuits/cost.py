@@ -25,7 +25,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from oracle.errors import UsageError
+from oracle.errors import ModelUnsupported, UsageError
 
 Json = dict[str, Any]
 
@@ -33,6 +33,9 @@ Json = dict[str, Any]
 BLINDING_ROWS = 8
 _COEFFICIENTS = Path(__file__).with_name("cost.json")
 
+
+#: Gas that one transaction may use (EIP-7825).
+_TRANSACTION_GAS = 1 << 24
 
 #: Seconds of an answer that are not proving: a block, the witness, sending. Without them, halving
 #: a tenth of a second would be worth twice the gas.
@@ -143,6 +146,22 @@ def estimate(circuit: Structure, logrows: int, speed: float = 1.0) -> Estimate:
         key_bytes=round(key),
         memory_bytes=round(memory_fixed + memory_per_byte * key),
     )
+
+
+def require_verifiable(inputs: int) -> None:
+    """Refuse a model of so many inputs that no transaction could verify a proof of it.
+
+    Raises:
+        ModelUnsupported: before anything is built or searched.
+    """
+    fixed, _, per_instance = _coefficients()["gas"]
+    gas = round(fixed + per_instance * inputs)
+    if gas > _TRANSACTION_GAS:
+        raise ModelUnsupported(
+            f"the model has {inputs:,} inputs; to verify them would take {gas:,} gas, one "
+            f"transaction may use {_TRANSACTION_GAS:,}",
+            remedy="Use a model with fewer inputs, for example a smaller image",
+        )
 
 
 def features(circuit: Structure) -> tuple[int, ...]:

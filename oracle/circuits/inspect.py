@@ -139,6 +139,7 @@ def inspect(
 
 
 def _provable(model: onnx.Model, sizes: Sequence[int], speed: float, sandbox: Sandbox) -> Provable:
+    cost.require_verifiable(model.input_length)
     layout = shapes.TAG_LAYOUTS[0]
     estimates = []
     with tempfile.TemporaryDirectory(prefix="oracle-inspect-") as folder:

@@ -188,12 +188,13 @@ def tune(
         progress: called with a few words before each step.
 
     Raises:
-        ModelUnsupported: ezkl cannot express the model.
+        ModelUnsupported: ezkl cannot express the model, or no transaction could verify it.
         CircuitInaccurate: no candidate meets the bound.
         RangeTooWide: candidates that meet it do not take every probe.
         CircuitTooLarge: every candidate needs more memory or time than there is.
         VerifierTooLarge: no candidate's verifier fits a contract.
     """
+    cost.require_verifiable(subject.model.input_length)
     surveyed = survey(subject.graph)
     return _Search(subject, samples, goal, surveyed, progress).run()
 

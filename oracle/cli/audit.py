@@ -17,9 +17,9 @@ from oracle.circuits.audit import Audit, OnChain
 from oracle.circuits.audit import audit as audit_bundle
 from oracle.circuits.build import LIMITS
 from oracle.circuits.srs import SrsSource
-from oracle.cli.demo import ConsoleReport
+from oracle.cli.chain import LOCAL, ChainId, Oracle, address_of, chain_of, endpoint_of
 from oracle.cli.options import Json, SrsFolder, SrsUrl
-from oracle.cli.request import address_of, oracle_of, rpc_of
+from oracle.cli.progress import report
 from oracle.config import build_dir
 from oracle.errors import AuditFailed, UsageError
 
@@ -35,11 +35,11 @@ def audit(
     model_id: Annotated[
         int | None, typer.Option(help="Compare with this model of a registry, too.", min=1)
     ] = None,
-    rpc: Annotated[str | None, typer.Option(help="RPC endpoint of the chain.")] = None,
-    chain_id: Annotated[int | None, typer.Option(help="The chain it must serve.", min=1)] = None,
-    oracle: Annotated[
-        str | None, typer.Option(help="Address of the oracle contract; by default as deployed.")
+    rpc: Annotated[
+        str | None, typer.Option(help=f"RPC endpoint of the chain; by default {LOCAL}.")
     ] = None,
+    chain_id: ChainId = None,
+    oracle: Oracle = None,
     registry: Annotated[
         str | None, typer.Option(help="Address of the registry, instead of the oracle's.")
     ] = None,
@@ -50,9 +50,6 @@ def audit(
     """Make keys and verifier again from model, settings and SRS; compare with bundle and chain.
 
     Exits with 4 and names what differs if anything does.
-
-    Example: oracle model audit iris-bundle --model-id 1 --rpc http://127.0.0.1:8545
-    --chain-id 31337
     """
     on_chain = None
     if model_id is not None:
@@ -62,7 +59,7 @@ def audit(
             "there is no model to compare with on the chain", remedy="Give its --model-id"
         )
     strings = SrsSource(srs or build_dir() / "srs", url=srs_url)
-    with ConsoleReport(Console(stderr=True)).step(f"Audit {bundle}") as detail:
+    with report().step(f"Audit {bundle}") as detail:
         found = audit_bundle(
             bundle, strings, LIMITS, source=model, on_chain=on_chain, progress=detail
         )
@@ -86,17 +83,17 @@ def _on_chain(
     oracle: str | None,
     registry: str | None,
 ) -> OnChain:
-    if rpc is None or chain_id is None or (oracle is not None and registry is not None):
+    if oracle is not None and registry is not None:
         raise UsageError(
             "the chain's model cannot be found",
-            remedy="Give --rpc, --chain-id and at most one of --oracle and --registry",
+            remedy="Give at most one of --oracle and --registry",
         )
-    endpoint = rpc_of(rpc, chain_id)
-    address = (
-        address_of(registry, "--registry")
-        if registry is not None
-        else OracleContract(endpoint, oracle_of(oracle, chain_id)).registry()
-    )
+    url = LOCAL if rpc is None else rpc
+    if registry is None:
+        chain = chain_of(url, chain_id, oracle)
+        endpoint, address = chain.rpc, OracleContract(chain.rpc, chain.oracle).registry()
+    else:
+        endpoint, address = endpoint_of(url, chain_id), address_of(registry, "--registry")
     contract = RegistryContract(endpoint, address)
     model = contract.model(model_id)
     if model is None:
@@ -106,7 +103,7 @@ def _on_chain(
         )
     addresses = (model.verifier, *model.batch_verifiers)
     hashes = tuple(code_hash(endpoint, each) for each in addresses)
-    return OnChain(chain_id, model, hashes, contract.srs_unsafe(model_id))
+    return OnChain(endpoint.chain_id, model, hashes, contract.srs_unsafe(model_id))
 
 
 def _values(found: Audit) -> dict[str, object]:

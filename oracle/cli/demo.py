@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,42 +12,15 @@ from rich.console import Console
 from rich.table import Table
 
 from oracle import demo as main_job
+from oracle.cli.options import examples
+from oracle.cli.progress import report as on_stderr
 from oracle.demo import IRIS_LABELS, DemoResult
 from oracle.errors import UsageError
 
-
-class ConsoleReport:
-    """A line a step, with a spinner while it runs and the seconds that it took."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-
-    @contextmanager
-    def step(self, title: str) -> Iterator[Callable[[str], None]]:
-        """See `oracle.demo.Report`."""
-        started = time.monotonic()
-        last = ""
-
-        with self._console.status(title) as status:
-
-            def detail(text: str) -> None:
-                nonlocal last
-                last = text
-                status.update(f"{title} [dim]{text}[/]")
-
-            try:
-                yield detail
-            except BaseException:
-                self._console.print(f"[red]✗[/] {title}", soft_wrap=True)
-                raise
-        seconds = time.monotonic() - started
-        self._console.print(
-            f"[green]✓[/] [cyan]{seconds:4.1f} s[/]  {title}  [dim]{last}[/]",
-            highlight=False,
-            soft_wrap=True,
-        )
+app = typer.Typer(rich_markup_mode="rich", add_completion=False)
 
 
+@app.command(epilog=examples("oracle demo", "oracle demo --json --keep demo-run"))
 def demo(
     as_json: bool = typer.Option(
         False, "--json", help="Print one JSON object on stdout; progress goes to stderr."
@@ -63,7 +33,7 @@ def demo(
 
     Exits with 1 if the answer on chain is not the model's or an attack was not rejected.
     """
-    report = ConsoleReport(Console(stderr=True))
+    report = on_stderr()
     if keep is not None:
         try:
             keep.mkdir(parents=True)

@@ -8,21 +8,38 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from oracle.chain.deployments import deployment_path
 from oracle.circuits.bundle import Bundle
-from oracle.cli.demo import ConsoleReport
-from oracle.cli.options import Json, KeyFile, Keystore, PasswordFile, SrsFolder
-from oracle.cli.register import signer_of
-from oracle.cli.request import address_of, rpc_of
+from oracle.cli.chain import (
+    LOCAL,
+    ChainId,
+    KeyFile,
+    Keystore,
+    PasswordFile,
+    Url,
+    address_of,
+    endpoint_of,
+    signer_of,
+)
+from oracle.cli.options import Json, SrsFolder, examples
+from oracle.cli.progress import report
 from oracle.deployer import deploy as deploy_contracts
 from oracle.deployer import deploy_model
 
+app = typer.Typer(rich_markup_mode="rich", add_completion=False)
 
+
+@app.command(
+    epilog=examples(
+        "oracle deploy --keystore deployer.json --password-file deployer.password",
+        "oracle deploy --rpc https://rpc.example --chain-id 11155111 "
+        "--keystore deployer.json --password-file deployer.password --bundle my-bundle",
+    )
+)
 def deploy(
-    rpc: Annotated[str, typer.Option(help="RPC endpoint of the chain.")],
-    chain_id: Annotated[int, typer.Option(help="The chain that it must serve.", min=1)],
+    rpc: Url = LOCAL,
+    chain_id: ChainId = None,
     keystore: Keystore = None,
     password_file: PasswordFile = None,
     key_file: KeyFile = None,
@@ -42,27 +59,24 @@ def deploy(
     """Deploy the contracts, or go on with a run that was interrupted; sends nothing if all is there.
 
     Writes deployments/CHAIN_ID.json, and deployments/CHAIN_ID/verify/ for block explorers.
-
-    Example: oracle deploy --rpc http://127.0.0.1:8545 --chain-id 31337
-    --keystore deployer.json --password-file deployer.password
     """
-    endpoint = rpc_of(rpc, chain_id)
+    endpoint = endpoint_of(rpc, chain_id)
     chosen = None if owner is None else address_of(owner, "--owner")
-    signer = signer_of(keystore, password_file, key_file, "deploy")
+    signer = signer_of(key_file, keystore, password_file, "deploy with")
     loaded = None if bundle is None else Bundle.load(bundle, srs)
     if loaded is not None:
-        loaded.require_safe(chain_id)
-    report = ConsoleReport(Console(stderr=True))
-    with report.step(f"Deploy on chain {chain_id}") as detail:
+        loaded.require_safe(endpoint.chain_id)
+    steps = report()
+    with steps.step(f"Deploy on chain {endpoint.chain_id}") as detail:
         found, is_new = deploy_contracts(endpoint, signer, owner=chosen, progress=detail)
         detail("done" if is_new else "all there, as recorded; nothing sent")
     model = None
     if loaded is not None:
-        with report.step(f"Register {loaded.name}") as detail:
+        with steps.step(f"Register {loaded.name}") as detail:
             model = deploy_model(
                 endpoint, signer, loaded, fee=fee, receiver_bps=receiver_bps, progress=detail
             )
-    path = deployment_path(chain_id)
+    path = deployment_path(endpoint.chain_id)
     if as_json:
         typer.echo(
             json.dumps(

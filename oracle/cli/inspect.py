@@ -34,8 +34,6 @@ def inspect(
     """Show operators, sizes and an estimate of rows, time, memory and gas; builds nothing.
 
     Exits with 2 if the model cannot be proved.
-
-    Example: oracle model inspect iris.onnx --batch 1,32
     """
     sandbox = Sandbox(LIMITS, toolchain().ezkl_home)
     with Console(stderr=True).status(f"Inspecting {escape(str(model))}"):

@@ -36,6 +36,7 @@ from oracle.cli.options import (
     SrsFolder,
     SrsUrl,
     dims_of,
+    examples,
     sizes_of,
 )
 from oracle.cli.register import register
@@ -44,14 +45,40 @@ from oracle.errors import BundleInvalid, UsageError
 from oracle.types import Codec
 
 app = typer.Typer(
-    help="Build circuits from ONNX models, look at them, check them.", no_args_is_help=True
+    help="Build circuits from ONNX models, look at them, check them.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
 )
-app.command("inspect")(inspect)
-app.command("audit")(audit)
-app.command("register")(register)
+app.command(
+    "inspect",
+    epilog=examples(
+        "oracle model inspect scripts/models/iris.onnx",
+        "oracle model inspect scripts/models/iris.onnx --batch 1,32 --json",
+    ),
+)(inspect)
+app.command(
+    "audit",
+    epilog=examples(
+        "oracle model audit iris-bundle",
+        "oracle model audit iris-bundle --model scripts/models/iris.onnx --model-id 1",
+    ),
+)(audit)
+app.command(
+    "register",
+    epilog=examples(
+        "oracle model register iris-bundle --key-file build/devnet/caller.key",
+        "oracle model register iris-bundle --rpc https://rpc.example --chain-id 11155111 "
+        "--keystore publisher.json --password-file publisher.password --fee 1000000000",
+    ),
+)(register)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "oracle model build scripts/models/iris.onnx --samples scripts/models/iris_samples.npy "
+        "--out iris-bundle --unsafe-devnet-srs",
+    )
+)
 def build(
     model: Model,
     samples: Annotated[
@@ -85,10 +112,7 @@ def build(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Search the best circuit that is accurate enough, make its keys and its verifier.
-
-    Example: oracle model build iris.onnx --samples iris.csv --out iris-bundle --unsafe-devnet-srs
-    """
+    """Search the best circuit that is accurate enough, make its keys and its verifier."""
     if unsafe_devnet_srs == (srs is not None or srs_url is not None):
         raise UsageError(
             "choose where the SRS comes from",
@@ -123,7 +147,7 @@ def build(
         _show(Console(), bundle)
 
 
-@app.command("list")
+@app.command("list", epilog=examples("oracle model list", "oracle model list bundles --json"))
 def list_bundles(
     folder: Annotated[Path, typer.Argument(help="Where to look.")] = Path(),
     as_json: Json = False,

@@ -12,13 +12,19 @@ from typing import Annotated, Any
 
 import typer
 
+from oracle.checks import Finding
 from oracle.cli import queue
+from oracle.cli.options import examples
 from oracle.config import load_node_config
 from oracle.log import make_logger
 from oracle.store.ledger import Store
 from oracle.store.records import Job
 
-app = typer.Typer(help="The daemon that proves and answers requests.", no_args_is_help=True)
+app = typer.Typer(
+    help="The daemon that proves and answers requests.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
 
 app.command()(queue.requeue)
 app.command()(queue.cancel)
@@ -28,7 +34,7 @@ _Config = Annotated[Path, typer.Option("--config", help="The node's TOML file.")
 _Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
-@app.command()
+@app.command(epilog=examples("oracle node run --config node.toml"))
 def run(config: _Config = Path("node.toml")) -> None:
     """Watch, prove and submit until SIGTERM or Ctrl-C; a second one ends at once."""
     from oracle.node import build, run_until_signal
@@ -39,18 +45,50 @@ def run(config: _Config = Path("node.toml")) -> None:
         run_until_signal(node)
 
 
-@app.command()
-def check(config: _Config = Path("node.toml")) -> None:
-    """Look at everything that must be right before a start; sends nothing."""
+@app.command(epilog=examples("oracle node check", "oracle node check --no-trial-proof --json"))
+def check(
+    config: _Config = Path("node.toml"),
+    trial_proof: Annotated[
+        bool, typer.Option(help="Also prove each model once; seconds to minutes.")
+    ] = True,
+    as_json: _Json = False,
+) -> None:
+    """Look at everything that must be right before a start; sends nothing.
+
+    Endpoints, contracts, key and balance, store, disk, memory, models, a trial proof of each.
+    """
     from oracle.node import check as check_node
 
-    for finding in check_node(load_node_config(config)):
-        if finding.error is not None:
-            raise finding.error
-        typer.echo(f"ok  {finding.subject}: {finding.detail}")
+    findings = check_node(load_node_config(config), trial_proof=trial_proof)
+    failed = [finding.error for finding in findings if finding.error is not None]
+    if as_json:
+        report = {"ok": not failed, "findings": [_as_json(finding) for finding in findings]}
+        typer.echo(json.dumps(report, indent=2))
+        raise typer.Exit(failed[0].exit_code if failed else 0)
+    for finding in findings:
+        typer.echo(_row(finding))
+    if failed:
+        raise failed[0]
 
 
-@app.command()
+def _as_json(finding: Finding) -> dict[str, Any]:
+    error = finding.error
+    return {
+        "subject": finding.subject,
+        "ok": error is None,
+        "detail": finding.detail,
+        "code": error.code if error else None,
+        "remedy": error.remedy if error else None,
+    }
+
+
+def _row(finding: Finding) -> str:
+    error = finding.error
+    text = finding.detail if error is None else error.line()
+    return f"{'ok' if error is None else 'FAIL':4}  {finding.subject:8}  {' '.join(text.split())}"
+
+
+@app.command(epilog=examples("oracle node status", "oracle node status --last 50 --json"))
 def status(
     config: _Config = Path("node.toml"),
     as_json: _Json = False,

@@ -33,16 +33,13 @@ SrsUrl = Annotated[
     str | None,
     typer.Option(help="Where missing ones are downloaded from: the address before /kzgK.srs."),
 ]
-Keystore = Annotated[
-    Path | None, typer.Option(help="The account: an encrypted keystore (mode 0600).")
-]
-PasswordFile = Annotated[
-    Path | None, typer.Option(help="File with the keystore's password (mode 0600).")
-]
-KeyFile = Annotated[
-    Path | None, typer.Option(help="Instead: a file with the key in hex (mode 0600).")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, for scripts.")]
+
+
+def examples(*commands: str, heading: str = "Examples") -> str:
+    """The end of a help text: commands that work as they stand, but for ids and names."""
+    # The backspace keeps lines as they are.
+    return "\n".join(("\b", f"[bold]{heading}:[/]", *(f"  {command}" for command in commands)))
 
 
 def sizes_of(batch: str) -> tuple[int, ...]:

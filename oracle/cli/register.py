@@ -7,27 +7,33 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from oracle.chain.contracts import OracleContract
 from oracle.chain.deployments import record_model
-from oracle.chain.signer import LocalSigner
 from oracle.circuits.bundle import Bundle
-from oracle.cli.demo import ConsoleReport
-from oracle.cli.options import Json, KeyFile, Keystore, PasswordFile, SrsFolder
-from oracle.cli.request import address_of, oracle_of, rpc_of
+from oracle.cli.chain import (
+    LOCAL,
+    ChainId,
+    KeyFile,
+    Keystore,
+    Oracle,
+    PasswordFile,
+    Url,
+    address_of,
+    chain_of,
+    signer_of,
+)
+from oracle.cli.options import Json, SrsFolder
+from oracle.cli.progress import report
 from oracle.deployer import deployed_model
-from oracle.errors import UsageError
 from oracle.publisher import register as register_bundle
 
 
 def register(
     bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
-    rpc: Annotated[str, typer.Option(help="RPC endpoint of the chain.")],
-    chain_id: Annotated[int, typer.Option(help="The chain that it must serve.", min=1)],
-    oracle: Annotated[
-        str | None, typer.Option(help="Address of the oracle contract; by default as deployed.")
-    ] = None,
+    rpc: Url = LOCAL,
+    chain_id: ChainId = None,
+    oracle: Oracle = None,
     keystore: Keystore = None,
     password_file: PasswordFile = None,
     key_file: KeyFile = None,
@@ -41,21 +47,17 @@ def register(
     srs: SrsFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Deploy the bundle's verifiers and register its model; both are for good.
-
-    Example: oracle model register iris-bundle --rpc http://127.0.0.1:8545 --chain-id 31337
-    --keystore publisher.json --password-file publisher.password --fee 1000000000
-    """
-    signer = signer_of(keystore, password_file, key_file, "register")
-    endpoint = rpc_of(rpc, chain_id)
+    """Deploy the bundle's verifiers and register its model; both are for good."""
+    signer = signer_of(key_file, keystore, password_file, "register with")
+    chain = chain_of(rpc, chain_id, oracle)
     share_to = None if receiver is None else address_of(receiver, "--receiver")
     loaded = Bundle.load(bundle, srs)
-    loaded.require_safe(chain_id)
-    registry = OracleContract(endpoint, oracle_of(oracle, chain_id)).registry()
-    with ConsoleReport(Console(stderr=True)).step(f"Register {loaded.name}") as detail:
+    loaded.require_safe(chain.rpc.chain_id)
+    registry = OracleContract(chain.rpc, chain.oracle).registry()
+    with report().step(f"Register {loaded.name}") as detail:
         found = register_bundle(
             loaded,
-            endpoint,
+            chain.rpc,
             registry,
             signer,
             fee=fee,
@@ -76,22 +78,4 @@ def register(
         )
     else:
         typer.echo(f"model {found.model_id}; {found.gas_used:,} gas")
-    record_model(chain_id, registry, deployed_model(loaded, found))
-
-
-def signer_of(
-    keystore: Path | None, password_file: Path | None, key_file: Path | None, purpose: str
-) -> LocalSigner:
-    """The account that the options name.
-
-    Raises:
-        UsageError: they name none, or more than one.
-    """
-    if (key_file is None) == (keystore is None) or (keystore is None) != (password_file is None):
-        raise UsageError(
-            f"there is no account to {purpose} with",
-            remedy="Give --keystore and --password-file, or --key-file",
-        )
-    if keystore is not None and password_file is not None:
-        return LocalSigner.from_keystore(keystore, password_file)
-    return LocalSigner.from_key_file(Path(str(key_file)))
+    record_model(chain.rpc.chain_id, registry, deployed_model(loaded, found))

@@ -1,134 +1,238 @@
-"""``oracle request``, ``refund``, ``withdraw``: what an account does with the oracle contract."""
+"""What an account does with the oracle contract: ask, read, top up, retry, refund, withdraw."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
-from eth_utils.address import is_address
-from rich.console import Console
 
-from oracle.chain.deployments import load
-from oracle.chain.rpc import Rpc
-from oracle.chain.signer import LocalSigner
-from oracle.client import OracleClient
-from oracle.errors import TensorEncoding, UsageError
+from oracle.chain.signer import Signer
+from oracle.cli.chain import (
+    LOCAL,
+    Chain,
+    ChainId,
+    FirstBlock,
+    KeyFile,
+    Keystore,
+    Oracle,
+    PasswordFile,
+    RequestId,
+    Url,
+    address_of,
+    chain_of,
+    request_id_of,
+    signer_of,
+)
+from oracle.cli.options import Json, examples
+from oracle.cli.progress import waiting
+from oracle.client import TIMEOUT, Array, OracleClient, Result
+from oracle.errors import RequestTimeout, TensorEncoding
+from oracle.log import request_hex
+from oracle.why import ether
 
-_Url = Annotated[str, typer.Option("--rpc", help="RPC endpoint of the chain.")]
-_ChainId = Annotated[int, typer.Option(help="The chain that it must serve.", min=1)]
-_Oracle = Annotated[
-    str | None,
-    typer.Option(help="Address of the oracle contract; by default as deployed on that chain."),
-]
-_KeyFile = Annotated[Path, typer.Option(help="File with the account's key (mode 0600).")]
+app = typer.Typer(rich_markup_mode="rich", add_completion=False)
 
 
+@app.command(
+    epilog=examples(
+        "oracle request 5.1,3.5,1.4,0.2 --key-file build/devnet/caller.key",
+        "oracle request 5.1,3.5,1.4,0.2 --model 2 --rpc https://rpc.example --chain-id 11155111 "
+        "--keystore caller.json --password-file caller.password --json",
+    )
+)
 def request(
-    values: Annotated[str, typer.Argument(help="Input numbers, separated by commas.")],
-    rpc: _Url,
-    chain_id: _ChainId,
-    key_file: _KeyFile,
-    oracle: _Oracle = None,
+    values: Annotated[
+        str,
+        typer.Argument(
+            metavar="VALUES",
+            help="Input numbers, separated by commas; behind -- if the first is negative.",
+        ),
+    ],
     model: Annotated[int, typer.Option(help="Id of the model.", min=1)] = 1,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer.", min=0)] = 120,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds to wait for the answer; 0 does not wait.", min=0)
+    ] = TIMEOUT,
+    lifetime: Annotated[
+        int | None, typer.Option(help="Seconds until it can be refunded instead.", min=1)
+    ] = None,
+    rpc: Url = LOCAL,
+    chain_id: ChainId = None,
+    oracle: Oracle = None,
+    key_file: KeyFile = None,
+    keystore: Keystore = None,
+    password_file: PasswordFile = None,
+    as_json: Json = False,
 ) -> None:
     """Send a request, wait for its proof, print the answer.
 
-    Example: oracle request 5.1,3.5,1.4,0.2 --rpc http://127.0.0.1:8545 --chain-id 31337
-    --key-file my.key
+    The request's id goes to stderr at once, the answer to stdout when it is there.
     """
-    try:
-        numbers = [float(value) for value in values.split(",")]
-    except ValueError:
-        raise TensorEncoding(
-            f"'{values}' is not a list of numbers", remedy="Separate numbers by commas: 5.1,3.5"
-        ) from None
-    client = _client(rpc, chain_id, oracle, key_file)
-    ticket = client.request(model, numbers)
-    console = Console(stderr=True)
-    console.print(f"request {ticket.request_id:#066x}", highlight=False, soft_wrap=True)
-    with console.status("Waiting for its proof"):
-        result = client.wait(ticket, timeout)
-    if as_json:
-        typer.echo(
-            json.dumps(
-                {
-                    "request_id": f"{result.request_id:#066x}",
-                    "output": result.values,
-                    "payee": result.payee,
-                    "transaction": "0x" + result.transaction_hash.hex(),
-                }
-            )
+    numbers = _numbers(values)
+    client = _client(chain_of(rpc, chain_id, oracle), signer_of(key_file, keystore, password_file))
+    with waiting("Sending the request"):
+        handle = client.request(model, numbers, lifetime=lifetime)
+    name = request_hex(handle.request_id)
+    if timeout == 0:
+        said = {"request_id": name, "block": handle.block_number, "gas_used": handle.gas_used}
+        typer.echo(json.dumps(said) if as_json else name)
+        return
+    typer.echo(f"request {name}", err=True)
+    with waiting("Waiting for its proof"):
+        found = handle.wait(timeout)
+    _show(found, as_json=as_json)
+
+
+@app.command(epilog=examples("oracle result 0x1a2b...", "oracle result 0x1a2b... --timeout 60"))
+def result(
+    request_id: RequestId,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for it.", min=0)] = 0,
+    rpc: Url = LOCAL,
+    chain_id: ChainId = None,
+    oracle: Oracle = None,
+    first_block: FirstBlock = None,
+    as_json: Json = False,
+) -> None:
+    """Print the proved answer of a request, anyone's.
+
+    Exits with 6 while there is none (REQUEST_TIMEOUT) and when none can come any more
+    (REQUEST_REFUNDED).
+    """
+    number = request_id_of(request_id)
+    chain = chain_of(rpc, chain_id, oracle, first_block)
+    with waiting("Reading the chain"):
+        handle = _client(chain).handle(number, chain.first_block)
+        found = handle.wait(timeout) if timeout else handle.result()
+    if found is None:
+        raise RequestTimeout(
+            f"request {request_hex(number)} has no answer yet",
+            remedy=f"Wait with --timeout, or ask: oracle why {request_hex(number)}",
         )
-    else:
-        typer.echo(", ".join(f"{value:g}" for value in result.values))
+    _show(found, as_json=as_json)
 
 
+@app.command(epilog=examples("oracle top-up 0x1a2b... --wei 200000000000000 --key-file caller.key"))
+def top_up(
+    request_id: RequestId,
+    wei: Annotated[int, typer.Option(help="How much to add.", min=1)],
+    rpc: Url = LOCAL,
+    chain_id: ChainId = None,
+    oracle: Oracle = None,
+    first_block: FirstBlock = None,
+    key_file: KeyFile = None,
+    keystore: Keystore = None,
+    password_file: PasswordFile = None,
+    as_json: Json = False,
+) -> None:
+    """Raise the gas money of an open request, anyone's; `oracle why` says by how much."""
+    number = request_id_of(request_id)
+    chain = chain_of(rpc, chain_id, oracle, first_block)
+    client = _client(chain, signer_of(key_file, keystore, password_file))
+    with waiting("Topping up"):
+        has = client.top_up(number, wei, chain.first_block)
+    said = {"request_id": request_hex(number), "gas_money": has}
+    typer.echo(json.dumps(said) if as_json else f"the gas money is now {ether(has)}")
+
+
+@app.command(epilog=examples("oracle retry 0x1a2b... --gas 200000 --key-file caller.key"))
+def retry(
+    request_id: RequestId,
+    gas: Annotated[
+        int | None, typer.Option(help="Gas for the callback; by default what was promised.", min=1)
+    ] = None,
+    rpc: Url = LOCAL,
+    chain_id: ChainId = None,
+    oracle: Oracle = None,
+    first_block: FirstBlock = None,
+    key_file: KeyFile = None,
+    keystore: Keystore = None,
+    password_file: PasswordFile = None,
+    as_json: Json = False,
+) -> None:
+    """Make a failed callback again; `oracle why` says with how much gas."""
+    number = request_id_of(request_id)
+    chain = chain_of(rpc, chain_id, oracle, first_block)
+    client = _client(chain, signer_of(key_file, keystore, password_file))
+    with waiting("Making the callback again"):
+        client.retry(number, gas, chain.first_block)
+    said = {"request_id": request_hex(number), "delivered": True}
+    typer.echo(json.dumps(said) if as_json else "the callback succeeded")
+
+
+@app.command(epilog=examples("oracle refund 0x1a2b... --key-file caller.key"))
 def refund(
-    request_id: Annotated[str, typer.Argument(help="The request's id in hex.")],
-    rpc: _Url,
-    chain_id: _ChainId,
-    key_file: _KeyFile,
-    oracle: _Oracle = None,
-    first_block: Annotated[int, typer.Option(help="Where to begin to look.", min=0)] = 0,
+    request_id: RequestId,
+    rpc: Url = LOCAL,
+    chain_id: ChainId = None,
+    oracle: Oracle = None,
+    first_block: FirstBlock = None,
+    key_file: KeyFile = None,
+    keystore: Keystore = None,
+    password_file: PasswordFile = None,
+    as_json: Json = False,
 ) -> None:
     """Have an expired request's escrow credited to its refund address; then `oracle withdraw`."""
-    try:
-        number = int(request_id, 16)
-    except ValueError:
-        raise UsageError(
-            f"'{request_id}' is not a request id", remedy="Give 0x and 64 hex digits"
-        ) from None
-    _client(rpc, chain_id, oracle, key_file).refund(number, first_block)
-    typer.echo("refunded to the request's refund address as credit")
+    number = request_id_of(request_id)
+    chain = chain_of(rpc, chain_id, oracle, first_block)
+    client = _client(chain, signer_of(key_file, keystore, password_file))
+    with waiting("Refunding"):
+        client.refund(number, chain.first_block)
+    said = {"request_id": request_hex(number), "refunded": True}
+    text = "refunded to the request's refund address as credit"
+    typer.echo(json.dumps(said) if as_json else text)
 
 
+@app.command(
+    epilog=examples(
+        "oracle withdraw --key-file node.key",
+        "oracle withdraw --key-file node.key --to 0x70997970C51812dc3A010C7d01b50e0d17dc79C8",
+    )
+)
 def withdraw(
-    rpc: _Url,
-    chain_id: _ChainId,
-    key_file: _KeyFile,
-    oracle: _Oracle = None,
     to: Annotated[
         str | None, typer.Option(help="Who gets the money; by default the account itself.")
     ] = None,
+    rpc: Url = LOCAL,
+    chain_id: ChainId = None,
+    oracle: Oracle = None,
+    key_file: KeyFile = None,
+    keystore: Keystore = None,
+    password_file: PasswordFile = None,
+    as_json: Json = False,
 ) -> None:
     """Send the account's credit (earned fees, refunds, unspent gas money) to an address."""
-    client = _client(rpc, chain_id, oracle, key_file)
+    client = _client(chain_of(rpc, chain_id, oracle), signer_of(key_file, keystore, password_file))
     recipient = client.account if to is None else address_of(to, "--to")
-    typer.echo(f"{client.withdraw(recipient)} wei sent to {recipient}")
+    with waiting("Withdrawing"):
+        wei = client.withdraw(recipient)
+    said = {"wei": wei, "to": recipient}
+    typer.echo(json.dumps(said) if as_json else f"{wei} wei sent to {recipient}")
 
 
-def _client(rpc: str, chain_id: int, oracle: str | None, key_file: Path) -> OracleClient:
-    endpoint, address = rpc_of(rpc, chain_id), oracle_of(oracle, chain_id)
-    return OracleClient(endpoint, address, LocalSigner.from_key_file(key_file))
+def _numbers(text: str) -> Array:
+    try:
+        return np.array([float(value) for value in text.split(",")])
+    except ValueError:
+        raise TensorEncoding(
+            f"'{text}' is not a list of numbers", remedy="Separate numbers by commas: 5.1,3.5"
+        ) from None
 
 
-def oracle_of(option: str | None, chain_id: int) -> str:
-    """The oracle that ``--oracle`` names, or else the one recorded in ``deployments/``.
-
-    Raises:
-        ConfigError: neither is there.
-    """
-    return load(chain_id).oracle if option is None else address_of(option, "--oracle")
+def _client(chain: Chain, signer: Signer | None = None) -> OracleClient:
+    return OracleClient(chain.rpc, chain.oracle, signer)
 
 
-def rpc_of(url: str, chain_id: int) -> Rpc:
-    """The endpoint that ``--rpc`` names."""
-    if not url.startswith(("http://", "https://")):
-        raise UsageError(
-            f"--rpc {url} is not an HTTP address", remedy="Give one like http://127.0.0.1:8545"
-        )
-    return Rpc([url], chain_id)
-
-
-def address_of(text: str, option: str) -> str:
-    """An address given as an option."""
-    if not is_address(text):
-        raise UsageError(
-            f"{option} {text} is not an Ethereum address",
-            remedy="Give 0x and 40 hex digits with a valid checksum",
-        )
-    return text
+def _show(found: Result, *, as_json: bool) -> None:
+    if as_json:
+        said = {
+            "request_id": request_hex(found.request_id),
+            "output": found.values.tolist(),
+            "payee": found.payee,
+            "block": found.block_number,
+            "transaction": "0x" + found.transaction_hash.hex(),
+        }
+        typer.echo(json.dumps(said))
+        return
+    for row in np.atleast_2d(found.values):
+        typer.echo(", ".join(f"{value:g}" for value in row))

@@ -70,6 +70,7 @@ class Runner:
         # While nothing can start: when to try again, and how long to wait after that.
         self._resume_at = float("-inf")
         self._delay = RETRY_DELAY
+        self._taking = True
 
     def step(self) -> bool:
         """Collect finished proofs and start new ones; False when nothing changed."""
@@ -81,6 +82,10 @@ class Runner:
         while (job := self._claim()) is not None:
             worked |= self._start(job)
         return worked
+
+    def stop_taking(self) -> None:
+        """Start no more proofs; those that run are finished."""
+        self._taking = False
 
     @property
     def busy(self) -> bool:
@@ -94,7 +99,7 @@ class Runner:
         never get it.
         """
         now = self._clock()
-        if now < self._resume_at or self._prover.capacity() <= 0:
+        if not self._taking or now < self._resume_at or self._prover.capacity() <= 0:
             return None
         if self._store.live_leases(now) >= self._workers:
             return None

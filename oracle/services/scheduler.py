@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
@@ -19,12 +20,15 @@ from oracle.chain.registration import circuits_of
 from oracle.chain.rpc import Rpc
 from oracle.errors import ModelUnsupported
 from oracle.log import request_fields, request_hex
+from oracle.machine import available_memory, free_disk
 from oracle.policy import (
     PASSING,
+    Means,
     Reason,
     ServedModel,
     Situation,
     Skip,
+    Terms,
     common_sizes,
     decide,
     fitting,
@@ -36,12 +40,14 @@ from oracle.store.records import Cursor, RequestRow
 from oracle.store.states import RequestState
 from oracle.types import RegisteredModel
 
-#: Seconds for which a look at the balance holds.
-_BALANCE_AGE = 10.0
+#: Seconds for which a look at balance, disk and memory holds.
+_MEANS_AGE = 10.0
 #: Seconds between two looks at requests that were skipped for a reason that may pass, and how
 #: many of them one look takes: the cost does not grow with their number.
 _RECONSIDER_INTERVAL = 60.0
 _RECONSIDER_BATCH = 100
+#: Refusals of one node that another node of the same store may not share.
+_OWN = frozenset({Reason.NO_BUNDLE, Reason.REQUESTER_REFUSED})
 #: Most new requests to look at in a step; beside nodes of other payees, jobs of each worker's that
 #: are enough.
 _LOOK = 100
@@ -64,9 +70,8 @@ class Scheduler:
         confirmations: the watcher's.
         margin_seconds: time to keep between proof and deadline.
         limits: what may be joined.
-        min_balance: wei below which nothing new is taken.
-        min_income: wei of the model fee below which a request is skipped.
-        subsidy: wei that an answer may cost beyond what its request brings.
+        terms: what the operator asks of a request and keeps in reserve.
+        folders: whose disks must keep room.
         clock: seconds since the epoch.
         log: for a person.
     """
@@ -84,9 +89,8 @@ class Scheduler:
         confirmations: int,
         margin_seconds: float,
         limits: Limits,
-        min_balance: int,
-        min_income: int,
-        subsidy: int = 0,
+        terms: Terms,
+        folders: Sequence[Path],
         clock: Callable[[], float],
         log: FilteringBoundLogger,
     ) -> None:
@@ -100,15 +104,15 @@ class Scheduler:
         self._confirmations = confirmations
         self._margin_seconds = margin_seconds
         self._limits = limits
-        self._min_balance = min_balance
-        self._min_income = min_income
-        self._subsidy = subsidy
+        self._terms = terms
+        self._folders = tuple(folders)
         self._clock = clock
         self._log = log
         # Registered models and verifier code never change: one look is enough, if all was there.
         self._models: dict[int, tuple[RegisteredModel, Mapping[int, bytes]]] = {}
-        self._funded = True
-        self._balance_at = float("-inf")
+        self._means = Means(0, 0, 0)
+        self._means_at = float("-inf")
+        self._scarce = False
         # A start has just looked at them all.
         self._reconsidered_at = clock()
         self._reconsidered_to = START
@@ -121,8 +125,11 @@ class Scheduler:
             return False
         self._reconsider(cursor)
         seen = self._store.requests(RequestState.SEEN, self._share())
-        if seen and not self._has_funds():
-            seen = []
+        if seen:
+            self._look_at_means()
+            if self._scarce and self._store.is_shared:
+                # Another node may have what this one lacks: left to it.
+                seen = []
         for row in seen:
             self._decide(row, cursor)
         queued = self._queue(self._store.accepted(_PAGE), cursor)
@@ -146,7 +153,8 @@ class Scheduler:
         if self._clock() - self._reconsidered_at < _RECONSIDER_INTERVAL:
             return
         self._reconsidered_at = self._clock()
-        codes = PASSING | {Reason.NO_BUNDLE} if self._store.is_shared else PASSING
+        self._look_at_means()
+        codes = PASSING | _OWN if self._store.is_shared else PASSING
         rows = self._store.skipped_for(codes, self._reconsidered_to, _RECONSIDER_BATCH)
         self._reconsidered_to = rows[-1].place if len(rows) == _RECONSIDER_BATCH else START
         for row in rows:
@@ -155,20 +163,30 @@ class Scheduler:
                     row.request_id, RequestState.SKIPPED, RequestState.SEEN, "looked at again"
                 )
 
-    def _has_funds(self) -> bool:
-        if self._clock() - self._balance_at >= _BALANCE_AGE:
-            balance = self._rpc.balance(self._account)
-            self._balance_at = self._clock()
-            funded = balance >= self._min_balance
-            if funded != self._funded:
-                self._log.warning(
-                    "balance is enough again" if funded else "balance too low, taking nothing",
-                    account=self._account,
-                    wei=balance,
-                    needed=self._min_balance,
-                )
-            self._funded = funded
-        return self._funded
+    def _look_at_means(self) -> None:
+        if self._clock() - self._means_at < _MEANS_AGE:
+            return
+        self._means = Means(
+            balance=self._rpc.balance(self._account),
+            disk=min(map(free_disk, self._folders)),
+            memory=available_memory(),
+        )
+        self._means_at = self._clock()
+        means, reserve = self._means, self._terms.reserve
+        scarce = (
+            means.balance < reserve.balance
+            or means.disk < reserve.disk
+            or means.memory < reserve.memory
+        )
+        if scarce != self._scarce:
+            self._log.warning(
+                "too little left, taking nothing" if scarce else "enough is left again",
+                account=self._account,
+                wei=means.balance,
+                disk_mb=means.disk >> 20,
+                memory_mb=means.memory >> 20,
+            )
+        self._scarce = scarce
 
     def _decide(self, row: RequestRow, cursor: Cursor) -> None:
         try:
@@ -196,9 +214,13 @@ class Scheduler:
             expected_seconds=self._expected_seconds(served) if served else {},
             margin_seconds=self._margin_seconds,
             base_fee=cursor.head_base_fee,
-            min_income=self._min_income,
-            subsidy=self._subsidy,
+            terms=self._terms,
+            means=self._means,
+            open_of_account=self._open_of(row.request.account),
         )
+
+    def _open_of(self, account: str) -> int:
+        return self._store.open_of(account) if self._terms.max_open_per_account else 0
 
     # --- jobs ---
 

@@ -18,12 +18,19 @@ from oracle import fees, tensor
 from oracle.chain.contracts import OracleContract, RegistryContract, Status, commitment_of
 from oracle.chain.rpc import Receipt, Rpc
 from oracle.chain.signer import Fees, Signer, Unsigned
-from oracle.errors import OracleError, RpcRejected, RpcUnreachable, TransactionReverted
+from oracle.errors import (
+    OracleError,
+    RpcRejected,
+    RpcUnreachable,
+    SignerRefused,
+    SignerUnreachable,
+    TransactionReverted,
+)
 from oracle.log import request_fields, request_hex
 from oracle.store.ledger import START, Store
-from oracle.store.records import Attempt, Intent, Job, RequestRow
+from oracle.store.records import Attempt, Intent, Job, RequestRow, Settled
 from oracle.store.states import IntentState, JobState, RequestState
-from oracle.types import RegisteredModel
+from oracle.types import ZERO_ADDRESS, RegisteredModel
 
 #: What endpoints say to bytes that they hold already.
 _ALREADY = ("already known", "known transaction", "already imported", "already in mempool")
@@ -123,15 +130,16 @@ class Submitter:
         if not self._store.has_duty(self._duty):
             return False
         self._prices = None
-        worked, refusal = False, None
+        worked = False
+        refusal: OracleError | None = None
         proved = self._store.sendable(fees.least(self._base_fee()), self._opened_to, _BATCH)
         # A full page may be one of requests that wait: the next step looks behind it.
         self._opened_to = proved[-1].place if len(proved) == _BATCH else START
         for job_id in dict.fromkeys(row.job_id for row in proved):
             try:
                 worked |= self._open(job_id)
-            except RpcRejected as error:
-                # One request that the endpoint cannot handle must not hold up the others.
+            except (RpcRejected, SignerRefused, SignerUnreachable) as error:
+                # What the endpoint or the signer cannot handle must not hold up the others.
                 refusal = error
         pending = self._store.intents_to_follow(IntentState.PENDING)
         for intent in pending:
@@ -597,9 +605,11 @@ class Submitter:
             return True
         # Only these: another nonce may answer a request that this one was in vain for.
         answered = self._answered(intent, *found)
+        settled = self._settled(intent, *found)
         with self._store.transaction():
             if not self._store.move_intent(intent, IntentState.FINAL, mined):
                 return True
+            self._store.settle(settled)
             final = [
                 request_id
                 for request_id in intent.request_ids
@@ -609,6 +619,23 @@ class Submitter:
         for request_id in final:
             self._log.info("request final", request=request_hex(request_id))
         return True
+
+    def _settled(self, intent: Intent, attempt: Attempt, receipt: Receipt) -> Settled:
+        """What to count of a final transaction."""
+        if attempt.cancels:
+            result = "cancelled"
+        else:
+            result = "fulfilled" if receipt.succeeded else "reverted"
+        fees_, refunds = self._oracle.income(receipt, self._payee)
+        row = self._store.request(intent.request_ids[0]) if intent.request_ids else None
+        in_ether = row is None or self._model(row.request.model_id).token == ZERO_ADDRESS
+        return Settled(
+            result=result,
+            gas=receipt.gas_used,
+            cost=receipt.gas_used * receipt.gas_price,
+            fees=fees_ if in_ether else 0,
+            refunds=refunds,
+        )
 
     # --- shared ---
 

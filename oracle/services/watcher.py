@@ -1,8 +1,8 @@
 """Reads the chain into the store: requests made, requests ended, reorgs.
 
-Of several nodes that share a store one reads. Invariant: what the store holds up to its cursor is what one chain of blocks says. Requests, block
-hashes and cursor move in one transaction; a block whose parent is not the known one undoes
-everything back to the common ancestor first.
+Of several nodes that share a store one reads. Invariant: what the store holds up to its cursor is
+what one chain of blocks says. Requests, block hashes and cursor move in one transaction; a block
+whose parent is not the known one undoes everything back to the common ancestor first.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from oracle.store.states import RequestState
 from oracle.types import Request
 
 #: What only one node does at a time.
-_DUTY = "watch"
+DUTY = "watch"
 #: Ranges of up to as many blocks are read with every header, so that logs can be told from lies.
 _HEADERS = 16
 #: Blocks are read a second time once as many more were read, but none that are further back: an
@@ -73,7 +73,7 @@ class Watcher:
 
     def step(self) -> bool:
         """Read the next range of blocks; False when there is nothing new, or another node reads."""
-        if not self._store.has_duty(_DUTY):
+        if not self._store.has_duty(DUTY):
             self._head_hash = b""
             return False
         cursor = self._store.cursor() or self._start()
@@ -94,7 +94,7 @@ class Watcher:
         return worked
 
     def _start(self) -> Cursor:
-        with self._store.transaction(_DUTY):
+        with self._store.transaction(DUTY):
             self._store.start_cursor(self._start_block - 1, self._chunk)
         return Cursor(self._start_block - 1, self._chunk, 0, 0, 0)
 
@@ -155,7 +155,7 @@ class Watcher:
         again = self._rpc.block(last)
         if again is None or again.hash != final.hash:
             return self._again(head)
-        self._record(events, last, final.hash)
+        self._record(events, final)
         if last - first + 1 == cursor.chunk < self._chunk:
             grown = cursor.chunk + max(1, cursor.chunk // _GROWTH)
             self._store.set_chunk(min(grown, self._chunk))
@@ -187,12 +187,10 @@ class Watcher:
         self._read_twice = last
         return True
 
-    def _record(
-        self, events: list[Request | ToppedUp | Ended], last: int, last_hash: bytes
-    ) -> None:
+    def _record(self, events: list[Request | ToppedUp | Ended], last: Block) -> None:
         hashes = {e.block_number: e.block_hash for e in events if isinstance(e, Request)}
-        hashes[last] = last_hash
-        self._take(events, lambda: self._store.advance(last, hashes.items()))
+        hashes[last.number] = last.hash
+        self._take(events, lambda: self._store.advance(last.number, hashes.items(), last.timestamp))
 
     def _take(
         self,
@@ -202,7 +200,7 @@ class Watcher:
         """Keep what is new; False when nothing was. The same events change nothing again."""
         seen: list[Request] = []
         ended: list[tuple[Ended, RequestState]] = []
-        with self._store.transaction(_DUTY):
+        with self._store.transaction(DUTY):
             for event in events:
                 if isinstance(event, Request):
                     if self._store.add_request(event):
@@ -245,7 +243,7 @@ class Watcher:
             ),
             self._start_block - 1,
         )
-        with self._store.transaction(_DUTY):
+        with self._store.transaction(DUTY):
             orphaned = self._store.rewind(ancestor)
         self._read_twice = min(self._read_twice, ancestor)
         self._log.warning(

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Protocol
 
 from pydantic import SecretStr
 
-from oracle.errors import StoreError, StoreMismatch
+from oracle.errors import StoreError, StoreMismatch, StoreOutdated
 
 #: Seconds to wait for another's transaction.
 BUSY_TIMEOUT = 10.0
@@ -173,7 +173,8 @@ def open_database(
 
     Raises:
         StoreLocked: another node holds the file.
-        StoreMismatch: another version wrote it.
+        StoreMissing: no node has made it yet, and this is none.
+        StoreMismatch: another version wrote it; StoreOutdated, if an older one did.
         StoreError: it cannot be opened.
     """
     if isinstance(location, Path):
@@ -196,7 +197,8 @@ def pending_migrations(
     """Numbers and files of the migrations that a database lacks.
 
     Raises:
-        StoreMismatch: a newer program wrote it; or an older one, and only a node may migrate it.
+        StoreMismatch: a newer program wrote it.
+        StoreOutdated: an older one did, and only a node may migrate it.
     """
     if version > len(migrations):
         raise StoreMismatch(
@@ -204,7 +206,7 @@ def pending_migrations(
             remedy="Use the program version that wrote it",
         )
     if version < len(migrations) and not node:
-        raise StoreMismatch(
+        raise StoreOutdated(
             f"{place} has schema version {version}, this program {len(migrations)}",
             remedy="Start the node of this version once; it brings the store up to date",
         )

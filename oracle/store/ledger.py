@@ -13,12 +13,23 @@ from __future__ import annotations
 import json
 import math
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from oracle.errors import DutyLost, StoreMismatch
 from oracle.store.database import Database, Location, Row, open_database
-from oracle.store.records import Attempt, Cursor, ExportRow, Intent, Job, Member, RequestRow, Step
+from oracle.store.records import (
+    Attempt,
+    Cursor,
+    ExportRow,
+    Intent,
+    Job,
+    Member,
+    RequestRow,
+    Settled,
+    Step,
+    Workload,
+)
 from oracle.store.states import (
     INTENT_STEPS,
     REQUEST_STEPS,
@@ -27,6 +38,7 @@ from oracle.store.states import (
     JobState,
     RequestState,
 )
+from oracle.store.totals import ANSWER_BOUNDS, OWN_BOUNDS, PROOF_BOUNDS, Totals
 from oracle.types import Proof, Request, RequestKey
 
 _MAX_INT64 = 2**63 - 1
@@ -63,6 +75,7 @@ class Store:
         self._chain_id = chain_id
         self._oracle = oracle
         self._clock = clock
+        self._totals = Totals(database)
         self._node_id = uuid.uuid4().hex
         self._payee = ""
         self._account = ""
@@ -102,6 +115,11 @@ class Store:
     def close(self) -> None:
         """Close the database. No thread may use the store now."""
         self._db.close()
+
+    @property
+    def place(self) -> str:
+        """Where it is, for a person."""
+        return self._db.place
 
     @property
     def is_shared(self) -> bool:
@@ -187,6 +205,10 @@ class Store:
             )
         return holder == self._node_id
 
+    def drop_duty(self, duty: str) -> None:
+        """Leave a duty, if this node has it, to whoever takes it next."""
+        self._db.run("drop_duty", duty=duty, node_id=self._node_id)
+
     def take_over(self) -> tuple[int, int]:
         """Free what nodes held that are gone.
 
@@ -235,6 +257,7 @@ class Store:
             head=row["head"],
             head_timestamp=row["head_timestamp"],
             head_base_fee=int(row["head_base_fee"]),
+            block_timestamp=row["block_timestamp"],
         )
 
     def start_cursor(self, block: int, chunk: int) -> None:
@@ -249,12 +272,12 @@ class Store:
         """Remember how many blocks a log query may cover."""
         self._db.run("set_chunk", chunk=chunk)
 
-    def advance(self, block: int, hashes: Iterable[tuple[int, bytes]]) -> None:
-        """Move the cursor to ``block`` and keep the hashes of blocks up to it."""
+    def advance(self, block: int, hashes: Iterable[tuple[int, bytes]], timestamp: int = 0) -> None:
+        """Move the cursor to ``block``, made at ``timestamp``; keep the hashes of blocks up to it."""
         with self.transaction():
             for number, block_hash in hashes:
                 self._db.run("put_block", number=number, hash=block_hash)
-            self._db.run("set_cursor", block=block)
+            self._db.run("set_cursor", block=block, timestamp=timestamp)
 
     def block_hash(self, number: int) -> bytes | None:
         """The hash under which a block was read."""
@@ -288,7 +311,7 @@ class Store:
             self._db.run("undo_top_ups", number=ancestor)
             self._db.run("drop_top_ups_after", number=ancestor)
             self._db.run("drop_blocks_after", number=ancestor)
-            self._db.run("set_cursor", block=ancestor)
+            self._db.run("set_cursor", block=ancestor, timestamp=0)
         return orphaned
 
     # --- requests ---
@@ -320,6 +343,7 @@ class Store:
             )
             if added:
                 self._note(request.key.request_id, RequestState.SEEN, "")
+                self._totals.add("request_steps", RequestState.SEEN)
         return bool(added)
 
     def top_up(self, request_id: int, gas_money: int, block: int) -> None:
@@ -404,6 +428,11 @@ class Store:
         """Unsent requests whose deadline has passed."""
         return self._requests("expired", now=now, limit=limit)
 
+    def open_of(self, account: str) -> int:
+        """How many accepted requests of an account are not answered yet."""
+        row = self._db.row("open_of_account", account=account)
+        return int(row["amount"]) if row else 0
+
     def counts(self) -> dict[RequestState, int]:
         """Number of requests by state; states without any are left out."""
         return {RequestState(r["state"]): r["amount"] for r in self._db.rows("count_states")}
@@ -436,6 +465,7 @@ class Store:
             )
             if moved:
                 self._note(request_id, target, reason)
+                self._count_step(request_id, source, target, reason)
         return bool(moved)
 
     def end_unsent(self, request_id: int, target: RequestState, reason: str, block: int) -> bool:
@@ -666,6 +696,7 @@ class Store:
             )
             if moved:
                 self._move_requests(job_id, RequestState.RUNNING, RequestState.QUEUED, error)
+                self._totals.add("proofs", f"retried:{_code(error)}")
         return bool(moved)
 
     def recover(self) -> tuple[int, int]:
@@ -691,14 +722,17 @@ class Store:
     def finish_job(self, proof: Proof) -> bool:
         """Keep a proof and take its requests to PROVED; False when nobody waits for it."""
         with self.transaction():
+            seconds = proof.witness_seconds + proof.prove_seconds + proof.verify_seconds
             moved = self._db.run(
                 "finish_job",
                 job_id=proof.job_id,
                 proof=proof.proof,
                 outputs=json.dumps([str(v) for v in proof.outputs]),
-                prove_time=proof.witness_seconds + proof.prove_seconds + proof.verify_seconds,
+                prove_time=seconds,
             )
             if moved:
+                self._totals.add("proofs", "proved:")
+                self._totals.observe("proof_seconds", seconds, PROOF_BOUNDS)
                 self._move_requests(proof.job_id, RequestState.RUNNING, RequestState.PROVED)
         return bool(moved)
 
@@ -707,6 +741,8 @@ class Store:
         with self.transaction():
             job = self.job(job_id)
             moved = self._db.run("fail_job", job_id=job_id, error=error, node_id=self._node_id)
+            if moved:
+                self._totals.add("proofs", f"failed:{_code(error)}")
             if moved and job is not None and len(job.request_ids) > 1:
                 for row in self.requests_of(job_id):
                     self.take_out(row.request_id, RequestState.RUNNING, error)
@@ -722,6 +758,7 @@ class Store:
             rows = self._db.rows("unwanted_jobs")
             for row in rows:
                 self._db.run("cancel_job", job_id=row["job_id"])
+                self._totals.add("proofs", "cancelled:")
         return [row["job_id"] for row in rows if row["state"] == JobState.RUNNING]
 
     def prove_times(self, bundle_id: str, size: int, limit: int = 50) -> list[float]:
@@ -846,15 +883,79 @@ class Store:
         """
         if target not in INTENT_STEPS[intent.state]:
             raise ValueError(f"no step from {intent.state} to {target}")
-        return bool(
-            self._db.run(
+        with self.transaction():
+            moved = self._db.run(
                 "move_intent",
                 intent_id=intent.intent_id,
                 source=intent.state,
                 target=target,
                 mined_block=mined_block,
             )
+            if moved and target is IntentState.DISPLACED:
+                self._totals.add("transactions", "displaced")
+        return bool(moved)
+
+    def settle(self, settled: Settled) -> None:
+        """Count what a transaction that is now final did. In the transaction that makes it so."""
+        self._totals.add("transactions", settled.result)
+        self._totals.add("gas_used", "", settled.gas)
+        self._totals.add("wei_spent", "", settled.cost)
+        self._totals.add("wei_earned", "fee", settled.fees)
+        self._totals.add("wei_earned", "gas", settled.refunds)
+
+    # --- how it is going ---
+
+    def totals(self) -> Mapping[str, Mapping[str, float]]:
+        """What was counted, by name and label: see `oracle.store.totals`."""
+        return self._totals.read()
+
+    def workload(self) -> Workload:
+        """What there is to do."""
+        queued, running = (
+            self._db.row("count_jobs", state=state) for state in (JobState.QUEUED, JobState.RUNNING)
         )
+        request = self._db.row("oldest_open_request")
+        transaction = self._db.row("oldest_pending_intent")
+        return Workload(
+            queued=queued["amount"] if queued else 0,
+            running=running["amount"] if running else 0,
+            oldest_request=request["since"] if request else None,
+            oldest_transaction=transaction["since"] if transaction else None,
+        )
+
+    def missing_nonces(self, account: str, chain_nonce: int) -> int:
+        """Nonces between the chain's next one and the ledger's last that no transaction has.
+
+        The ledger's transactions behind a missing one cannot be mined.
+        """
+        row = self._db.row("nonces_from", account=account, nonce=chain_nonce)
+        if row is None or row["last"] is None:
+            return 0
+        return int(row["last"]) + 1 - chain_nonce - int(row["amount"])
+
+    def prover_trouble(self, code: str, last: int) -> str | None:
+        """Why proofs do not get made: none can start, or the last ones all failed.
+
+        Args:
+            code: of the error with which a job waits that could not be started.
+            last: how many must have failed in a row.
+        """
+        waiting = self._db.row("job_that_cannot_start", code=f"{code}:%")
+        if waiting is not None:
+            return str(waiting["error"])
+        failed = self._db.rows("last_jobs", state=JobState.FAILED, limit=last)
+        proved = self._db.row("last_jobs", state=JobState.PROVED, limit=1)
+        since = proved["created_at"] if proved else -math.inf
+        in_a_row = [row["error"] for row in failed if row["created_at"] > since]
+        return str(in_a_row[0]) if len(in_a_row) >= last else None
+
+    def check_writable(self) -> None:
+        """Write something that nobody reads. It must differ: SQLite writes no equal value.
+
+        Raises:
+            StoreError: the disk is full, the file cannot be written, the database is gone.
+        """
+        self._totals.add("write_probes")
 
     # --- for the operator ---
 
@@ -934,6 +1035,22 @@ class Store:
         self._db.run(
             "note", request_id=hex(request_id), target=target, reason=reason, now=self._clock()
         )
+
+    def _count_step(
+        self, request_id: int, source: RequestState, target: RequestState, reason: str
+    ) -> None:
+        self._totals.add("request_steps", target)
+        if source is RequestState.SEEN and target is RequestState.ACCEPTED:
+            self._totals.add("decisions", "accepted")
+        elif source is RequestState.SEEN and target is RequestState.SKIPPED:
+            self._totals.add("decisions", _code(reason))
+        elif target is RequestState.MINED:
+            row = self._db.row("answer_times", request_id=hex(request_id))
+            if row is not None:
+                seconds = self._clock() - row["seen_at"]
+                own = max(0.0, seconds - (row["prove_time"] or 0.0))
+                self._totals.observe("answer_seconds", seconds, ANSWER_BOUNDS)
+                self._totals.observe("own_seconds", own, OWN_BOUNDS)
 
     def _move_requests(
         self, job_id: str, source: RequestState, target: RequestState, reason: str = ""
@@ -1026,3 +1143,9 @@ class Store:
 
     def _ids(self, query: str, **values: object) -> tuple[int, ...]:
         return tuple(int(row["request_id"], 16) for row in self._db.rows(query, **values))
+
+
+def _code(reason: str) -> str:
+    """The stable code that a reason begins with; empty for words alone."""
+    code, colon, _ = reason.partition(":")
+    return code if colon and " " not in code else ""

@@ -17,7 +17,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 from pydantic import SecretStr
 
-from oracle.errors import StoreError
+from oracle.errors import StoreError, StoreMissing
 from oracle.store.database import (
     BUSY_TIMEOUT,
     Database,
@@ -27,7 +27,7 @@ from oracle.store.database import (
 )
 
 #: Schema files in order; each runs once. The table ``migrations`` counts those that ran.
-MIGRATIONS = ("postgres_0001.sql",)
+MIGRATIONS = ("postgres_0001.sql", "postgres_0002.sql")
 #: Seconds to wait for a connection.
 _CONNECT_TIMEOUT = 10
 #: Of the session. A node that is cut off loses its session, and with it its locks, in about a minute.
@@ -117,7 +117,7 @@ class PostgresDatabase(Database):
             row = connection.execute("SELECT coalesce(max(number), 0) AS n FROM migrations")
             version = row.fetchall()[0]["n"]
         elif not self._is_node:
-            raise StoreError(f"{self.place} holds no store", remedy="Start the node once")
+            raise StoreMissing(f"{self.place} holds no store", remedy="Start the node once")
         return pending_migrations(self.place, version, MIGRATIONS, node=self._is_node)
 
 

@@ -147,6 +147,7 @@ CREATE UNIQUE INDEX intents_by_nonce ON intents (account, nonce) WHERE state != 
 CREATE INDEX intents_by_state ON intents (state);
 CREATE INDEX intents_by_age ON intents (created_at);
 CREATE INDEX intents_mined ON intents (mined_block) WHERE mined_block IS NOT NULL;
+CREATE INDEX intents_by_job ON intents (job_id);
 
 CREATE TABLE intent_requests (
     intent_id  BIGINT NOT NULL REFERENCES intents (intent_id) ON DELETE CASCADE,

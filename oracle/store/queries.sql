@@ -8,7 +8,7 @@ SELECT chain_id, oracle FROM owner;
 INSERT INTO owner (chain_id, oracle) VALUES (:chain_id, :oracle);
 
 -- name: cursor
-SELECT block, chunk, head, head_timestamp, head_base_fee FROM cursor;
+SELECT block, chunk, head, head_timestamp, head_base_fee, block_timestamp FROM cursor;
 
 -- name: start_cursor
 INSERT INTO cursor (block, chunk, head, head_timestamp, head_base_fee) VALUES (:block, :chunk, 0, 0, '0');
@@ -17,7 +17,7 @@ INSERT INTO cursor (block, chunk, head, head_timestamp, head_base_fee) VALUES (:
 UPDATE cursor SET head = :number, head_timestamp = :timestamp, head_base_fee = :base_fee;
 
 -- name: set_cursor
-UPDATE cursor SET block = :block;
+UPDATE cursor SET block = :block, block_timestamp = :timestamp;
 
 -- name: set_chunk
 UPDATE cursor SET chunk = :chunk;
@@ -138,6 +138,10 @@ SELECT * FROM requests WHERE ended_block > :block AND state IN ('lost', 'cancell
 -- name: count_states
 -- Kept by triggers: counting a million rows takes longer than a person waits.
 SELECT state, amount FROM state_counts WHERE amount > 0;
+
+-- name: open_of_account
+SELECT count(*) AS amount FROM requests
+WHERE state IN ('accepted', 'queued', 'running', 'proved', 'pending') AND account = :account;
 
 -- name: note
 INSERT INTO history (request_id, at, state, reason) VALUES (:request_id, :now, :target, :reason);
@@ -392,6 +396,9 @@ SELECT :duty, node_id FROM nodes WHERE node_id = :node_id AND expires_at > :now
 ON CONFLICT (duty) DO UPDATE SET node_id = excluded.node_id
 WHERE duties.node_id NOT IN (SELECT node_id FROM nodes WHERE expires_at > :now);
 
+-- name: drop_duty
+DELETE FROM duties WHERE duty = :duty AND node_id = :node_id;
+
 -- name: drop_duties
 DELETE FROM duties WHERE node_id NOT IN (SELECT node_id FROM nodes);
 
@@ -432,3 +439,36 @@ LEFT JOIN intents ON intents.intent_id = (
 WHERE (requests.block_number, requests.log_index, requests.request_id)
     > (:block, :log_index, :request_id) AND requests.updated_at >= :since
 ORDER BY requests.block_number, requests.log_index, requests.request_id LIMIT :limit;
+
+-- How it is going.
+
+-- name: totals
+SELECT name, label, amount FROM totals;
+
+-- name: add_total
+INSERT INTO totals (name, label, amount) VALUES (:name, :label, :amount)
+ON CONFLICT (name, label) DO UPDATE SET amount = totals.amount + excluded.amount;
+
+-- name: answer_times
+SELECT requests.seen_at, jobs.prove_time FROM requests LEFT JOIN jobs ON jobs.job_id = requests.job_id
+WHERE requests.request_id = :request_id;
+
+-- name: count_jobs
+SELECT count(*) AS amount FROM jobs WHERE state = :state;
+
+-- name: oldest_open_request
+SELECT min(seen_at) AS since FROM requests
+WHERE state IN ('seen', 'accepted', 'queued', 'running', 'proved', 'pending');
+
+-- name: oldest_pending_intent
+SELECT min(created_at) AS since FROM intents WHERE state = 'pending';
+
+-- name: nonces_from
+SELECT count(*) AS amount, max(nonce) AS last FROM intents
+WHERE account = :account AND nonce >= :nonce AND state != 'displaced';
+
+-- name: job_that_cannot_start
+SELECT error FROM jobs WHERE state = 'queued' AND error LIKE :code LIMIT 1;
+
+-- name: last_jobs
+SELECT error, created_at FROM jobs WHERE state = :state ORDER BY created_at DESC LIMIT :limit;

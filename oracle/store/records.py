@@ -20,6 +20,33 @@ class Cursor:
     head_timestamp: int
     #: Wei per gas.
     head_base_fee: int
+    #: Of the last block read; 0 while that is not known.
+    block_timestamp: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What the node has to do."""
+
+    #: Proofs that wait, and that are being made.
+    queued: int
+    running: int
+    #: Since when the oldest unanswered request is known, and the oldest transaction waits.
+    oldest_request: float | None
+    oldest_transaction: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a final transaction did, used and brought."""
+
+    #: ``fulfilled``, ``reverted`` or ``cancelled``.
+    result: str
+    gas: int
+    #: Wei.
+    cost: int
+    fees: int
+    refunds: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,3 +71,6 @@ INSERT INTO top_ups SELECT top_up_id, request_id, block, previous FROM old_top_u
 DROP TABLE old_top_ups;
 CREATE INDEX top_ups_by_block ON top_ups (block);
 CREATE INDEX top_ups_by_request ON top_ups (request_id);
+
+-- Which transactions name a request is asked for after a reorg.
+CREATE INDEX intents_by_job ON intents (job_id);

@@ -10,7 +10,7 @@ import sqlite3
 from pathlib import Path
 from typing import IO
 
-from oracle.errors import StoreError, StoreLocked
+from oracle.errors import StoreError, StoreLocked, StoreMissing
 from oracle.store.database import (
     BUSY_TIMEOUT,
     Database,
@@ -20,7 +20,13 @@ from oracle.store.database import (
 )
 
 #: Schema files in order; each runs once. SQLite's ``user_version`` counts those that ran.
-MIGRATIONS = ("schema_0001.sql", "schema_0002.sql", "schema_0003.sql", "schema_0004.sql")
+MIGRATIONS = (
+    "schema_0001.sql",
+    "schema_0002.sql",
+    "schema_0003.sql",
+    "schema_0004.sql",
+    "schema_0005.sql",
+)
 _REMEDY = "Set store to a file that this user may write, on a disk with room"
 
 
@@ -41,7 +47,7 @@ class SqliteDatabase(Database):
         if self._is_node:
             self._lock_file = _lock(path)
         elif not path.exists():
-            raise StoreError(f"{path} does not exist", remedy="Start the node once")
+            raise StoreMissing(f"{path} does not exist", remedy="Start the node once")
         try:
             self._migrate()
         except sqlite3.Error as error:

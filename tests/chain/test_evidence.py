@@ -113,6 +113,17 @@ def test_silent__only_where_a_block_vouches_for_more() -> None:
     assert query(block(5, log(), log(topic=OTHER))).silent([log()])
 
 
+def test_further_topics__are_asked_for_and_looked_for_in_blooms() -> None:
+    further = b"\x66" * 32
+    header = block(5, log(5))
+    narrow = replace(query(header), indexed=(None, further))
+    assert narrow.parameters["topics"] == [
+        *(["0x" + topic.hex() for topic in (TOPIC, OTHER)], None, "0x" + further.hex())
+    ]
+    assert query(header).silent([])
+    assert not narrow.silent([])
+
+
 def test_union__has_each_log_once_in_order() -> None:
     assert union([[log(6), log(5)], [log(5), log(5, 1)]]) == [log(5), log(5, 1), log(6)]
 

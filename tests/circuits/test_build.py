@@ -63,7 +63,6 @@ def test_build__twice_in_two_folders__same_identity(
     assert other.verifier_bytecode == iris_bundle.verifier_bytecode
     assert len(steps) >= 5
     assert [path.name for path in other.path.parent.iterdir()] == ["bundle"]
-    assert other.measures.build_seconds < 30
 
 
 def test_bundle__demo_model__within_its_budget(iris_bundle: Bundle) -> None:

@@ -134,3 +134,11 @@ def test_command__refused_model__described_and_exit_code_2(tmp_path: Path) -> No
     assert code == 2
     assert "1 Bernoulli" in text
     assert "cannot be proved" in text
+
+
+def test_inspect__more_inputs_than_a_transaction_verifies__refused_at_once(tmp_path: Path) -> None:
+    found = inspect(saved(single_node("Relu", shape=("batch", 20_000)), tmp_path), SANDBOX)
+    assert found.provable is None
+    assert "20,000 inputs" in found.refusal
+    assert "one transaction may use 16,777,216" in found.refusal
+    assert inspect(saved(single_node("Relu", shape=("batch", 500)), tmp_path), SANDBOX).provable

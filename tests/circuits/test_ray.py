@@ -34,7 +34,8 @@ from oracle.prover import ray_task
 from oracle.prover.base import ProofOutcome
 from oracle.prover.ray import RayProver
 from oracle.types import Proof
-from tests.circuits.makers import alive, job, outcome, wait_until_gone
+from tests.circuits.makers import alive, job, wait_until_gone
+from tests.circuits.makers import outcome as outcome_within
 
 
 @pytest.fixture
@@ -57,14 +58,19 @@ def processes(text: str) -> list[int]:
     return found
 
 
-def child_of_task(within: float = 20) -> int:
+def outcome(prover: RayProver) -> ProofOutcome:
+    # A machine of the cluster starts a new process for what was killed, which takes its time.
+    return outcome_within(prover, 120)
+
+
+def child_of_task(within: float = 60) -> int:
     """The subprocess that makes a proof on one of the cluster's machines."""
     deadline = time.monotonic() + within
     jobs = str(Path(tempfile.gettempdir()) / ray_task._JOBS.format(uid=os.getuid()))
     while time.monotonic() < deadline:
         if found := [pid for pid in processes(jobs) if alive(pid)]:
             return found[0]
-        time.sleep(0.005)
+        time.sleep(0.02)
     raise AssertionError("no proof was started")
 
 
@@ -72,7 +78,7 @@ def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
 
 
-def both(prover: RayProver, within: float = 60) -> list[ProofOutcome]:
+def both(prover: RayProver, within: float = 120) -> list[ProofOutcome]:
     found: list[ProofOutcome] = []
     deadline = time.monotonic() + within
     while len(found) < 2:

@@ -4,13 +4,18 @@ import pytest
 
 from oracle.chain.artifacts import contract
 from oracle.errors import ToolchainError
-from scripts.export_abi import CONTRACTS, abi_path, abi_text
+from scripts.export_abi import CARRIED, CONTRACTS, abi_path, abi_text, code_path, code_text
 from tests.contracts.evm import selector as selector_of
 
 
 @pytest.mark.parametrize("name", CONTRACTS)
 def test_committed_abi__equals_the_sources(name: str) -> None:
     assert abi_path(name).read_text() == abi_text(name), "run: make abi"
+
+
+@pytest.mark.parametrize("name", CARRIED)
+def test_committed_code__equals_the_sources(name: str) -> None:
+    assert code_path(name).read_text() == code_text(name), "run: make abi"
 
 
 @pytest.mark.parametrize("name", ["InferenceOracle", "ModelRegistry", "InferenceLens"])

@@ -261,6 +261,8 @@ def live(life: Life) -> int:
             "key_file": Path("unused"),
             "priority_fee": 10**8,
             "min_balance": 1,
+            "min_disk_bytes": 0,
+            "min_memory_bytes": 0,
             "batch_max_requests": 1,
             **life.options,
         }

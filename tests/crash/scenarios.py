@@ -88,7 +88,8 @@ class _Way:
 
 _HELD = Act(_set(prover="hold"))
 _WAYS: Mapping[RequestState, _Way] = {
-    _S.SEEN: _Way((Act(_poor), Act(_ask))),
+    # No decision without a look at the balance.
+    _S.SEEN: _Way((Act(_set(unreachable=frozenset({"eth_getBalance"}))), Act(_ask))),
     _S.SKIPPED: _Way((Act(_set(chain_base_fee=DEAR)), Act(_ask))),
     # Behind another, so that it may be joined with more.
     _S.ACCEPTED: _Way((_HELD, Act(_ask), Act(_ask)), {"batch_max_requests": 4}, index=1),
@@ -193,6 +194,7 @@ _BY_HAND = [
             *_ENDING,
         ),
     ),
+    Scenario("account_empty_until_it_is_funded", (Act(_poor), Act(_ask), *_ENDING)),
     Scenario("proof_crashes_once", (Act(_set(prover="PROVER_CRASHED")), Act(_ask), *_ENDING)),
     Scenario(
         "proof_crashes_always_until_a_restart",

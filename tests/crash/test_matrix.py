@@ -35,6 +35,10 @@ OUT_OF_REACH: dict[Step, str] = {
     ("request", "final", "orphaned"): "a reorg of its block takes its answer back first",
     ("request", "lost", "orphaned"): "a reorg of its block takes its end back first",
     ("request", "cancelled", "orphaned"): "a reorg of its block takes its end back first",
+    **{
+        ("request", state, "seen"): "frees what a node of another payee held: tests/node/test_fleet"
+        for state in ("accepted", "queued", "running", "proved")
+    },
 }
 #: Points after which a process is killed, over and over; each lives long enough to get further.
 OVER_AND_OVER = (13, 17, 23)

@@ -360,7 +360,7 @@ class World:
             return
         request = self._random.choice(found)
         value = request.gas_money // 4 + 1
-        call = self.oracle.functions.topUp(request.key.request_id, contracts._preimage(request))
+        call = self.oracle.functions.topUp(request.key.request_id, contracts.preimage(request))
         self.tally["topped_up"] += 1
         self._send(self._callers[0], self.oracle.address, _calldata(call), value)
 
@@ -480,6 +480,8 @@ class World:
             prove_timeout=10,
             stuck_seconds=6,
             min_balance=1,
+            min_disk_bytes=0,
+            min_memory_bytes=0,
         )
         rpc = Rpc(
             config.rpc_urls,

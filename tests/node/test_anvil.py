@@ -163,7 +163,7 @@ def test_request_of_several_rows__real_contracts__is_answered_row_by_row(devnet:
 def preimage(devnet: Devnet, request_id: int) -> Any:
     row = devnet.store.request(request_id)
     assert row is not None
-    return contracts._preimage(row.request)
+    return contracts.preimage(row.request)
 
 
 def test_batch__real_contracts__one_transaction_answers_all_and_its_gas_is_paid(

@@ -6,11 +6,13 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from oracle import demo
+from oracle import checks, demo
+from oracle.chain.codec import ContractAbi
 from oracle.circuits.bundle import Bundle
 from oracle.cli.node import app
 from oracle.config import load_node_config
@@ -43,7 +45,7 @@ def refused(config: Path) -> Callable[[str, str], OracleError]:
     def check(field: str, value: str) -> OracleError:
         text = re.sub(rf"(?m)^{field} = .*\n", "", config.read_text())
         config.write_text(f"{field} = {value}\n{text}")
-        result = CliRunner().invoke(app, ["check", "--config", str(config)])
+        result = CliRunner().invoke(app, ["check", "--config", str(config), "--no-trial-proof"])
         assert isinstance(result.exception, OracleError), result.output
         assert "\n" not in result.exception.line()
         return result.exception
@@ -55,7 +57,11 @@ def test_check__all_right__says_what_was_found(config: Path) -> None:
     result = CliRunner().invoke(app, ["check", "--config", str(config)])
     assert result.exit_code == 0, result.exception
     subjects = [line.split()[1] for line in result.output.splitlines()]
-    assert subjects == ["rpc:", "oracle:", "account:", "models:"]
+    assert subjects == [
+        *("rpc", "oracle", "registry", "account", "store", "disk", "model", "proof", "memory")
+    ]
+    assert all(line.startswith("ok ") for line in result.output.splitlines())
+    assert ", accepted by 0x" in result.output
     assert "iris is model 1 (rows in a proof: 1; unsafe SRS)" in result.output
 
 
@@ -68,6 +74,11 @@ def test_check__all_right__says_what_was_found(config: Path) -> None:
         ("min_balance", str(10**30), "ACCOUNT_UNFUNDED", "Send at least"),
         ("bundles", '["nowhere"]', "BUNDLE_INVALID", "nowhere"),
         ("key_file", '"nowhere"', "CONFIG", "nowhere"),
+        ("min_disk_bytes", str(2**60), "CONFIG", "min_disk_bytes"),
+        ("min_memory_bytes", str(2**60), "CONFIG", "min_memory_bytes"),
+        ("workers", "9000", "CONFIG", "Lower workers"),
+        ("store", '"/proc/none/node.db"', "CONFIG", "Correct store"),
+        ("work_dir", '"/proc/jobs"', "CONFIG", "work_dir"),
     ],
 )
 def test_check__something_wrong__is_one_line_with_its_code(
@@ -97,6 +108,88 @@ def test_check__devnet_bundle_on_another_chain__is_refused(
         provider.make_request("anvil_setChainId", [CHAIN_ID])
     assert error.code == "SRS_UNSAFE"
     assert "424242" in error.line()
+
+
+def findings(config: Path, *options: str) -> tuple[int, list[dict[str, Any]]]:
+    command = ["check", "--config", str(config), "--json", "--no-trial-proof", *options]
+    result = CliRunner().invoke(app, command)
+    report = json.loads(result.output)
+    assert report["ok"] == (result.exit_code == 0)
+    return result.exit_code, report["findings"]
+
+
+def test_check__json__has_every_finding_with_its_remedy(config: Path) -> None:
+    config.write_text(config.read_text() + f"min_balance = {10**30}\n")
+    code, found = findings(config)
+    assert code == 6
+    (wrong,) = [finding for finding in found if not finding["ok"]]
+    assert (wrong["subject"], wrong["code"]) == ("account", "ACCOUNT_UNFUNDED")
+    assert "Send at least" in wrong["remedy"]
+
+
+def test_check__second_endpoint_is_down__is_found_though_the_first_answers(config: Path) -> None:
+    text = config.read_text()
+    config.write_text(
+        re.sub(r'rpc_urls = \["(.*)"\]', r'rpc_urls = ["\1", "http://127.0.0.1:1"]', text)
+    )
+    code, found = findings(config)
+    assert code == 6
+    assert [finding["ok"] for finding in found if finding["subject"] == "rpc"] == [True, False]
+    # All that the first one can tell is told.
+    assert [f["subject"] for f in found if not f["ok"]] == ["rpc"]
+    assert "model" in {finding["subject"] for finding in found}
+
+
+def test_check__no_endpoint__still_looks_at_this_machine(config: Path) -> None:
+    config.write_text(
+        re.sub(r"rpc_urls = .*", 'rpc_urls = ["http://127.0.0.1:1"]', config.read_text())
+    )
+    _, found = findings(config)
+    fine = {finding["subject"] for finding in found if finding["ok"]}
+    assert fine == {"account", "store", "disk", "model", "memory"}
+
+
+def test_check__endpoint_far_behind_the_others__is_found(
+    config: Path, chain: tuple[Anvil, Deployed], tmp_path: Path
+) -> None:
+    with Anvil(tmp_path / "late.log") as late:
+        anvil = chain[0]
+        anvil.w3.provider.make_request("anvil_mine", [30])
+        urls = json.dumps([anvil.url, late.url])
+        config.write_text(re.sub(r"rpc_urls = .*", f"rpc_urls = {urls}", config.read_text()))
+        _, found = findings(config)
+    assert "blocks behind the other" in found[1]["detail"]
+
+
+def test_check__contract_of_another_version__names_what_it_lacks(
+    config: Path, chain: tuple[Anvil, Deployed]
+) -> None:
+    anvil, deployed = chain
+    address = deployed.oracle.address
+    code = anvil.w3.eth.get_code(address)
+    selector = ContractAbi.of("InferenceOracle").selector("fulfillBatch").hex()
+    other = code.hex().replace(selector, "deadbeef")
+    anvil.w3.provider.make_request("anvil_setCode", [address, "0x" + other.removeprefix("0x")])
+    try:
+        _, found = findings(config)
+    finally:
+        anvil.w3.provider.make_request(
+            "anvil_setCode", [address, "0x" + code.hex().removeprefix("0x")]
+        )
+    (wrong,) = [finding for finding in found if not finding["ok"]]
+    assert wrong["code"] == "CONTRACT_MISMATCH"
+    assert "lacks fulfillBatch(" in wrong["detail"]
+
+
+def test_check__verifier_on_chain_rejects__the_trial_proof_tells(
+    config: Path, chain: tuple[Anvil, Deployed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = chain[1].consumer.address
+    trial = checks.trial
+    monkeypatch.setattr(checks, "trial", lambda m, c, rpc, _: trial(m, c, rpc, other))
+    result = CliRunner().invoke(app, ["check", "--config", str(config)])
+    assert isinstance(result.exception, OracleError)
+    assert result.exception.code == "PROOF_INVALID"
 
 
 def test_status__node_never_started__says_so(config: Path) -> None:

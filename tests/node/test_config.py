@@ -137,3 +137,112 @@ def test_load__missing_file__is_named(tmp_path: Path) -> None:
 def test_load__key_in_a_wrong_field__is_not_quoted(tmp_path: Path) -> None:
     key = "ab" * 32
     assert key not in refusal(write(tmp_path, oracle=f'"0x{key}"'))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "line"),
+    [
+        ("chain_id", '"x"', 1),
+        ("rpc_urls", "[]", 2),
+        ("work_dir", "3", 6),
+        ("chainid", "1", 8),
+        ("workers", "0", 8),
+        ("keystore", '"k"', 7),
+        ("signer_url", '"http://h"', 7),
+        ("password_file", '"p"', 8),
+    ],
+)
+def test_load__wrong_field__its_line_is_named(
+    tmp_path: Path, field: str, value: str, line: int
+) -> None:
+    text = refusal(write(tmp_path, **{field: value}))
+    assert f"node.toml, line {line}" in text
+
+
+def test_load__looks_like_the_field_inside_a_string_or_a_list__is_not_its_line(
+    tmp_path: Path,
+) -> None:
+    path = write(tmp_path, bundles=None, store=None)
+    before = 'store = """\nworkers = 0\n"""\nbundles = [\n"workers = 0",\n]\n'
+    path.write_text(before + '  "workers" = 0 # none\n' + path.read_text())
+    assert "line 7: workers" in refusal(path)
+
+
+def test_load__table__its_line_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    path.write_text(path.read_text() + "\n[metrics]\nport = 1\n")
+    assert "line 9: metrics: is not a known field" in refusal(path)
+
+
+def test_load__wrong_override__names_the_variable_and_no_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORACLE_NODE__WORKERS", "none")
+    line = refusal(write(tmp_path, workers="1"))
+    assert "ORACLE_NODE__WORKERS" in line
+    assert "line" not in line
+
+
+def test_load__key_files_from_the_environment__win_over_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORACLE_NODE__KEY_FILE", "/run/secrets/key")
+    assert load_node_config(write(tmp_path)).key_file == Path("/run/secrets/key")
+
+
+def test_load__key_itself_in_the_environment__is_refused_and_not_quoted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORACLE_NODE__KEY", "ab" * 32)
+    with pytest.raises(ConfigError, match="ORACLE_NODE__KEY names no field") as caught:
+        load_node_config(write(tmp_path))
+    assert "ab" * 32 not in caught.value.line()
+
+
+def test_load__secret_endpoints__are_read_from_the_file_that_a_variable_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = tmp_path / "endpoints"
+    secret.write_text('["https://rpc/APIKEY"]\n')
+    monkeypatch.setenv("ORACLE_NODE__RPC_URLS_FILE", str(secret))
+    monkeypatch.setenv("ORACLE_NODE__WORKERS_FILE", str(tmp_path / "workers"))
+    (tmp_path / "workers").write_text("3\n")
+    config = load_node_config(write(tmp_path))
+    assert (config.rpc_urls, config.workers) == (("https://rpc/APIKEY",), 3)
+
+
+def test_load__file_of_an_override_is_wrong__names_the_variable_and_quotes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = tmp_path / "endpoints"
+    monkeypatch.setenv("ORACLE_NODE__RPC_URLS_FILE", str(secret))
+    for text in (None, '["https://rpc/APIKEY"', '["rpc/APIKEY"]'):
+        if text is not None:
+            secret.write_text(text)
+        with pytest.raises(ConfigError, match="ORACLE_NODE__RPC_URLS_FILE") as caught:
+            load_node_config(write(tmp_path))
+        assert "APIKEY" not in caught.value.line()
+
+
+def test_load__override_and_its_file__are_not_both_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORACLE_NODE__RPC_URLS_FILE", str(tmp_path / "a"))
+    monkeypatch.setenv("ORACLE_NODE__RPC_URLS", '["https://b"]')
+    with pytest.raises(ConfigError, match="set the same field"):
+        load_node_config(write(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"signer_url": '"http://h"', "key_file": None}, "go together"),
+        ({"signer_url": '"ftp://h"', "key_file": None}, "signer_url: must be"),
+        ({"only_accounts": '["me"]'}, "only_accounts: not an Ethereum address"),
+        ({"http_port": "70000"}, "http_port"),
+    ],
+)
+def test_load__wrong_operating_field__is_named(
+    tmp_path: Path, changes: dict[str, str | None], words: str
+) -> None:
+    assert words in refusal(write(tmp_path, **changes))

@@ -11,7 +11,6 @@ import pytest
 
 from oracle.chain.contracts import Ended
 from oracle.errors import DutyLost, StoreError
-from oracle.store.database import Database
 from oracle.store.states import IntentState, RequestState
 from tests.postgres import PostgresServer
 
@@ -63,6 +62,15 @@ def silence(*living: World) -> None:
         clock.now += LEASE / 4 + 0.1
         for world in living:
             world.node.keeper.step()
+
+
+def start_proof(world: World) -> int:
+    """A request whose proof takes until `world.prover` is let go."""
+    world.prover.held = True
+    request_id = world.ask()
+    world.settle()
+    assert world.state(request_id) == "running"
+    return request_id
 
 
 def assert_answered_once(world: World, ids: list[int]) -> None:
@@ -131,10 +139,7 @@ def test_node_killed_while_it_proves__the_other_waits_for_its_lease_and_finishes
     make_fleet: Callable[..., list[World]], keys: tuple[str, str]
 ) -> None:
     first, second = make_fleet(*keys)
-    first.prover.held = True
-    request_id = first.ask()
-    first.settle()
-    assert first.state(request_id) == "running"
+    request_id = start_proof(first)
     # The first is never heard of again. While its lease lasts nobody touches what it has.
     settle(second)
     assert second.prover.submitted == []
@@ -147,31 +152,25 @@ def test_node_killed_while_it_proves__the_other_waits_for_its_lease_and_finishes
     assert job.attempts == 1
 
 
-@accounts
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize(
+    ("keys", "after", "stride"),
+    # Before and after every second step: between them that is every point.
+    [((KEY, KEY), False, 2), ((KEY, KEY), True, 2), ((KEY, OTHER_KEY), True, 3)],
+    ids=["same-before", "same-after", "other"],
+)
 def test_node_killed_at_any_point__the_other_answers_every_request_once(
     make_fleet: Callable[..., list[World]],
     monkeypatch: pytest.MonkeyPatch,
     keys: tuple[str, str],
     after: bool,
+    stride: int,
 ) -> None:
-    # Before and after every second step: between them that is every point.
-    for countdown in range(1, 200, 2):
+    for countdown in range(1, 200, stride):
         first, second = make_fleet(*keys)
         request_id = first.ask()
         killer = Killer(countdown, after=after)
         with monkeypatch.context() as patch:
-            run, send = Database.run, type(first.chain).send
-            patch.setattr(
-                Database,
-                "run",
-                lambda self, *a, _run=run, _k=killer, **k: _k.around(lambda: _run(self, *a, **k)),
-            )
-            patch.setattr(
-                type(first.chain),
-                "send",
-                lambda self, *a, _send=send, _k=killer: _k.around(lambda: _send(self, *a)),
-            )
+            killer.watch(patch, first)
             with suppress(Killed):
                 first.settle()
         silence(second)
@@ -193,9 +192,7 @@ def test_start_of_another_node__takes_nothing_from_one_that_lives(
     make_fleet: Callable[..., list[World]], keys: tuple[str, str]
 ) -> None:
     first, second = make_fleet(*keys)
-    first.prover.held = True
-    request_id = first.ask()
-    first.settle()
+    request_id = start_proof(first)
     second.restart()
     settle(second)
     assert first.state(request_id) == "running"
@@ -211,9 +208,7 @@ def test_node_taken_for_dead__comes_back__stops_what_is_not_its_own_any_more(
     make_fleet: Callable[..., list[World]], keys: tuple[str, str]
 ) -> None:
     first, second = make_fleet(*keys)
-    first.prover.held = True
-    request_id = first.ask()
-    first.settle()
+    request_id = start_proof(first)
     second.prover.held = True
     silence(second)
     settle(second)

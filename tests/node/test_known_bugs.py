@@ -9,8 +9,8 @@ import pytest
 
 from oracle.config import NodeConfig
 from oracle.errors import ProverCrashed, ProverMemory, ProverUnavailable, StoreError
-from oracle.node import _prover
 from oracle.prover import ray
+from oracle.prover.configured import prover_for
 from oracle.store.database import Database
 
 from .world import World
@@ -119,7 +119,7 @@ def test_optional_service_down__cluster_of_provers__node_starts_and_keeps_every_
     monkeypatch.setattr(ray, "_CONNECT_SECONDS", 0.2)
     world = make_world(prover="ray", ray_address="127.0.0.1:1", work_dir=tmp_path / "jobs")
     config: NodeConfig = world.node._parts.config
-    cluster = _prover(config)
+    cluster = prover_for(config, config.work_dir, config.workers)
     try:
         world.node.runner._prover = cluster
         request_id = world.ask()

@@ -9,7 +9,7 @@ import pytest
 
 from oracle import tensor
 from oracle.services import scheduler
-from oracle.testing import GAS_UNITS
+from oracle.testing import CALLER, GAS_UNITS, ORACLE
 
 from .world import VERIFIER_CODE, World, served, spec
 
@@ -194,15 +194,72 @@ def test_decide__clock_behind_the_chain__uses_the_chains(world: World) -> None:
     assert refusal(world, request_id) == "deadline_near"
 
 
-def test_balance_low__waits_and_goes_on_when_funded(world: World) -> None:
+def test_balance_low__is_skipped_visibly_and_answered_when_funded(world: World) -> None:
     world.chain.balances[world.signer.address] = 1
     request_id = world.ask()
     world.settle()
-    assert world.state(request_id) == "seen"
+    assert refusal(world, request_id) == "low_balance"
+    assert "holds 1 wei" in world.row(request_id).reason
     del world.chain.balances[world.signer.address]
-    world.clock.now += 11
+    world.clock.now += 61
     world.settle()
     assert world.state(request_id) == "final"
+    assert world.trail(request_id)[:3] == ["seen", "skipped", "seen"]
+
+
+@pytest.mark.parametrize(
+    ("option", "reason"), [("min_disk_bytes", "low_disk"), ("min_memory_bytes", "low_memory")]
+)
+def test_disk_or_memory_low__takes_nothing_and_says_why(
+    make_world: Callable[..., Any], option: str, reason: str
+) -> None:
+    world = make_world(**{option: 2**62})
+    request_id = world.ask()
+    world.settle()
+    assert refusal(world, request_id) == reason
+    assert world.prover.submitted == []
+    world.options[option] = 0
+    world.restart()
+    world.settle()
+    assert world.state(request_id) == "final"
+
+
+def test_disk_low__request_that_is_refused_anyway__says_the_lasting_reason(
+    make_world: Callable[..., Any],
+) -> None:
+    world = make_world(min_disk_bytes=2**62, min_income=10**18)
+    request_id = world.ask()
+    world.settle()
+    assert refusal(world, request_id) == "income_low"
+
+
+def test_account_has_its_most_open_requests__the_next_waits_for_them(
+    make_world: Callable[..., Any],
+) -> None:
+    world = make_world(max_open_per_account=2)
+    world.prover.held = True
+    ids = [world.ask(i, i) for i in range(3)]
+    world.settle()
+    assert [world.state(i) for i in ids] == ["running", "queued", "skipped"]
+    assert world.row(ids[2]).reason.startswith("requester_limit: ")
+    world.prover.held = False
+    world.settle()
+    world.clock.now += 61
+    world.settle()
+    assert [world.state(i) for i in ids] == ["final"] * 3
+
+
+@pytest.mark.parametrize("option", ["refused_accounts", "only_accounts"])
+def test_account_not_worked_for__is_refused_for_good(
+    make_world: Callable[..., Any], option: str
+) -> None:
+    world = make_world(**{option: (CALLER if option == "refused_accounts" else ORACLE,)})
+    request_id = world.ask()
+    world.settle()
+    assert refusal(world, request_id) == "requester_refused"
+    world.clock.now += 61
+    world.settle()
+    assert world.trail(request_id) == ["seen", "skipped"]
 
 
 def test_skipped__restart_with_the_bundle__is_answered(make_world: Callable[..., Any]) -> None:

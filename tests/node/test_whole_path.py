@@ -65,6 +65,13 @@ class Killer:
         self._after = after
         self.struck = False
 
+    def watch(self, patch: pytest.MonkeyPatch, world: World) -> None:
+        run, send = Database.run, type(world.chain).send
+        patch.setattr(Database, "run", lambda db, *a, **k: self.around(lambda: run(db, *a, **k)))
+        patch.setattr(
+            type(world.chain), "send", lambda chain, *a: self.around(lambda: send(chain, *a))
+        )
+
     def around(self, action: Callable[[], object]) -> object:
         self._countdown -= 1
         if self._countdown == 0:
@@ -84,17 +91,7 @@ def test_kill_at_any_point__restart__answers_once_and_sends_one_transaction(
         request_id = world.ask()
         killer = Killer(countdown, after=after)
         with monkeypatch.context() as patch:
-            run, send = Database.run, type(world.chain).send
-            patch.setattr(
-                Database,
-                "run",
-                lambda self, *a, _run=run, _k=killer, **k: _k.around(lambda: _run(self, *a, **k)),
-            )
-            patch.setattr(
-                type(world.chain),
-                "send",
-                lambda self, *a, _send=send, _k=killer: _k.around(lambda: _send(self, *a)),
-            )
+            killer.watch(patch, world)
             with suppress(Killed):
                 world.settle()
         world.restart()

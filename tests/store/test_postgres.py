@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from oracle.errors import StoreError, StoreMismatch
 from oracle.store.ledger import Store
+from oracle.store.running import is_running
 from oracle.store.states import RequestState
 from tests.postgres import PostgresServer
 
@@ -35,6 +36,18 @@ def guarded(postgres: PostgresServer) -> Iterator[PostgresServer]:
     with postgres.connect() as connection:
         connection.execute("DROP OWNED BY guarded")
         connection.execute("DROP ROLE guarded")
+
+
+def test_running__is_what_the_nodes_themselves_say(url: SecretStr) -> None:
+    node = make_store(url)
+    beside = make_store(url)
+    assert not is_running(beside, url)
+    node.join(name="one", account="0xa", payee="0xa", workers=1, lease=30)
+    assert is_running(beside, url)
+    node.leave()
+    assert not is_running(beside, url)
+    node.close()
+    beside.close()
 
 
 def test_password__in_the_url__opens_the_store(guarded: PostgresServer) -> None:

@@ -1,0 +1,251 @@
+"""A devnet that stays: started once, found again, stopped by whoever wants.
+
+    folder/devnet.json    what runs and where it is; written last, so that what it says is true
+    folder/node.toml      a node's configuration for it, with a funded key
+    folder/caller.key     a funded account to ask with
+
+Invariant: only processes that this module started are stopped. A process is known by its id and by
+the time it was started at, so an id that the system has given to something else is left alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from oracle.chain import deployments
+from oracle.chain.deployments import DeployedModel, Deployment
+from oracle.chain.toolchain import SOLC_CONTRACTS
+from oracle.circuits.bundle import Bundle
+from oracle.config import build_dir
+from oracle.demo import Report, write_node_config
+from oracle.devnet import CHAIN_ID, Anvil, Deployed, NodeProcess, deploy, fund_new_key
+from oracle.errors import ChainError, UsageError
+
+#: Anvil's own.
+PORT = 8545
+
+_STATE = "devnet.json"
+_CALLER_WEI = 10 * 10**18
+#: Seconds for a process to end when asked to; a node finishes its step first.
+_PATIENCE = 40.0
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process that was started here."""
+
+    pid: int
+    #: Clock ticks from the machine's start to the process's: no two processes of an id share it.
+    started: int
+
+    @classmethod
+    def of(cls, pid: int) -> Process:
+        """A process that runs.
+
+        Raises:
+            ChainError: it does not.
+        """
+        started = _started(pid)
+        if started is None:
+            raise ChainError(f"process {pid} ended at once")
+        return cls(pid, started)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it is still there."""
+        return _started(self.pid) == self.started
+
+    def stop(self) -> None:
+        """Ask it to end; kill it if it does not."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            deadline = time.monotonic() + _PATIENCE
+            if self.is_running:
+                os.kill(self.pid, number)
+            while self.is_running and time.monotonic() < deadline:
+                time.sleep(0.02)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A devnet that runs."""
+
+    url: str
+    chain_id: int
+    oracle: str
+    registry: str
+    #: A caller contract of the model.
+    consumer: str
+    model_id: int
+    model: str
+    #: A key file with ether.
+    caller_key: str
+    #: A node's configuration.
+    node_config: str
+    anvil: Process
+    node: Process | None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the chain is up."""
+        return self.anvil.is_running
+
+
+def folder_of() -> Path:
+    """Where the devnet's state is unless told otherwise."""
+    return build_dir() / "devnet"
+
+
+def find(folder: Path) -> Standing | None:
+    """The devnet of a folder, if one was started there and still runs."""
+    try:
+        values = json.loads((folder / _STATE).read_text())
+    except FileNotFoundError:
+        return None
+    node = values.pop("node")
+    found = Standing(
+        **{**values, "anvil": Process(**values["anvil"]), "node": node and Process(**node)}
+    )
+    return found if found.is_running else None
+
+
+def up(
+    folder: Path, bundle: Bundle, report: Report, *, port: int = PORT, with_node: bool = False
+) -> Standing:
+    """A devnet with contracts and a model, and a node if wanted: what runs already stays.
+
+    Args:
+        folder: for its state; new, or that of an earlier devnet.
+        bundle: the model.
+        report: told about progress.
+        port: where the chain listens.
+        with_node: have a node run, too.
+
+    Raises:
+        UsageError: the folder holds something else.
+        ChainError: the chain or the node does not start.
+    """
+    found = find(folder)
+    if found is None:
+        found = _start_chain(folder, bundle, report, port)
+    if with_node and (found.node is None or not found.node.is_running):
+        found = _start_node(folder, found, report)
+    return found
+
+
+def down(folder: Path) -> Standing | None:
+    """Stop what `up` started in this folder; what that was, or None when nothing runs."""
+    found = find(folder)
+    if found is None:
+        return None
+    for process in filter(None, (found.node, found.anvil)):
+        process.stop()
+    (folder / _STATE).unlink()
+    _forget(found)
+    return found
+
+
+def _start_chain(folder: Path, bundle: Bundle, report: Report, port: int) -> Standing:
+    _clear(folder)
+    with report.step(f"Start a chain on port {port}") as detail:
+        anvil = Anvil(folder / "anvil.log", port=port)
+        detail(f"process {anvil.pid}")
+    try:
+        with report.step("Deploy registry, oracle, verifier and a caller contract") as detail:
+            deployed = deploy(anvil.w3, bundle, "PredictionConsumer")
+            detail(f"oracle at {deployed.oracle.address}")
+        config = write_node_config(folder, anvil, deployed, bundle)
+        caller = folder / "caller.key"
+        fund_new_key(anvil.w3, caller, _CALLER_WEI)
+        deployments.save(_record(deployed, bundle))
+        found = Standing(
+            url=anvil.url,
+            chain_id=CHAIN_ID,
+            oracle=deployed.oracle.address,
+            registry=deployed.registry.address,
+            consumer=deployed.consumer.address,
+            model_id=deployed.model_id,
+            model=bundle.name,
+            caller_key=str(caller),
+            node_config=str(config),
+            anvil=Process.of(anvil.pid),
+            node=None,
+        )
+        _save(folder, found)
+    except BaseException:
+        anvil.close()
+        raise
+    return found
+
+
+def _start_node(folder: Path, found: Standing, report: Report) -> Standing:
+    with report.step("Start a node") as detail:
+        log = folder / "node.log"
+        log.unlink(missing_ok=True)
+        node = NodeProcess(Path(found.node_config), log)
+        try:
+            detail(f"account {node.wait_for_event('ready')['account']}")
+            found = dataclasses.replace(found, node=Process.of(node.pid))
+            _save(folder, found)
+        except BaseException:
+            node.close()
+            raise
+    return found
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier devnet left: its chain is gone, and with it all that a node knew."""
+    if folder.exists() and any(folder.iterdir()) and not (folder / "anvil.log").exists():
+        raise UsageError(f"{folder} holds something else", remedy="Choose a new folder")
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+
+
+def _record(deployed: Deployed, bundle: Bundle) -> Deployment:
+    return Deployment(
+        chain_id=CHAIN_ID,
+        oracle=deployed.oracle.address,
+        registry=deployed.registry.address,
+        block=0,
+        models=(
+            DeployedModel(
+                model_id=deployed.model_id,
+                name=bundle.name,
+                verifier=deployed.verifier.address,
+                code_hash="0x" + bundle.spec.verifier_code_hash.hex(),
+                bundle=bundle.bundle_id,
+            ),
+        ),
+        versions={"solc_contracts": SOLC_CONTRACTS, **bundle.versions},
+    )
+
+
+def _forget(found: Standing) -> None:
+    """Take the record of contracts that are gone away, unless it tells of others by now."""
+    path = deployments.deployment_path(found.chain_id)
+    if path.exists() and deployments.load(found.chain_id).oracle == found.oracle:
+        path.unlink()
+
+
+def _save(folder: Path, standing: Standing) -> None:
+    partial = folder / f"{_STATE}.partial"
+    partial.write_text(json.dumps(dataclasses.asdict(standing), indent=2) + "\n")
+    partial.replace(folder / _STATE)
+
+
+def _started(pid: int) -> int | None:
+    """When a process was started; None if there is none, or only its exit code is left."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # "1234 (name, which may hold anything) S 1 ...": fields 3 and 22 of proc(5).
+    fields = text.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else int(fields[19])

@@ -1,0 +1,223 @@
+"""What an operator's set-up must have, each looked at by itself: `oracle node check`.
+
+Nothing is sent and no store is written; a running node is not disturbed.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from oracle.chain.codec import ContractAbi
+from oracle.chain.contracts import verifier_accepts
+from oracle.chain.rpc import Rpc, redacted
+from oracle.config import NodeConfig
+from oracle.errors import (
+    ConfigError,
+    ContractMismatch,
+    OracleError,
+    ProofInvalid,
+    RpcUnreachable,
+    StoreMissing,
+    StoreOutdated,
+)
+from oracle.machine import available_memory, free_disk
+from oracle.policy import ServedModel
+from oracle.prover.base import Prover, resident_bytes
+from oracle.prover.configured import prover_for
+from oracle.store.ledger import Store
+from oracle.types import Proof, ProofJob
+
+#: Blocks that an endpoint may be behind the best one.
+_BEHIND = 20
+_POLL = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was checked."""
+
+    subject: str
+    #: What was found, for a person.
+    detail: str
+    error: OracleError | None = None
+
+
+def attempt(subject: str, look: Callable[[], str]) -> Finding:
+    """What ``look`` found, or why it failed."""
+    try:
+        return Finding(subject, look())
+    except OracleError as error:
+        return Finding(subject, error.message, error)
+
+
+def endpoints(config: NodeConfig) -> list[Finding]:
+    """Each endpoint by itself: that it answers, serves the chain and is not behind the others."""
+    heads: dict[str, int] = {}
+    findings = [attempt("rpc", partial(_head, url, config, heads)) for url in config.rpc_urls]
+    best = max(heads.values(), default=0)
+    return [
+        _late(url, best - heads[url]) if best - heads.get(url, best) > _BEHIND else finding
+        for url, finding in zip(config.rpc_urls, findings, strict=True)
+    ]
+
+
+def _head(url: str, config: NodeConfig, heads: dict[str, int]) -> str:
+    started = time.monotonic()
+    heads[url] = Rpc([url], config.chain_id, config.rpc_timeout).head().number
+    spent = (time.monotonic() - started) * 1000
+    return f"{redacted(url)} serves chain {config.chain_id}, block {heads[url]} ({spent:.0f} ms)"
+
+
+def _late(url: str, blocks: int) -> Finding:
+    error = RpcUnreachable(
+        f"{redacted(url)} is {blocks} blocks behind the other endpoints",
+        remedy="Put it last in rpc_urls, or take it out",
+    )
+    return Finding("rpc", error.message, error)
+
+
+def functions(rpc: Rpc, address: str, name: str) -> str:
+    """That a contract has every function that this version of the program calls.
+
+    Raises:
+        ContractMismatch: it is another version.
+    """
+    code = rpc.code(address)
+    selectors = ContractAbi.of(name).selectors()
+    # The dispatcher holds each selector as a number: without leading zeros.
+    missing = [signature for signature, s in selectors.items() if s.lstrip(b"\0") not in code]
+    if missing:
+        raise ContractMismatch(
+            f"the {name} at {address} lacks {', '.join(sorted(missing)[:3])}"
+            + (f" and {len(missing) - 3} more functions" if len(missing) > 3 else ""),
+            remedy="Use the version of this program that the contract was deployed with",
+        )
+    return f"{name} at {address} has all {len(selectors)} functions"
+
+
+def store(config: NodeConfig) -> str:
+    """That the store can be made, or is this node's.
+
+    Raises:
+        StoreError: it cannot be reached, is another oracle's, or of a newer version.
+        ConfigError: it cannot be written.
+    """
+    if isinstance(config.store, Path):
+        _require_writable(config.store.parent, "store")
+    try:
+        opened = Store.open(config.store, config.chain_id, config.oracle, time.time, read_only=True)
+    except (StoreMissing, StoreOutdated) as error:
+        # The next start sees to it.
+        return error.message
+    try:
+        return f"{opened.place} has {sum(opened.counts().values())} requests"
+    finally:
+        opened.close()
+
+
+def disk(config: NodeConfig) -> str:
+    """That there is room for the work folder, and for the store if it is a file.
+
+    Raises:
+        ConfigError: less than ``min_disk_bytes``, or the folder cannot be written.
+    """
+    _require_writable(config.work_dir, "work_dir")
+    left = min(map(free_disk, config.folders.values()))
+    if left < config.min_disk_bytes:
+        raise ConfigError(
+            f"{left >> 20} MiB of disk left, {config.min_disk_bytes >> 20} MiB are to be kept",
+            remedy="Make room, or lower min_disk_bytes",
+        )
+    return f"{left >> 30} GiB left"
+
+
+def memory(config: NodeConfig, served: Sequence[ServedModel]) -> str:
+    """That the proofs that may run at once on this machine fit.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    each = [resident_bytes(c.memory_bytes) for model in served for c in model.circuits]
+    largest, left = max(each, default=0), available_memory()
+    if config.ray_address is not None:
+        needed = 0
+    elif config.memory_bytes is None:
+        needed = config.workers * largest
+    else:
+        # More of them wait for memory; one alone does not.
+        needed = max(largest, min(config.workers * largest, config.memory_bytes))
+    if left < needed + config.min_memory_bytes:
+        raise ConfigError(
+            f"{left >> 20} MiB of memory left; {config.workers} of the largest proofs at once need "
+            f"{needed >> 20} MiB, and {config.min_memory_bytes >> 20} MiB are to be kept",
+            remedy="Lower workers, memory_bytes or min_memory_bytes, or serve smaller models",
+        )
+    return f"{left >> 20} MiB left, proofs need {needed >> 20} MiB"
+
+
+def trial(model: ServedModel, config: NodeConfig, rpc: Rpc | None, verifier: str) -> str:
+    """That a proof of the model can be made here, and that its verifier on chain accepts it.
+
+    Args:
+        model: the smallest of its circuits is tried, on zeros.
+        config: limits and threads.
+        rpc: the chain; None when it cannot be reached.
+        verifier: address of the registered verifier.
+
+    Raises:
+        ProverError: no proof, or none that the verifier accepts.
+    """
+    circuit, spec = model.circuits[0], model.spec
+    zero = min(max(0, spec.input.minimum), spec.input.maximum)
+    job = ProofJob(
+        job_id="trial",
+        circuit=circuit.circuit,
+        inputs=(zero,) * (spec.input.length * circuit.size),
+        tag=(1,) * spec.tag.limbs,
+        timeout=config.prove_timeout,
+        memory_bytes=circuit.memory_bytes,
+    )
+    with tempfile.TemporaryDirectory(prefix="oracle-trial-") as folder:
+        prover = prover_for(config, Path(folder), 1)
+        try:
+            proof = _prove(prover, job)
+        finally:
+            prover.close()
+    seconds = proof.witness_seconds + proof.prove_seconds + proof.verify_seconds
+    made = f"{model.name} proved in {seconds:.2f} s with {proof.peak_memory_bytes >> 20} MiB"
+    if rpc is None or not verifier:
+        return f"{made}, not shown to its verifier"
+    if not verifier_accepts(rpc, verifier, proof.proof, proof.instances):
+        raise ProofInvalid(
+            f"the verifier of {model.name} at {verifier} rejects its proof",
+            remedy="Use the bundle that the model was registered with",
+        )
+    return f"{made}, accepted by {verifier}"
+
+
+def _prove(prover: Prover, job: ProofJob) -> Proof:
+    prover.submit(job)
+    while not (outcomes := prover.poll()):
+        time.sleep(_POLL)
+    result = outcomes[0].result
+    if isinstance(result, OracleError):
+        raise result
+    return result
+
+
+def _require_writable(folder: Path, field: str) -> None:
+    """That a folder, or the one in which it is to be made, can be written."""
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    try:
+        # Asked by doing: permission bits say nothing about read-only disks.
+        with tempfile.TemporaryFile(dir=there):
+            return
+    except OSError as error:
+        raise ConfigError(
+            f"{there} cannot be written ({error.strerror})", remedy=f"Correct {field}, or its owner"
+        ) from None

@@ -1,0 +1,98 @@
+"""``oracle devnet``: a local chain in the background, with contracts and a model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from oracle import background, demo
+from oracle.background import Standing
+from oracle.circuits.bundle import Bundle
+from oracle.cli.options import Json, examples
+from oracle.cli.progress import report, waiting
+
+app = typer.Typer(
+    help="A local chain in the background, with contracts, a model and funded accounts.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+_Folder = Annotated[Path | None, typer.Option(help="Folder of its state; build/devnet by default.")]
+
+
+@app.command(
+    epilog=examples(
+        "oracle devnet up",
+        "oracle devnet up --node",
+        "oracle devnet up --bundle my-bundle --port 8546",
+    )
+)
+def up(
+    bundle: Annotated[
+        Path | None, typer.Option(help="Bundle of the model; the demo's iris model by default.")
+    ] = None,
+    port: Annotated[
+        int, typer.Option(help="Where the chain listens.", min=0, max=65_535)
+    ] = background.PORT,
+    node: Annotated[
+        bool, typer.Option("--node", help="Run a node in the background, too.")
+    ] = False,
+    folder: _Folder = None,
+    as_json: Json = False,
+) -> None:
+    """Start anvil in the background, deploy everything, register the model.
+
+    Run again, it finds what runs and starts only what is missing. The oracle's address goes to
+    deployments/31337.json, where the other commands find it.
+    """
+    place = (folder or background.folder_of()).resolve()
+    steps = report()
+    found = background.find(place)
+    if found is None or (node and (found.node is None or not found.node.is_running)):
+        with steps.step("Load the model's bundle") as detail:
+            loaded = demo.iris_bundle(detail) if bundle is None else Bundle.load(bundle)
+        found = background.up(place, loaded, steps, port=port, with_node=node)
+    if as_json:
+        typer.echo(json.dumps(dataclasses.asdict(found)))
+    else:
+        typer.echo(_text(found))
+
+
+@app.command(epilog=examples("oracle devnet down"))
+def down(folder: _Folder = None, as_json: Json = False) -> None:
+    """Stop the chain and the node that `oracle devnet up` started, and nothing else."""
+    with waiting("Stopping the devnet"):
+        found = background.down((folder or background.folder_of()).resolve())
+    if as_json:
+        typer.echo(json.dumps({"stopped": found is not None}))
+    else:
+        typer.echo("no devnet is running" if found is None else f"stopped {found.url}")
+
+
+def _text(found: Standing) -> str:
+    lines = [
+        f"chain    {found.url}, id {found.chain_id}, process {found.anvil.pid}",
+        f"oracle   {found.oracle}",
+        f"model    {found.model_id}, {found.model}",
+        f"caller   {_short(found.caller_key)}",
+        f"node     {_short(found.node_config)}"
+        + (f", process {found.node.pid}" if found.node and found.node.is_running else ""),
+        "",
+    ]
+    if found.node is None or not found.node.is_running:
+        lines.append(
+            f"A node answers requests:  oracle node run --config {_short(found.node_config)}"
+        )
+    rpc = "" if found.url.endswith(f":{background.PORT}") else f" --rpc {found.url}"
+    lines.append(f"Ask:  oracle request 5.1,3.5,1.4,0.2 --key-file {_short(found.caller_key)}{rpc}")
+    return "\n".join(lines)
+
+
+def _short(path: str) -> str:
+    """A path as one would type it here."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path

@@ -1,0 +1,185 @@
+"""``oracle why``: what a request waits for, and what to do."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from oracle.chain.contracts import OracleContract
+from oracle.chain.rpc import Rpc
+from oracle.cli.chain import (
+    LOCAL,
+    Chain,
+    ChainId,
+    FirstBlock,
+    Oracle,
+    RequestId,
+    Url,
+    chain_of,
+    request_id_of,
+    signer_of,
+)
+from oracle.cli.options import Json, examples
+from oracle.cli.progress import waiting
+from oracle.config import NodeConfig, load_node_config
+from oracle.log import request_hex
+from oracle.store.ledger import Store
+from oracle.store.running import is_running
+from oracle.why import Cause, NodeView, Report, Step, ether, explain, values
+
+app = typer.Typer(rich_markup_mode="rich", add_completion=False)
+
+
+@app.command(
+    epilog=examples(
+        "oracle why 0x1a2b...",
+        "oracle why 0x1a2b... --config node.toml",
+        "oracle why 0x1a2b... --json",
+    )
+)
+def why(
+    request_id: RequestId,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="A node's TOML file: its chain, and what the node makes of the request."),
+    ] = None,
+    rpc: Url = LOCAL,
+    chain_id: ChainId = None,
+    oracle: Oracle = None,
+    first_block: FirstBlock = None,
+    as_json: Json = False,
+) -> None:
+    """Tell a request's life: every step, what it waits for now, and what to do.
+
+    The chain alone says most. With a node's --config also what that node is doing, read from its
+    ledger; it may be running.
+    """
+    number = request_id_of(request_id)
+    settings = None if config is None else load_node_config(config)
+    with waiting("Reading the chain"):
+        report = _look(number, settings, _chain(settings, rpc, chain_id, oracle, first_block))
+    if as_json:
+        typer.echo(json.dumps(values(report)))
+    else:
+        given = (("--rpc", None if rpc == LOCAL else rpc), ("--oracle", oracle))
+        _draw(Console(), report, "".join(f" {name} {value}" for name, value in given if value))
+
+
+def _chain(
+    settings: NodeConfig | None,
+    rpc: str,
+    chain_id: int | None,
+    oracle: str | None,
+    first_block: int | None,
+) -> Chain:
+    if settings is None:
+        return chain_of(rpc, chain_id, oracle, first_block)
+    endpoints = Rpc(
+        settings.rpc_urls,
+        settings.chain_id,
+        settings.rpc_timeout,
+        cross_check=settings.log_cross_check,
+    )
+    first = settings.start_block if first_block is None else first_block
+    return Chain(endpoints, settings.oracle, first)
+
+
+def _look(number: int, settings: NodeConfig | None, chain: Chain) -> Report:
+    contract = OracleContract(chain.rpc, chain.oracle)
+    contract.registry()  # says plainly when this is no oracle
+    if settings is None:
+        return explain(chain.rpc, contract, number, first_block=chain.first_block)
+    store = Store.open(
+        settings.store, settings.chain_id, settings.oracle, time.time, read_only=True
+    )
+    try:
+        node = NodeView(
+            store=store,
+            is_running=is_running(store, settings.store),
+            account=signer_of(settings.key_file, settings.keystore, settings.password_file).address,
+            min_balance=settings.min_balance,
+            confirmations=settings.confirmations,
+            subsidy=settings.subsidy_per_request,
+        )
+        return explain(chain.rpc, contract, number, first_block=chain.first_block, node=node)
+    finally:
+        store.close()
+
+
+# --- for a person ---
+
+_GOOD = frozenset({Cause.ANSWERED, Cause.REFUNDED})
+_IN_HAND = frozenset(
+    {
+        *(Cause.PROVING, Cause.DELIVERING, Cause.CONFIRMING, Cause.NODE_BEHIND),
+        *(Cause.CALLBACK_RETRIABLE, Cause.REORGANISED),
+    }
+)
+
+
+#: Commands that send a transaction.
+_PAID = ("oracle top-up", "oracle retry", "oracle refund", "oracle withdraw")
+
+
+def _draw(console: Console, report: Report, given: str) -> None:
+    """Print a report; its commands get the options that were ``given`` to this one."""
+
+    def say(text: str) -> None:
+        # A terminal gets whole words; whoever reads a pipe gets whole lines.
+        console.print(text, highlight=False, soft_wrap=not console.is_terminal)
+
+    say(f"[bold]{request_hex(report.request_id)}[/]")
+    if report.request:
+        say(f"[dim]{escape(_facts(report))}[/]")
+    for step in report.steps:
+        _draw_step(console, step)
+    colour = "green" if report.cause in _GOOD else "yellow" if report.cause in _IN_HAND else "red"
+    say(f"\n[bold {colour}]{report.cause.value.upper()}[/]  {escape(report.explanation)}.")
+    for note in report.notes:
+        say(f"[yellow]Note:[/] {escape(note)}.")
+    if report.remedy:
+        say(f"[bold]To do:[/] {escape(report.remedy)}.")
+    for command in report.commands:
+        whole = command if "--config" in command else command + given
+        key = " --key-file KEY" if command.startswith(_PAID) else ""
+        # To be copied: the terminal may wrap it, no line end goes in between.
+        console.print(f"  [cyan]{escape(whole)}{key}[/]", highlight=False, soft_wrap=True)
+
+
+def _facts(report: Report) -> str:
+    request = report.request
+    if request is None:
+        return ""
+    left = report.seconds_left
+    deadline = f", {_duration(left)} left" if left else ""
+    return (
+        f"{report.status.name.lower()}{deadline}; model {request.model_id}, fee "
+        f"{ether(request.fee)}, gas money {ether(request.gas_money)}, asked by {request.account}"
+    )
+
+
+def _draw_step(console: Console, step: Step) -> None:
+    when = datetime.fromtimestamp(step.at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    place = f"block {step.block}" if step.block is not None else ""
+    console.print(
+        f"[dim]{when}[/]  {'[cyan]chain[/]' if step.source == 'chain' else 'node '}  "
+        f"{escape(step.what):<20} {place}".rstrip(),
+        highlight=False,
+        soft_wrap=True,
+    )
+    for line in filter(None, (step.detail, step.transaction)):
+        console.print(f"[dim]           {escape(line)}[/]", highlight=False, soft_wrap=True)
+
+
+def _duration(seconds: int) -> str:
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"

@@ -1,0 +1,227 @@
+"""Whether the node lives, and whether it can do its work: what /livez and /readyz say.
+
+Alive: every service has finished a step, or rests no longer than it said it would. Ready: chain,
+store, prover, account, disk and memory are as a request needs them, looked at when asked.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from oracle.chain.rpc import Rpc
+from oracle.config import NodeConfig
+from oracle.errors import OracleError, ProverUnavailable
+from oracle.machine import available_memory, free_disk
+from oracle.store.ledger import Store
+
+#: Blocks that the cursor may be behind the newest block it may read.
+NEAR_BLOCKS = 100
+#: Proofs that must fail in a row before the prover counts as broken.
+_FAILURES = 3
+#: Seconds for which a look at the chain holds: health is asked for often, endpoints cost money.
+_LOOK_AGE = 15.0
+
+Clock = Callable[[], float]
+
+
+class Pulse:
+    """A service's sign of life, given by its thread and read by others.
+
+    Args:
+        stall_seconds: how long one step may take.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, stall_seconds: float, clock: Clock = time.monotonic) -> None:
+        self._stall_seconds = stall_seconds
+        self._clock = clock
+        self._due = clock() + stall_seconds
+        self._lock = threading.Lock()
+        self._failures: Counter[str] = Counter()
+        #: Steps that found nothing to do, since the start.
+        self.idle_steps = 0
+
+    def working(self) -> None:
+        """A step begins."""
+        self._due = self._clock() + self._stall_seconds
+
+    def resting(self, seconds: float) -> None:
+        """The next step begins in ``seconds`` at the latest."""
+        self._due = self._clock() + seconds + self._stall_seconds
+
+    def failed(self, code: str) -> None:
+        """A step raised an error with this code."""
+        with self._lock:
+            self._failures[code] += 1
+
+    def failures(self) -> Mapping[str, int]:
+        """Steps that failed, by code."""
+        with self._lock:
+            return dict(self._failures)
+
+    @property
+    def overdue(self) -> float:
+        """Seconds since the next sign was due; negative before that."""
+        return self._clock() - self._due
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A service as others see it."""
+
+    name: str
+    pulse: Pulse
+    #: Whether its thread runs.
+    running: Callable[[], bool]
+
+    def trouble(self) -> str | None:
+        """What is wrong with it; None for nothing."""
+        if not self.running():
+            return "its thread has ended"
+        if self.pulse.overdue > 0:
+            return f"no sign of life for {self.pulse.overdue:.0f} s longer than it may take"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The chain as an endpoint shows it."""
+
+    head: int
+    #: Wei of the node's account, and its next nonce.
+    balance: int
+    nonce: int
+
+
+class ChainProbe:
+    """Looks at the chain, but not more often than every few seconds. Thread safe."""
+
+    def __init__(self, rpc: Rpc, account: str, clock: Clock = time.monotonic) -> None:
+        self._rpc = rpc
+        self._account = account
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._found: Look | OracleError | None = None
+        self._at = 0.0
+
+    def look(self) -> Look:
+        """The last look, made anew when it is old.
+
+        Raises:
+            OracleError: why the chain could not be seen.
+        """
+        with self._lock:
+            # A clock that was set back must not keep an old look for long.
+            if self._found is None or not 0 <= self._clock() - self._at < _LOOK_AGE:
+                self._found = self._ask()
+                self._at = self._clock()
+            if isinstance(self._found, OracleError):
+                raise self._found
+            return self._found
+
+    def _ask(self) -> Look | OracleError:
+        try:
+            return Look(
+                head=self._rpc.head().number,
+                balance=self._rpc.balance(self._account),
+                nonce=self._rpc.nonce(self._account),
+            )
+        except OracleError as error:
+            return error
+
+
+class Health:
+    """Answers for a running node.
+
+    Args:
+        config: what it must have.
+        store: the ledger.
+        probe: the chain.
+        watched: its services.
+        stopping: whether it was told to stop, so that its services end.
+    """
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        store: Store,
+        probe: ChainProbe,
+        watched: tuple[Watched, ...],
+        stopping: Callable[[], bool],
+    ) -> None:
+        self._stopping = stopping
+        self._config = config
+        self._store = store
+        self._probe = probe
+        self.watched = watched
+
+    def alive(self) -> dict[str, str | None]:
+        """What is wrong with each service; None for nothing."""
+        stopping = self._stopping()
+        return {
+            each.name: None if stopping and not each.running() else each.trouble()
+            for each in self.watched
+        }
+
+    def ready(self) -> dict[str, str | None]:
+        """What is wrong with each thing that the node needs; None for nothing."""
+        checks = {
+            "services": self._services,
+            "chain": self._chain,
+            "cursor": self._cursor,
+            "store": self._writable,
+            "prover": self._prover,
+            "account": self._account,
+            "disk": self._disk,
+            "memory": self._memory,
+        }
+        return {name: _outcome(check) for name, check in checks.items()}
+
+    def _services(self) -> str | None:
+        if self._stopping():
+            return "the node is stopping"
+        troubles = [f"{name}: {text}" for name, text in self.alive().items() if text]
+        return "; ".join(troubles) or None
+
+    def _chain(self) -> str | None:
+        self._probe.look()
+        return None
+
+    def _cursor(self) -> str | None:
+        cursor = self._store.cursor()
+        if cursor is None:
+            return "the chain was not read yet"
+        behind = self._probe.look().head - self._config.confirmations - cursor.block
+        return f"{behind} blocks behind" if behind > NEAR_BLOCKS else None
+
+    def _writable(self) -> None:
+        self._store.check_writable()
+
+    def _prover(self) -> str | None:
+        return self._store.prover_trouble(ProverUnavailable.code, _FAILURES)
+
+    def _account(self) -> str | None:
+        balance, needed = self._probe.look().balance, max(self._config.min_balance, 1)
+        return f"holds {balance} wei, {needed} are needed" if balance < needed else None
+
+    def _disk(self) -> str | None:
+        for folder in self._config.folders.values():
+            left = free_disk(folder)
+            if left < self._config.min_disk_bytes:
+                return f"{left} bytes left for {folder}, {self._config.min_disk_bytes} are kept"
+        return None
+
+    def _memory(self) -> str | None:
+        left, kept = available_memory(), self._config.min_memory_bytes
+        return f"{left} bytes left, {kept} are kept" if left < kept else None
+
+
+def _outcome(check: Callable[[], str | None]) -> str | None:
+    try:
+        return check()
+    except OracleError as error:
+        return error.line()

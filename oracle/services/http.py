@@ -1,0 +1,165 @@
+"""Serves read-only pages on a local port.
+
+A page is a function; a router is a mapping of paths to pages. Nothing here changes anything, and
+only GET and HEAD are answered. A few threads serve, so that a page that waits for the store does
+not hold up the others, and slow callers cannot use up the process.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from socketserver import TCPServer
+from typing import Any, Self
+from urllib.parse import parse_qsl, urlsplit
+
+from structlog.typing import FilteringBoundLogger
+
+from oracle.errors import ConfigError, OracleError
+
+#: Requests that are answered at the same time. Each thread keeps a connection to the store.
+_THREADS = 4
+#: Seconds for a caller to send its request and take its answer.
+_TIMEOUT = 5.0
+
+#: The parameters of a request's address.
+Query = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer."""
+
+    body: bytes
+    status: int = 200
+    content_type: str = "text/plain; charset=utf-8"
+
+    @classmethod
+    def of_json(cls, value: Any, status: int = 200) -> Response:
+        """An answer in JSON."""
+        return cls(json.dumps(value, indent=2).encode() + b"\n", status, "application/json")
+
+
+Page = Callable[[Query], Response]
+
+
+class HttpService:
+    """A server of pages; a context manager.
+
+    Args:
+        host: the address to listen on.
+        port: the port; 0 for any free one.
+        pages: what to answer, by path.
+        log: for a person.
+
+    Raises:
+        ConfigError: the address cannot be used.
+    """
+
+    def __init__(
+        self, host: str, port: int, pages: Mapping[str, Page], log: FilteringBoundLogger
+    ) -> None:
+        try:
+            self._server = _Server((host, port), pages, log)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen on {host}:{port} ({error.strerror})",
+                remedy="Correct http_host or http_port, or set http_port to 0",
+            ) from None
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, name="http", daemon=True, kwargs={"poll_interval": 1}
+        )
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self._server.server_port)
+
+    def __enter__(self) -> Self:
+        """Serve."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Finish the running answers and stop."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class _Server(HTTPServer):
+    """Answers with a fixed number of threads."""
+
+    def __init__(
+        self, address: tuple[str, int], pages: Mapping[str, Page], log: FilteringBoundLogger
+    ) -> None:
+        self.pages = pages
+        self.log = log
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="http")
+        super().__init__(address, _Handler)
+
+    def server_bind(self) -> None:
+        """As the parent, without its question to the name server about our own address."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._pool.submit(self._answer, request, client_address)
+
+    def _answer(self, request: Any, client_address: Any) -> None:
+        try:
+            self.finish_request(request, client_address)
+        except OSError:
+            # The caller went away or was too slow.
+            return
+        finally:
+            self.shutdown_request(request)
+
+    def server_close(self) -> None:
+        super().server_close()
+        self._pool.shutdown()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One request, one answer, and the connection is closed."""
+
+    server: _Server
+    timeout = _TIMEOUT
+    server_version = "oracle"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        self._send(self._response(), with_body=True)
+
+    def do_HEAD(self) -> None:
+        self._send(self._response(), with_body=False)
+
+    def _response(self) -> Response:
+        address = urlsplit(self.path)
+        page = self.server.pages.get(address.path)
+        if page is None:
+            known = "\n".join(sorted(self.server.pages))
+            return Response(f"no such page; there are:\n{known}\n".encode(), 404)
+        try:
+            return page(dict(parse_qsl(address.query)))
+        except OracleError as error:
+            return Response(error.line().encode() + b"\n", 503)
+        except Exception:
+            self.server.log.exception("page crashed", code="CRASH", page=address.path)
+            return Response(b"the page crashed; the node's log says why\n", 500)
+
+    def _send(self, response: Response, *, with_body: bool) -> None:
+        self.send_response(response.status)
+        self.send_header("Content-Type", response.content_type)
+        self.send_header("Content-Length", str(len(response.body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        if with_body:
+            self.wfile.write(response.body)
+
+    def log_message(self, *_: Any) -> None:
+        """Scrapes are not worth a line each."""
