@@ -7,7 +7,7 @@ whose parent is not the known one undoes everything back to the common ancestor 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from structlog.typing import FilteringBoundLogger
@@ -70,6 +70,8 @@ class Watcher:
         self._repeated_at = -1
         # Up to which block everything was read twice.
         self._read_twice = start_block - 1
+        # Up to which block the second look that is due goes.
+        self._to_read_twice = start_block - 1
 
     def step(self) -> bool:
         """Read the next range of blocks; False when there is nothing new, or another node reads."""
@@ -163,15 +165,19 @@ class Watcher:
 
     def _look_again(self, cursor: Cursor) -> bool:
         """Read blocks a second time if that is due, for what the first answer held back."""
-        if cursor.block - self._read_twice < _SECOND_LOOK:
+        if cursor.block - self._read_twice >= _SECOND_LOOK:
+            self._to_read_twice = cursor.block
+        if self._read_twice >= min(self._to_read_twice, cursor.block):
             return False
         first = max(self._read_twice, cursor.block - _SECOND_LOOK_DEPTH) + 1
         known = self._store.block_hash(cursor.block)
         if known is None or not self._has_block(cursor.block, known):
             return False
-        last = min(cursor.block, first + cursor.chunk - 1)
+        # Every header is read: what an endpoint remembers of a branch that a reorg dropped would
+        # stay for ever, for no reorg drops it again.
+        last = min(cursor.block, first + min(cursor.chunk, _HEADERS) - 1)
         headers = self._headers(first, last)
-        if headers is None:
+        if headers is None or not self._are_known(headers):
             return False
         try:
             events = self._oracle.events(first, last, headers)
@@ -186,6 +192,10 @@ class Watcher:
             )
         self._read_twice = last
         return True
+
+    def _are_known(self, headers: Sequence[Block]) -> bool:
+        """Whether no header differs from what was read of its height before."""
+        return all(self._store.block_hash(block.number) in (None, block.hash) for block in headers)
 
     def _record(self, events: list[Request | ToppedUp | Ended], last: Block) -> None:
         hashes = {e.block_number: e.block_hash for e in events if isinstance(e, Request)}

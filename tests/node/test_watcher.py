@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 from collections.abc import Callable
@@ -375,6 +376,35 @@ def test_second_look__finds_the_same__changes_nothing(world: World) -> None:
     assert world.row(topped_up).request.gas_money == rows[0].request.gas_money
 
 
+def test_second_look__an_endpoint_remembers_a_dropped_branch__nothing_of_it_is_taken(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_all(world)
+    dropped = world.ask()
+    send, remembered = world.endpoint.send, []
+
+    def answer(method: str, params: list[Any]) -> Any:
+        result = send(method, params)
+        if method == "eth_getLogs" and result and not remembered:
+            remembered.extend(result)
+        return [*remembered] if method == "eth_getLogs" else result
+
+    monkeypatch.setattr(world.endpoint, "send", answer)
+    read_all(world)
+    monkeypatch.setattr(world.endpoint, "send", send)
+    assert remembered
+    world.chain.reorg(1, keep=False)
+    world.chain.mine(40)
+
+    read_all(world)
+    assert world.state(dropped) == "orphaned"
+    world.restart()
+    monkeypatch.setattr(world.endpoint, "send", answer)
+    with contextlib.suppress(OracleError):
+        read_all(world)
+    assert world.state(dropped) == "orphaned"
+
+
 def test_second_look__reads_old_blocks_once_more_and_no_more(
     make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -382,7 +412,7 @@ def test_second_look__reads_old_blocks_once_more_and_no_more(
     world.chain.mine(999)
     queries = ranges(world, monkeypatch)
     read_all(world)
-    assert queries[10:] == [(744, 843), (844, 943), (944, 999)]
+    assert queries[10:] == [(i, i + 15) for i in range(744, 1000, 16)]
     queries.clear()
     for _ in range(16):
         world.chain.mine()
