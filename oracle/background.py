@@ -35,6 +35,8 @@ _STATE = "devnet.json"
 _CALLER_WEI = 10 * 10**18
 #: Seconds for a process to end when asked to; a node finishes its step first.
 _PATIENCE = 40.0
+#: Seconds for a node to be ready: a busy machine takes its time to import all that it needs.
+_READY = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +192,7 @@ def _start_node(folder: Path, found: Standing, report: Report) -> Standing:
         log.unlink(missing_ok=True)
         node = NodeProcess(Path(found.node_config), log)
         try:
-            detail(f"account {node.wait_for_event('ready')['account']}")
+            detail(f"account {node.wait_for_event('ready', _READY)['account']}")
             found = dataclasses.replace(found, node=Process.of(node.pid))
             _save(folder, found)
         except BaseException:

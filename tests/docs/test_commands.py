@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -24,9 +25,10 @@ from eth_account import Account
 from web3.types import RPCEndpoint
 
 from oracle.chain.deployments import load
+from oracle.circuits.bundle import Bundle
 from oracle.cli.main import app
 from oracle.devnet import Anvil
-from tests.docs.pages import PAGES, ROOT, blocks, prose
+from tests.docs.pages import PAGES, ROOT, Block, blocks, prose
 
 PUBLISHERS = "tests/circuits/test_publishers_page.py::test_page__commands_run_as_printed"
 README = "tests/docs/test_commands.py::test_readme__from_a_model_to_an_answer_and_its_earnings"
@@ -36,6 +38,9 @@ RUN_BY = {
     ("README.md", "make demo"): "tests/docs/test_commands.py::test_readme__two_commands__are_run",
     ("README.md", "oracle model build"): README,
     ("README.md", "anvil --silent &"): README,
+    ("README.md", "oracle devnet up --node"): (
+        "tests/docs/test_commands.py::test_readme__a_chain_that_stays__answers"
+    ),
     ("docs/contract-developers.md", "npm pack $ORACLE/contracts"): (
         "tests/contracts/test_kit.py::test_template__with_foundry__passes, "
         "tests/contracts/ape/test_with_ape.py::test_template__with_ape__passes"
@@ -53,7 +58,12 @@ RUN_BY = {
     ),
 }
 #: A page whose every command is run or parsed by one test, whatever it prints.
-WHOLE_PAGES: dict[str, str] = {}
+WHOLE_PAGES = {
+    "docs/cli.md": (
+        "tests/unit/test_cli_page.py::test_command__shows_an_example_that_it_understands, "
+        "tests/unit/test_cli_page.py::test_page__is_what_the_program_says"
+    ),
+}
 SHELL = {"", "sh", "bash", "console"}
 
 
@@ -184,24 +194,59 @@ def shell(folder: Path, script: str, timeout: float = 600) -> str:
     return log.read_text()
 
 
-@pytest.mark.timeout(900)  # a build, an audit, a deployment and a proof
-def test_readme__from_a_model_to_an_answer_and_its_earnings(checkout: Path) -> None:
-    """As printed, one block after the other, but for the port."""
-    readme = [block for block in blocks() if block.page == "README.md"]
-    own, deploy = (
-        block.text for block in readme if block.language == "sh" and "oracle" in block.text
-    )
-    (config,) = (block.text for block in readme if block.language == "toml")
-    publishers = next(block.text for block in blocks() if block.page == "docs/publishers.md")
-    assert publishers.strip() in own, "both pages set the shell up alike"
+def block_with(page: str, command: str) -> str:
+    """The one block of a page that has this command."""
+    (text,) = (block.text for block in blocks() if block.page == page and command in block.text)
+    return text
+
+
+def test_readme__its_build__is_the_publishers_pages() -> None:
+    """Whose test runs it; a build takes longest of all commands."""
+    ours = Block("", "sh", block_with("README.md", "oracle model build")).commands
+    theirs = [command for block in blocks() for command in block.commands]
+    (build,) = (command for command in ours if "model build" in command)
+    assert build.replace("--out my-bundle", "--out iris") in theirs
+    setup = block_with("docs/publishers.md", "export PATH=")
+    assert setup in block_with("README.md", "oracle model build"), "one shell for both pages"
+    assert setup in block_with("README.md", "oracle devnet up")
+
+
+@pytest.mark.timeout(900)  # an audit, a deployment and a proof
+def test_readme__from_a_model_to_an_answer_and_its_earnings(
+    checkout: Path, iris_bundle: Bundle
+) -> None:
+    """As printed, one block after the other, but for the port and with a bundle built before."""
+    shutil.copytree(iris_bundle.path, checkout / "my-bundle")
+    printed = block_with("README.md", "oracle model build")
+    own = re.sub(r"^oracle model build .*\\\n.*\n", "", printed, flags=re.MULTILINE)
+    deploy = block_with("README.md", "anvil --silent")
     port = str(free_port())
+    config = block_with("README.md", 'bundles = ["my-bundle"]')
     (checkout / "node.toml").write_text(config.replace("8545", port))
     deploy = deploy.replace("anvil --silent &", f"anvil --silent --port {port} &")
     said = shell(checkout, own + deploy.replace("8545", port))
-    assert re.search(r"^-?[\d.]+, -?[\d.]+, -?[\d.]+$", said, re.MULTILINE), said
+    assert "model build" not in own
+    assert "model audit" in own
+    assert re.search(r"^-?[\d.]+, ?-?[\d.]+, ?-?[\d.]+$", said, re.MULTILINE), said
     (earned,) = re.findall(r"^(\d+) wei sent to (0x\w+)$", said, re.MULTILINE)
     assert int(earned[0]) > 0
     assert earned[1] == Account.from_key((checkout / "node.key").read_text().strip()).address
+
+
+@pytest.mark.timeout(900)  # the demo's model may have to be built
+def test_readme__a_chain_that_stays__answers(checkout: Path, iris_bundle: Bundle) -> None:
+    """As printed, but for port and folder: a developer's own devnet is left alone."""
+    port = free_port()
+    script = block_with("README.md", "oracle devnet up")
+    for printed, here in (
+        ("devnet up --node", f"devnet up --node --port {port} --folder devnet"),
+        ("devnet down", "devnet down --folder devnet"),
+        ("--key-file build/devnet/", f"--rpc http://127.0.0.1:{port} --key-file devnet/"),
+    ):
+        assert script.count(printed) == 1
+        script = script.replace(printed, here)
+    said = shell(checkout, script)
+    assert re.search(r"^-?[\d.]+, ?-?[\d.]+, ?-?[\d.]+$", said, re.MULTILINE), said
 
 
 @pytest.mark.timeout(900)  # where nothing is compiled yet
