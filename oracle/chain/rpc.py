@@ -520,7 +520,7 @@ def redacted(url: str) -> str:
     return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
 
 
-_REMEDY = "Check rpc_urls and that the endpoint is up"
+_REMEDY = "Check the address (--rpc, or a node's rpc_urls) and that the endpoint is up"
 
 
 # Readers of results. An endpoint may say anything: what is not of the expected form raises

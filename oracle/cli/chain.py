@@ -79,6 +79,12 @@ def endpoint_of(url: str, chain_id: int | None) -> Rpc:
     return Rpc([url], chain_id_of(url) if chain_id is None else chain_id)
 
 
+def given(url: str, oracle: str | None) -> str:
+    """The options that a command to be typed next needs to find the same chain and oracle."""
+    options = (("--rpc", None if url == LOCAL else url), ("--oracle", oracle))
+    return "".join(f" {name} {value}" for name, value in options if value)
+
+
 def address_of(text: str, option: str) -> str:
     """An address given as an option."""
     if not is_address(text):

@@ -22,12 +22,13 @@ from oracle.cli.chain import (
     Url,
     address_of,
     chain_of,
+    given,
     request_id_of,
     signer_of,
 )
 from oracle.cli.options import Json, examples
 from oracle.cli.progress import waiting
-from oracle.client import TIMEOUT, Array, OracleClient, Result
+from oracle.client import TIMEOUT, Array, Handle, OracleClient, Result
 from oracle.errors import RequestTimeout, TensorEncoding
 from oracle.log import request_hex
 from oracle.why import ether
@@ -80,7 +81,7 @@ def request(
         return
     typer.echo(f"request {name}", err=True)
     with waiting("Waiting for its proof"):
-        found = handle.wait(timeout)
+        found = _waited(handle, timeout, rpc, oracle)
     _show(found, as_json=as_json)
 
 
@@ -103,11 +104,12 @@ def result(
     chain = chain_of(rpc, chain_id, oracle, first_block)
     with waiting("Reading the chain"):
         handle = _client(chain).handle(number, chain.first_block)
-        found = handle.wait(timeout) if timeout else handle.result()
+        found = _waited(handle, timeout, rpc, oracle) if timeout else handle.result()
     if found is None:
         raise RequestTimeout(
             f"request {request_hex(number)} has no answer yet",
-            remedy=f"Wait with --timeout, or ask: oracle why {request_hex(number)}",
+            remedy="Wait with --timeout, or ask: "
+            f"oracle why {request_hex(number)}{given(rpc, oracle)}",
         )
     _show(found, as_json=as_json)
 
@@ -208,6 +210,14 @@ def withdraw(
         wei = client.withdraw(recipient)
     said = {"wei": wei, "to": recipient}
     typer.echo(json.dumps(said) if as_json else f"{wei} wei sent to {recipient}")
+
+
+def _waited(handle: Handle, timeout: float, rpc: str, oracle: str | None) -> Result:
+    """The answer; if it does not come, the command that says why, for the same chain."""
+    try:
+        return handle.wait(timeout)
+    except RequestTimeout as error:
+        raise RequestTimeout(error.message, remedy=f"{error.remedy}{given(rpc, oracle)}") from None
 
 
 def _numbers(text: str) -> Array:

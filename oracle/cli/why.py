@@ -23,6 +23,7 @@ from oracle.cli.chain import (
     RequestId,
     Url,
     chain_of,
+    given,
     request_id_of,
     signer_of,
 )
@@ -68,8 +69,7 @@ def why(
     if as_json:
         typer.echo(json.dumps(values(report)))
     else:
-        given = (("--rpc", None if rpc == LOCAL else rpc), ("--oracle", oracle))
-        _draw(Console(), report, "".join(f" {name} {value}" for name, value in given if value))
+        _draw(Console(), report, given(rpc, oracle))
 
 
 def _chain(

@@ -32,6 +32,7 @@ from tests.docs.pages import PAGES, ROOT, Block, blocks, prose
 
 PUBLISHERS = "tests/circuits/test_publishers_page.py::test_page__commands_run_as_printed"
 README = "tests/docs/test_commands.py::test_readme__from_a_model_to_an_answer_and_its_earnings"
+CONSUMER = "tests/e2e/test_command_line.py::test_consumers_page__its_contract__is_called_back"
 #: The test that runs a block, by page and how one of the block's commands begins.
 RUN_BY = {
     ("README.md", "make demo"): "tests/docs/test_commands.py::test_readme__two_commands__are_run",
@@ -44,6 +45,8 @@ RUN_BY = {
         "tests/contracts/test_kit.py::test_template__with_foundry__passes, "
         "tests/contracts/ape/test_with_ape.py::test_template__with_ape__passes"
     ),
+    ("docs/contract-developers.md", "export ORACLE="): CONSUMER,
+    ("docs/contract-developers.md", "(cd $ORACLE && oracle devnet up --node)"): CONSUMER,
     ("docs/publishers.md", "export PATH="): README,
     ("docs/publishers.md", "oracle model inspect"): PUBLISHERS,
     ("docs/publishers.md", "oracle model build scripts"): PUBLISHERS,

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -147,6 +148,14 @@ def test_request__not_waited_for__is_told_by_its_id_alone(shell: Shell, devnet: 
     assert waited.returncode == 0, waited.stderr
 
 
+def test_request__no_answer_in_time__names_the_command_for_this_chain(
+    shell: Shell, devnet: Any
+) -> None:
+    options = ("--rpc", devnet["url"], "--key-file", devnet["caller_key"])
+    line = shell.run("request", "6.1,2.8,4.7,1.2", "--timeout", 0.01, *options).stderr
+    assert re.search(rf"oracle why 0x[0-9a-f]{{64}} --rpc {devnet['url']}\.$", line), line
+
+
 def test_why__on_a_terminal__has_colours_and_whole_commands(
     shell: Shell, devnet: dict[str, Any], asked: dict[str, Any]
 ) -> None:
@@ -184,6 +193,35 @@ def test_example_of_the_client__runs_as_its_docstring_says(shell: Shell, devnet:
     assert len(proved) == 1 + flowers
     assert proved[0] == proved[1]
     assert "refused  TENSOR_LENGTH: " in done.stdout
+
+
+def test_consumers_page__its_contract__is_called_back(
+    shell: Shell, devnet: Any, tmp_path: Path
+) -> None:
+    """The page's commands, but for the devnet that runs here already."""
+    page = (project_root() / "docs" / "contract-developers.md").read_text()
+    blocks = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    (tools,) = (text for text in blocks if text.startswith("export ORACLE="))
+    (kit,) = (text for text in blocks if text.startswith("npm pack"))
+    (ask,) = (text for text in blocks if "example_consumer.py" in text)
+    tools = tools.replace("/path/to/the/checkout", shlex.quote(str(project_root())))
+    kit = kit.replace("forge test\nape test\n", "forge build\n")
+    up, *asking, down = ask.splitlines()
+    assert (up, down) == tuple(
+        f"(cd $ORACLE && oracle devnet {word})" for word in ("up --node", "down")
+    )
+    ask = "\n".join(asking).replace("$ORACLE/build/devnet/caller.key", devnet["caller_key"])
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", f"{tools}{kit}{ask} --rpc {devnet['url']}"],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=tmp_path,
+        env=shell.environment | {"npm_config_offline": "true"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^setosa   True$", done.stdout, re.MULTILINE), done.stdout
 
 
 def test_devnet_up__port_in_use__is_one_line(
