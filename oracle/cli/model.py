@@ -319,6 +319,12 @@ def _show(console: Console, bundle: Bundle) -> None:
     agreement = bundle.measures.label_agreement
     if agreement is not None:
         console.print(f"label agreement with the float model: {agreement:.1%} of held-back samples")
+        if agreement < 1:
+            console.print(
+                f"a smaller --max-error than {bundle.origin.max_error:g} may bring them closer",
+                highlight=False,
+                soft_wrap=True,
+            )
     if limits := bundle.origin.limits:
         console.print(
             f"each of {len(limits)} features is limited to its samples' range and a quarter more: "
@@ -332,4 +338,6 @@ def _show(console: Console, bundle: Bundle) -> None:
             highlight=False,
             soft_wrap=True,
         )
+    if bundle.origin.tabled:
+        console.print("square roots and reciprocals are looked up", highlight=False)
     console.print(f"reveals: {bundle.origin.reveal}; plot: {bundle.path / files.PLOT}")

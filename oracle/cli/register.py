@@ -78,4 +78,8 @@ def register(
         )
     else:
         typer.echo(f"model {found.model_id}; {found.gas_used:,} gas")
+        typer.echo(
+            "Next: a node answers once the bundle's folder is in its bundles; then "
+            f"oracle request VALUES --model {found.model_id}"
+        )
     record_model(chain.rpc.chain_id, registry, deployed_model(loaded, found))

@@ -740,7 +740,8 @@ class Submitter:
             moved = self._store.end(request_id, source, target, reason, block or self._head())
         else:
             moved = self._store.move(request_id, source, target, reason)
-        if moved and reason:
+        # A mined one is no trouble, and has a line of its own: see `_mined`.
+        if moved and reason and target is not RequestState.MINED:
             self._log.warning(f"request {target}", request=request_hex(request_id), reason=reason)
         return moved
 

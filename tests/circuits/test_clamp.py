@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -163,6 +164,19 @@ def test_summary__limited_features__shown_and_in_the_json(raw: tuple[Bundle, lis
     assert "each of 2 features is limited" in console.export_text()
     stated = json.loads(json.dumps(summary(bundle)))["origin"]["limits"]
     assert [Range(**each) for each in stated] == list(each_feature(SAMPLES))
+
+
+def test_summary__other_labels_and_tabled_roots__say_so(raw: tuple[Bundle, list[str]]) -> None:
+    bundle, _ = raw
+    (circuit, *rest) = bundle.circuits
+    measures = dataclasses.replace(circuit.measures, label_agreement=0.9)
+    origin = dataclasses.replace(bundle.origin, tabled=True, max_error=0.25)
+    circuits = (dataclasses.replace(circuit, measures=measures), *rest)
+    console = Console(file=io.StringIO(), record=True)
+    show(console, dataclasses.replace(bundle, circuits=circuits, origin=origin))
+    shown = console.export_text()
+    assert "a smaller --max-error than 0.25" in shown
+    assert "square roots and reciprocals are looked up" in shown
 
 
 def test_clamp__rows_inside_and_outside__float_graph_of_the_clipped_rows() -> None:

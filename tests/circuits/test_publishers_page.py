@@ -75,6 +75,8 @@ def test_page__commands_run_as_printed(
             arguments[arguments.index("--model-id") + 1] = str(first)
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 0, (command, result.exception, result.output)
+        if command[:2] == ["model", "register"]:
+            assert f"oracle request VALUES --model {first}" in result.output
     made = {path.parent.name: path.parent for path in folder.glob("*/manifest.json")}
     assert set(made) == {"iris", "wine", "iris-batch"}
     batches = Bundle.load(made["iris-batch"], devnet_srs.folder)
