@@ -164,6 +164,11 @@ def test_stuck__replacement_mined_or_first_mined__either_way_final(world: World)
     world.chain.mine()
     world.settle()
     assert world.state(request_id) == "final"
+    (intent,) = world.store.intents(IntentState.FINAL)
+    sent = [attempt.hash for attempt in intent.attempts]
+    assert len(sent) == 2
+    (row,) = world.store.exported(None, 0, 10)
+    assert row.transaction == sent[0]
 
 
 POOR, RICH = 3 * 10**15, 10**18
