@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import re
@@ -357,6 +358,11 @@ def _overrides_from_files() -> dict[str, object]:
     return found
 
 
+def _suggestion(name: str) -> str:
+    near = difflib.get_close_matches(name, NodeConfig.model_fields, n=1, cutoff=0.75)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
 def _refusal(path: Path, text: str, error: ValidationError | SettingsError) -> ConfigError:
     """The first problem without the offending value, which may be a secret put in a wrong field."""
     if isinstance(error, SettingsError):
@@ -366,7 +372,7 @@ def _refusal(path: Path, text: str, error: ValidationError | SettingsError) -> C
     if first["type"] == "missing":
         message = "is missing"
     elif first["type"] == "extra_forbidden":
-        message = "is not a known field"
+        message = "is not a known field" + _suggestion(str(first["loc"][0]))
     if not first["loc"]:
         # What does not go together: each field that the message names.
         named = [name for name in NodeConfig.model_fields if name in message.split()]

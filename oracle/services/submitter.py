@@ -504,6 +504,9 @@ class Submitter:
         rows = [row for row in map(self._store.request, intent.request_ids) if row is not None]
         waiting = [row for row in rows if not self._has_ended(row)]
         ended = not waiting
+        if ended and self._look_for_receipt(intent):
+            # What ended them is this very transaction, mined since its receipt was asked for.
+            return True
         price, data, ceiling = None, None, intent.ceiling
         # Only a PENDING request has its proof: one that is mined again is decided on anew.
         live = [row for row in waiting if row.state is RequestState.PENDING]
@@ -740,7 +743,7 @@ class Submitter:
             moved = self._store.end(request_id, source, target, reason, block or self._head())
         else:
             moved = self._store.move(request_id, source, target, reason)
-        # A mined one is no trouble, and has a line of its own: see `_mined`.
+        # Mined is what was wanted: "request fulfilled" says it, with the hash.
         if moved and reason and target is not RequestState.MINED:
             self._log.warning(f"request {target}", request=request_hex(request_id), reason=reason)
         return moved

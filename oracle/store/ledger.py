@@ -1020,7 +1020,7 @@ class Store:
                 proving_seconds=row["prove_time"],
                 sender=row["sender"],
                 nonce=row["nonce"],
-                transaction=None if row["answer_hash"] is None else bytes(row["answer_hash"]),
+                transaction=_transaction_of(row, row["answer_hash"])[0],
                 mined_block=row["mined_block"],
             )
             for row in rows
@@ -1162,10 +1162,19 @@ def _code(reason: str) -> str:
     return code if colon and " " not in code else ""
 
 
-def _sighting(row: Row) -> Sighting:
+def _transaction_of(row: Row, sent: bytes | None) -> tuple[bytes | None, int | None]:
+    """The transaction that answered a request, with its gas; else the last one sent for it.
+
+    They differ when one was replaced and mined all the same.
+    """
     mined = read_mined_note(row["mined"] or "")
-    is_answered = row["state"] in (RequestState.MINED, RequestState.FINAL) and mined is not None
-    transaction, gas = mined if is_answered and mined else (row["sent"], None)
+    if row["state"] in (RequestState.MINED, RequestState.FINAL) and mined is not None:
+        return mined
+    return None if sent is None else bytes(sent), None
+
+
+def _sighting(row: Row) -> Sighting:
+    transaction, gas = _transaction_of(row, row["sent"])
     return Sighting(
         request_id=int(row["request_id"], 16),
         model_id=int(row["model_id"]),
@@ -1176,5 +1185,5 @@ def _sighting(row: Row) -> Sighting:
         prove_seconds=row["prove_time"],
         rows=row["size"],
         gas=gas,
-        transaction=None if transaction is None else bytes(transaction),
+        transaction=transaction,
     )

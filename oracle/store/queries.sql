@@ -425,7 +425,10 @@ SELECT * FROM jobs WHERE job_id >= :low AND job_id < :high ORDER BY job_id LIMIT
 SELECT requests.*, jobs.prove_time, intents.account AS sender, intents.nonce,
     intents.mined_block,
     (SELECT hash FROM transactions WHERE transactions.intent_id = intents.intent_id
-     ORDER BY created_at DESC, transactions.rowid DESC LIMIT 1) AS answer_hash
+     ORDER BY created_at DESC, transactions.rowid DESC LIMIT 1) AS answer_hash,
+    (SELECT history.reason FROM history
+     WHERE history.request_id = requests.request_id AND history.state = 'mined'
+     ORDER BY history.at DESC LIMIT 1) AS mined
 FROM requests
 LEFT JOIN jobs ON jobs.job_id = requests.job_id
 LEFT JOIN intents ON intents.intent_id = (

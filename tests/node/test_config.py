@@ -171,7 +171,13 @@ def test_load__looks_like_the_field_inside_a_string_or_a_list__is_not_its_line(
 def test_load__table__its_line_is_named(tmp_path: Path) -> None:
     path = write(tmp_path)
     path.write_text(path.read_text() + "\n[metrics]\nport = 1\n")
-    assert "line 9: metrics: is not a known field" in refusal(path)
+    assert refusal(path).endswith("line 9: metrics: is not a known field.")
+
+
+def test_load__misspelt_field__the_nearest_one_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    path.write_text(path.read_text() + "\nconfirmatons = 0\n")
+    assert "confirmatons: is not a known field; did you mean confirmations?" in refusal(path)
 
 
 def test_load__wrong_override__names_the_variable_and_no_line(

@@ -61,6 +61,31 @@ def test_broadcast__error_after_sending__is_resolved_by_the_receipt(world: World
     assert len(set(world.chain.received)) == 1
 
 
+def test_replace__mined_while_it_is_looked_at__nothing_else_is_signed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ended the request is its own answer: there is no nonce to use up."""
+    request_id = pending(world)
+    world.clock.now += 61
+    send, mined = world.endpoint.send, []
+
+    def answer(method: str, params: list[Any]) -> Any:
+        result = send(method, params)
+        if method == "eth_getTransactionCount" and not mined:
+            mined.append(world.chain.mine())
+        return result
+
+    monkeypatch.setattr(world.endpoint, "send", answer)
+    world.node.submitter.step()
+    world.settle()
+    assert mined
+    assert world.state(request_id) == "final"
+    (intent,) = world.store.intents(IntentState.FINAL)
+    assert len(intent.attempts) == 1
+    assert "transaction not taken" not in world.lines.getvalue()
+    assert "warning" not in world.lines.getvalue()
+
+
 def test_broadcast__error_before_sending__sends_the_same_bytes_again(world: World) -> None:
     world.endpoint.fail("eth_sendRawTransaction", RpcUnreachable("refused"), times=3)
     request_id = world.ask()
@@ -139,6 +164,11 @@ def test_stuck__replacement_mined_or_first_mined__either_way_final(world: World)
     world.chain.mine()
     world.settle()
     assert world.state(request_id) == "final"
+    (intent,) = world.store.intents(IntentState.FINAL)
+    sent = [attempt.hash for attempt in intent.attempts]
+    assert len(sent) == 2
+    (row,) = world.store.exported(None, 0, 10)
+    assert row.transaction == sent[0]
 
 
 POOR, RICH = 3 * 10**15, 10**18
