@@ -31,6 +31,10 @@ contract MockInferenceOracle is IInferenceOracle {
     /// @notice Gas that the models of `addModel` give their verifiers, for the price of a request.
     uint32 public constant VERIFY_GAS = 500_000;
 
+    /// @dev One of the ceremony's, so that the registry takes the models of `addModel` on any chain.
+    bytes32 private constant CEREMONY_SRS =
+        0xcafb2aa72c200ddc4e28aacabb8066e829207e2484b8d17059a566232f8a297b;
+
     uint64 private constant MAX_CALLBACK_GAS = 5_000_000;
     uint64 private constant DEFAULT_LIFETIME = 1 days;
     uint64 private constant MAX_LIFETIME = 30 days;
@@ -120,6 +124,7 @@ contract MockInferenceOracle is IInferenceOracle {
             model.verifiers[i].verifyGas = VERIFY_GAS;
             model.verifiers[i].verifier = address(this);
             model.verifiers[i].codeHash = address(this).codehash;
+            model.verifiers[i].srsHash = CEREMONY_SRS;
         }
         return registry.register(model);
     }

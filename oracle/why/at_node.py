@@ -59,19 +59,24 @@ def _not_seen(s: Situation, node: NodeView) -> Verdict:
 
 
 def _undecided(s: Situation, node: NodeView, _: RequestRow) -> Verdict:
-    balance = s.rpc.balance(node.account)
-    if balance < node.min_balance:
-        return _unfunded(
-            node,
-            f"holds {ether(balance)}, below its min_balance of {ether(node.min_balance)}, and "
-            "takes nothing new",
-            node.min_balance - balance,
-        )
-    return Verdict(
+    return _poor(s, node) or Verdict(
         Cause.NODE_BEHIND,
         "The node has seen the request and has not decided on it yet: it first reads the chain "
         "to its head",
         "Nothing to do but to wait",
+    )
+
+
+def _poor(s: Situation, node: NodeView) -> Verdict | None:
+    """The verdict when the node's account holds too little to take anything new."""
+    balance = s.rpc.balance(node.account)
+    if balance >= node.min_balance:
+        return None
+    return _unfunded(
+        node,
+        f"holds {ether(balance)}, below its min_balance of {ether(node.min_balance)}, and "
+        "takes nothing new",
+        node.min_balance - balance,
     )
 
 
@@ -90,6 +95,12 @@ def _skipped(s: Situation, node: NodeView, row: RequestRow) -> Verdict:
             return below_what_nodes_take(s, node.subsidy) or Verdict(
                 Cause.NODE_BEHIND,
                 "The node skipped the request when it paid too little; it pays enough now",
+                "Nothing to do: the node looks at skipped requests again every minute",
+            )
+        case Reason.LOW_BALANCE:
+            return _poor(s, node) or Verdict(
+                Cause.NODE_BEHIND,
+                "The node skipped the request when its account held too little; it holds enough now",
                 "Nothing to do: the node looks at skipped requests again every minute",
             )
         case Reason.NO_BUNDLE:
@@ -119,6 +130,10 @@ _SKIP_REMEDIES: dict[str, str] = {
     Reason.VERIFIER_DIFFERS: "Audit the bundle against the chain (oracle model audit)",
     Reason.BUNDLE_DIFFERS: "Use the bundle that the model was registered with",
     Reason.INPUT_INVALID: "Ask again with an input that the model takes",
+    Reason.LOW_DISK: "Make room on the node's disk; it looks at the request again by itself",
+    Reason.LOW_MEMORY: "Give the node's machine more memory; it looks at the request again by itself",
+    Reason.REQUESTER_LIMIT: "Wait until others of this account's requests have ended",
+    Reason.REQUESTER_REFUSED: "Ask from another account, or find another node",
     Reason.INCOME_LOW: "Lower min_income in the node's configuration, or find another node",
 }
 

@@ -469,7 +469,7 @@ def test_quote_and_least_payment__follow_the_base_fee_alike(deployed: Deployed) 
         address=mock.functions.registry().call(), abi=artifact("ModelRegistry").abi
     )
     model_id = register(devnet, registry, devnet.deploy("HashVerifier").address)
-    for wei in (GWEI, 40 * GWEI, 3 * GWEI):
+    for wei in (40 * GWEI, GWEI, 3 * GWEI):
         devnet.base_fee(wei)
         devnet.rpc("anvil_mine")
         quotes, refusals, remembered = [], [], []
