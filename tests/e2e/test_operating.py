@@ -61,8 +61,10 @@ def test_stop__while_proving__finishes_and_sends_the_proof_then_exits_with_zero(
     node = place.start_node()
     node.wait_for_event("ready")
     asked = place.ask(5.1, 3.5, 1.4, 0.2)
-    node.wait_for_event("proving")
-    assert node.stop() == 0
+    with stopped_prover(node):
+        node._process.send_signal(signal.SIGTERM)
+        node.wait_for_event("stopping")
+    assert node._process.wait(60) == 0
     assert place.fulfilments(asked) == 1
     events = [line["event"] for line in node.log_events()]
     assert events.index("stopping") < events.index("transaction signed") < events.index("stopped")
