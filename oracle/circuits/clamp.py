@@ -23,7 +23,7 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from oracle.circuits.lowering.graph import prune
+from oracle.circuits.lowering.graph import live
 from oracle.circuits.onnx import Model
 from oracle.circuits.row import Range
 
@@ -40,8 +40,8 @@ _RISES: Mapping[str, tuple[Callable[[float], float], bool]] = {
 def has_curves(model: Model) -> bool:
     """Whether `flatten` changes the model."""
     graph = onnx.load_model_from_string(model.data).graph
-    prune(graph)
-    return any(node.op_type in _RISES for node in graph.node)
+    needed = live(graph)
+    return any(n.op_type in _RISES and not needed.isdisjoint(n.output) for n in graph.node)
 
 
 def flatten(model: Model, level: float) -> Model:
@@ -55,13 +55,10 @@ def flatten(model: Model, level: float) -> Model:
         return model
     proto = onnx.load_model_from_string(model.data)
     # What a reveal policy leaves out is still there for whoever wants the scores.
-    proved = onnx.GraphProto()
-    proved.CopyFrom(proto.graph)
-    prune(proved)
-    live = {name for node in proved.node for name in node.output}
+    needed = live(proto.graph)
     edit = _Edit(proto.graph)
     for node in proto.graph.node:
-        if node.op_type in _RISES and not live.isdisjoint(node.output):
+        if node.op_type in _RISES and not needed.isdisjoint(node.output):
             width, both_sides = _RISES[node.op_type]
             bound = width(level)
             node.input[0] = edit.limit(node.input[0], [-bound], [bound] if both_sides else None)

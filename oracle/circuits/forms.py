@@ -13,7 +13,7 @@ from collections.abc import Callable
 from oracle.circuits import ranges
 from oracle.circuits.clamp import clamp, flatten, has_curves
 from oracle.circuits.onnx import Model
-from oracle.circuits.roots import has_roots, tabulate
+from oracle.circuits.roots import tabulate
 from oracle.circuits.trial import Floats
 from oracle.circuits.tuner import Found, Goal, Subject
 from oracle.errors import CircuitError, RangeTooWide
@@ -44,9 +44,10 @@ def search(
     """
     attempts = _Attempts(goal, tune)
     attempts.add(model)
-    if has_roots(model):
+    tabled = tabulate(model)
+    if tabled.tabled:
         progress("looking up roots and reciprocals")
-        attempts.add(tabulate(model))
+        attempts.add(tabled)
     if has_curves(model) and (attempts.best is None or _tables_decide(attempts.best[1])):
         progress("limiting curves to where they rise")
         level = max(goal.max_error * _FLAT_SHARE, _FINEST)

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from oracle.circuits.lowering.graph import prune
+from oracle.circuits.lowering.graph import live, prune
 from oracle.circuits.onnx import Model
 
 #: Exponents of a square root and of a reciprocal, each one float32 away from the exact number.
@@ -30,24 +30,16 @@ _KEEP_SIGN = frozenset({"ReduceSum", "Identity", "Reshape", "Unsqueeze", "Squeez
 _DEPTH = 8
 
 
-def has_roots(model: Model) -> bool:
-    """Whether `tabulate` changes the model."""
-    return tabulate(model).data != model.data
-
-
 def tabulate(model: Model, *, wanted: bool = True) -> Model:
     """The model that looks up roots of what is not negative and reciprocals of what is positive."""
     if not wanted:
         return model
     proto = onnx.load_model_from_string(model.data)
     graph = proto.graph
-    proved = onnx.GraphProto()
-    proved.CopyFrom(graph)
-    prune(proved)
-    live = {name for node in proved.node for name in node.output}
+    needed = live(graph)
     edit = _Edit(graph)
     for node in graph.node:
-        if live.isdisjoint(node.output) or not edit.rewrite(node):
+        if needed.isdisjoint(node.output) or not edit.rewrite(node):
             edit.nodes.append(node)
     del graph.node[:]
     graph.node.extend(edit.nodes)

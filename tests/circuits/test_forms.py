@@ -18,7 +18,7 @@ from oracle.circuits.clamp import flatten, has_curves
 from oracle.circuits.cost import Objective
 from oracle.circuits.onnx import Model
 from oracle.circuits.reveal import Reveal, apply
-from oracle.circuits.roots import has_roots, tabulate
+from oracle.circuits.roots import tabulate
 from oracle.circuits.srs import SrsSource
 from oracle.circuits.tuner import Found, Goal, Subject
 from oracle.errors import CircuitInaccurate, RangeTooWide
@@ -137,7 +137,7 @@ def test_tabulate__roots_and_reciprocals__the_same_numbers(name: str, tmp_path: 
     ids=["any root", "any reciprocal", "perhaps by zero", "any divisor", "by a constant"],
 )
 def test_tabulate__sign_not_known_or_nothing_to_gain__left_as_it_is(model: Model) -> None:
-    assert not has_roots(model)
+    assert not tabulate(model).tabled
     assert tabulate(model) is model
 
 

@@ -285,6 +285,14 @@ def prune(proto: onnx.GraphProto) -> None:
     proto.initializer.extend(tensors)
 
 
+def live(proto: onnx.GraphProto) -> set[str]:
+    """Names of the results that an output needs; the graph stays as it is."""
+    proved = onnx.GraphProto()
+    proved.CopyFrom(proto)
+    prune(proved)
+    return {name for node in proved.node for name in node.output}
+
+
 def _constant_tensor(node: Node) -> TensorProto:
     """What a Constant node holds, as an initializer of its output's name."""
     name = node.proto.output[0]
