@@ -63,16 +63,14 @@ class Keeper:
 
     def step(self) -> bool:
         """Say that this node lives, look for those that do not; False when nothing was freed."""
-        if not self._store.is_shared or self._clock() - self._said_at < (
-            self._lease_seconds / BEATS
-        ):
+        silent = self._clock() - self._said_at
+        # Less than nothing: the clock was ahead when it said so, and the lease would last too long.
+        if not self._store.is_shared or 0 <= silent < self._lease_seconds / BEATS:
             return False
         if self._store.beat():
             self._said_at = self._clock()
         else:
-            self._log.warning(
-                "taken for dead by the other nodes", silent=self._clock() - self._said_at
-            )
+            self._log.warning("taken for dead by the other nodes", silent=silent)
             self.join()
         jobs, requests = self._store.take_over()
         if jobs or requests:

@@ -152,6 +152,21 @@ def test_node_killed_while_it_proves__the_other_waits_for_its_lease_and_finishes
     assert job.attempts == 1
 
 
+@accounts
+def test_clock_that_was_ahead_is_set_right__node_killed_after_that__its_lease_is_over_in_time(
+    make_fleet: Callable[..., list[World]], keys: tuple[str, str]
+) -> None:
+    first, second = make_fleet(*keys)
+    first.clock.now += 3600
+    settle(first, second)
+    first.clock.now -= 3600
+    request_id = start_proof(first)
+    second.settle()
+    silence(second)
+    settle(second)
+    assert_answered_once(second, [request_id])
+
+
 @pytest.mark.parametrize(
     ("keys", "after", "stride"),
     # Before and after every second step: between them that is every point.
