@@ -6,6 +6,7 @@ What travels is pickled, errors too, so the other process must be as trusted as 
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 from typing import Any
@@ -30,27 +31,29 @@ class Line:
 
 
 class Exchange:
-    """The answering end, which outlives callers; a context manager that stops it."""
+    """The answering end, for any number of callers; a context manager that stops it."""
 
     def __init__(self, inner: Transport, socket: Path) -> None:
         self._inner = inner
         self.socket = str(socket)
+        self._closing = False
         self._listener = Listener(self.socket, "AF_UNIX")
-        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
 
-    def _serve(self) -> None:
+    def _accept(self) -> None:
         while True:
-            with self._listener.accept() as caller:
-                try:
-                    while True:
-                        call = caller.recv()
-                        if call is None:
-                            return
-                        caller.send(self._answer(*call))
-                except (EOFError, ConnectionError):
-                    # The caller is gone; the next one may call.
-                    continue
+            caller = self._listener.accept()
+            if self._closing:
+                caller.close()
+                return
+            threading.Thread(target=self._serve, args=(caller,), daemon=True).start()
+
+    def _serve(self, caller: Connection) -> None:
+        # Until the caller is gone.
+        with caller, suppress(EOFError, ConnectionError):
+            while True:
+                caller.send(self._answer(*caller.recv()))
 
     def _answer(
         self, method: str, params: list[Any]
@@ -64,7 +67,7 @@ class Exchange:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with Client(self.socket, "AF_UNIX") as goodbye:
-            goodbye.send(None)
+        self._closing = True
+        Client(self.socket, "AF_UNIX").close()
         self._thread.join()
         self._listener.close()

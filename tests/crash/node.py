@@ -24,6 +24,9 @@ from typing import Any
 from eth_account import Account
 
 import oracle.errors
+
+# Or each fork would load the driver anew.
+import oracle.store.postgres
 from oracle.chain.contracts import OracleContract, RegistryContract
 from oracle.chain.rpc import Rpc
 from oracle.chain.signer import LocalSigner
@@ -31,17 +34,20 @@ from oracle.config import NodeConfig
 from oracle.errors import OracleError
 from oracle.log import make_logger
 from oracle.node import Node, Parts, Service
+from oracle.services.keeper import BEATS
 from oracle.store.ledger import Store
 from oracle.store.states import IntentState, RequestState
 from oracle.testing import ORACLE, REGISTRY, FakeProver
 from oracle.types import Proof, ProofJob
 from tests.crash.line import Line
 from tests.crash.outside import MODEL
-from tests.node.world import KEY, served, swap
+from tests.node.world import served, swap
 
 #: Steps after which every service has nothing to do, at the latest.
 _MOST_STEPS = 1000
 _CHAIN_ID = 31337
+#: Seconds of silence after which the nodes of a shared store give one of them up.
+LEASE = 30.0
 #: Exit code of a node that the script wants to be started again.
 RESTART = 75
 
@@ -56,32 +62,18 @@ _ERRORS: dict[str, type[OracleError]] = {
 class Life:
     """One process of the node."""
 
-    #: A name of `STORES`.
-    kind: str
+    #: As in the node's configuration.
     store: str
     #: Where the world outside listens.
     socket: str
     trace: str
+    #: Its account.
+    key: str
     options: dict[str, Any] = field(default_factory=dict)
     #: Number of the point at which it is killed; 0 for none.
     kill_at: int = 0
-
-
-@dataclass(frozen=True)
-class StoreKind:
-    """A kind of store that the whole matrix runs on."""
-
-    #: A place for a new one, given an empty folder; what the node's configuration calls `store`.
-    place: Callable[[Path], str]
-    open: Callable[[str, Callable[[], float]], Store]
-
-
-STORES = {
-    "sqlite": StoreKind(
-        place=lambda folder: str(folder / "node.db"),
-        open=lambda path, clock: Store.open(Path(path), _CHAIN_ID, ORACLE, clock),
-    ),
-}
+    #: It has its place in the store, and does nothing until another node is gone.
+    stands_by: bool = False
 
 
 class Points:
@@ -164,24 +156,22 @@ class WatchedDatabase:
         return getattr(self._inner, name)
 
 
+#: What every request, job and nonce is in.
+_LOOK = """
+SELECT 'request' AS kind, request_id AS id, state FROM requests
+UNION ALL SELECT 'job', job_id, state FROM jobs
+UNION ALL SELECT 'intent', CAST(intent_id AS TEXT), state FROM intents
+"""
+
+
 def watch(store: Store, points: Points) -> None:
     """Make points of a store's commits."""
 
-    jobs: set[str] = set()
+    store._db.define({"look": _LOOK})
 
     def look() -> dict[str, str]:
-        found = {}
-        for state in RequestState:
-            for row in store.requests(state, 1000):
-                found[f"request {row.request_id}"] = str(state)
-                jobs.update({row.job_id} - {None})  # type: ignore[arg-type]
-        for job_id in jobs:
-            if (job := store.job(job_id)) is not None:
-                found[f"job {job_id}"] = str(job.state)
-        for intent_state in IntentState:
-            for intent in store.intents(intent_state):
-                found[f"intent {intent.intent_id}"] = str(intent_state)
-        return found
+        rows = store._db.rows("look")
+        return {f"{row['kind']} {row['id']}": row["state"] for row in rows}
 
     database = WatchedDatabase(store._db, look, points)
     move, move_intent = store.move, store.move_intent
@@ -191,7 +181,7 @@ def watch(store: Store, points: Points) -> None:
     ) -> bool:
         done = move(request_id, source, target, reason)
         if done:
-            database.moves.append((f"request {request_id}", ["request", source, target]))
+            database.moves.append((f"request {hex(request_id)}", ["request", source, target]))
         return done
 
     def moved_intent(intent: Any, target: IntentState, mined_block: int | None = None) -> bool:
@@ -256,7 +246,8 @@ def live(life: Life) -> int:
             "oracle": ORACLE,
             "confirmations": 0,
             "bundles": (Path("bundle"),),
-            "store": Path("unused"),
+            "store": life.store,
+            "lease_seconds": LEASE,
             "work_dir": Path("unused"),
             "key_file": Path("unused"),
             "priority_fee": 10**8,
@@ -272,24 +263,39 @@ def live(life: Life) -> int:
         rpc,
         OracleContract(rpc, ORACLE),
         RegistryContract(rpc, REGISTRY),
-        LocalSigner(Account.from_key(KEY)),
+        LocalSigner(Account.from_key(life.key)),
         (served(MODEL),) if state["serves"] else (),
     )
-    store = STORES[life.kind].open(life.store, clock)
+    store = Store.open(config.store, _CHAIN_ID, ORACLE, clock)
     watch(store, points)
     prover = ScriptedProver(swap, slots=config.workers)
     lines = io.StringIO()
     node = Node(parts, store, prover, clock, make_logger(lines, json=True))
     node.recover()
     services = itertools.cycle(node.services.values())
-    while True:
+
+    def work() -> None:
         prover.mode = state["prover"]
         if not _settle(services, len(node.services), store, state):
             raise AssertionError(f"still busy: {lines.getvalue()[-3000:]}")
+
+    def pass_time(method: str, *params: Any) -> None:
+        state.update(line.send(method, list(params)))
+        # It said that it lives while the time passed; once is as good.
+        node.keeper.step()
+
+    if life.stands_by:
+        state.update(line.send("outside_wait", []))
+        for _ in range(BEATS + 1):
+            work()
+            pass_time("outside_pass", LEASE / BEATS)
+    while True:
+        work()
         if not state["more"]:
             break
-        state.update(line.send("outside_next", []))
+        pass_time("outside_next")
         if state.pop("restart"):
+            node._leave()
             return RESTART
     rows = [row for each in RequestState for row in store.requests(each, 1000)]
     intents = [intent for each in IntentState for intent in store.intents(each)]
@@ -297,7 +303,9 @@ def live(life: Life) -> int:
         {
             "requests": {hex(row.request_id): str(row.state) for row in rows},
             "reasons": {hex(row.request_id): row.reason for row in rows},
-            "nonces": [i.nonce for i in intents if i.state is not IntentState.DISPLACED],
+            "nonces": [
+                (i.account, i.nonce) for i in intents if i.state is not IntentState.DISPLACED
+            ],
             "open": [i.nonce for i in intents if i.state is IntentState.PENDING],
         }
     )

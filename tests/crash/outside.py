@@ -6,6 +6,7 @@ however often the node is started.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,7 @@ from oracle.errors import RpcUnreachable
 from oracle.testing import FakeChain
 from tests.node.world import KEY, NOW, VERIFIER_CODE, batch, spec
 
+OTHER_KEY = "0x" + "22" * 32
 #: The registered model: one row, or up to four in one proof.
 MODEL = spec(batches=(batch(4),))
 #: Seconds that a request lives.
@@ -39,12 +41,12 @@ class Outside:
         unreachable: methods that the endpoint does not answer.
         swallows: whether the endpoint takes transactions and hands none on.
         ahead: seconds by which the node's clock is ahead of the chain's.
+        key: the account with which the node is configured.
     """
 
     def __init__(self, scenario: Scenario) -> None:
         self.now = NOW
         self.chain = FakeChain(clock=lambda: self.now)
-        self.signer = LocalSigner(Account.from_key(KEY))
         self.model_id = self.chain.register(MODEL, verifier_code=VERIFIER_CODE, fee=10**14)
         self.requests: list[int] = []
         self.prover = "answer"
@@ -52,8 +54,11 @@ class Outside:
         self.unreachable: frozenset[str] = frozenset()
         self.swallows = False
         self.ahead = 0
+        self.key = KEY
         self._script = list(scenario.script)
         self._restarts = False
+        self._is_there = threading.Event()
+        self._is_alone = threading.Event()
         self._lost_transactions: list[Any] = []
 
     def send(self, method: str, params: list[Any]) -> Any:
@@ -61,6 +66,13 @@ class Outside:
         if method in self.unreachable:
             raise RpcUnreachable("down")
         if method == "outside_state":
+            return self._state()
+        if method == "outside_wait":
+            self._is_there.set()
+            self._is_alone.wait()
+            return self._state()
+        if method == "outside_pass":
+            self.now += params[0]
             return self._state()
         if method == "outside_next":
             self._script.pop(0).happen(self)
@@ -81,6 +93,15 @@ class Outside:
             "more": upcoming is not None,
             "when": when and [hex(self.requests[when[0]]), when[1]],
         }
+
+    # --- a second node, which waits until the first is gone ---
+
+    def wait_for_second(self) -> None:
+        """Until it has its place in the store."""
+        self._is_there.wait()
+
+    def let_second_go_on(self) -> None:
+        self._is_alone.set()
 
     # --- what may happen ---
 
@@ -149,6 +170,16 @@ class Outside:
     def restart(self) -> None:
         """The operator restarts the node."""
         self._restarts = True
+
+    def change_account(self) -> None:
+        """The operator gives the node another key."""
+        self.key = OTHER_KEY
+        self._restarts = True
+
+    @property
+    def signer(self) -> LocalSigner:
+        """The node's account."""
+        return LocalSigner(Account.from_key(self.key))
 
     def _block_of(self, index: int) -> int:
         wanted = self.requests[index].to_bytes(32, "big").hex()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from oracle.chain.contracts import Status
-from oracle.store.states import REQUEST_STEPS, RequestState
+from oracle.store.states import REQUEST_STEPS, UNSENT, RequestState
 
 from .outside import CHEAP, DEAR, LIFETIME, Act, Outside, Scenario
 
@@ -115,6 +115,8 @@ def _exit(target: RequestState, way: _Way) -> tuple[Act, ...]:
         return (Act(lambda o: o.end(index, Status.FULFILLED)),)
     if target is _S.CANCELLED:
         return (Act(lambda o: o.end(index, Status.REFUNDED)),)
+    if target is _S.SEEN:
+        return (Act(lambda o: o.change_account()),)
     return (Act(lambda o: o.drop(index)), Act(lambda o: o.mine_again()))
 
 
@@ -129,6 +131,7 @@ def _exits() -> list[Scenario]:
         for source, way in _WAYS.items()
         for target in sorted(REQUEST_STEPS[source])
         if target in (_S.EXPIRED, _S.LOST, _S.CANCELLED, _S.ORPHANED)
+        or (target is _S.SEEN and source in UNSENT)
     ]
 
 
@@ -214,7 +217,8 @@ _BY_HAND = [
     ),
     Scenario(
         "bundle_taken_away_while_queued",
-        (_HELD, Act(_ask), Act(_ask), Act(_set(serves=False)), Act(_restart), _pass(1)),
+        # In a shared store it waits for a node that has the bundle.
+        (*_WAYS[_S.QUEUED].acts, Act(_set(serves=False)), Act(_restart), _pass(LIFETIME + 100)),
     ),
     Scenario(
         "too_late_while_accepted_and_the_endpoint_is_in_trouble",

@@ -2,6 +2,8 @@
 
 The kill points are not listed anywhere: each scenario is run undisturbed first, in which every
 commit and every broadcast of the process numbers itself, and then once for each of these numbers.
+All of it happens on each kind of store. On a shared one time passes the dead node's lease before it
+is started again, or another node, which has its place already, takes over and goes on.
 The tables of `oracle.store.states` say which steps there are: one that no scenario takes, and that
 is not named here as out of reach, fails the test.
 """
@@ -12,17 +14,20 @@ import itertools
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from oracle.chain.contracts import Status
 from oracle.store.states import INTENT_STEPS, JOB_STEPS, REQUEST_STEPS
+from tests.node.world import KEY
+from tests.postgres import PostgresServer
 
-from .matrix import Ending, Forge, Point, Run, forge
-from .node import STORES
-from .outside import Scenario
+from .matrix import Ending, Forge, Point, Run, StoreKind, forge
+from .outside import OTHER_KEY, Scenario
 from .scenarios import SCENARIOS
 
 Step = tuple[str, str, str]
@@ -31,18 +36,18 @@ Step = tuple[str, str, str]
 OUT_OF_REACH: dict[Step, str] = {
     ("request", "skipped", "expired"): "the janitor leaves it: nothing was promised or spent",
     ("request", "queued", "failed"): "a job fails only while it runs",
+    ("request", "running", "seen"): "the job of a node that is gone is put back first",
     ("request", "mined", "orphaned"): "a reorg of its block takes its answer back first",
     ("request", "final", "orphaned"): "a reorg of its block takes its answer back first",
     ("request", "lost", "orphaned"): "a reorg of its block takes its end back first",
     ("request", "cancelled", "orphaned"): "a reorg of its block takes its end back first",
-    **{
-        ("request", state, "seen"): "frees what a node of another payee held: tests/node/test_fleet"
-        for state in ("accepted", "queued", "running", "proved")
-    },
 }
 #: Points after which a process is killed, over and over; each gets further than its start, which
 #: takes up to 14 of them.
 OVER_AND_OVER = (17, 19, 23)
+
+#: The scenarios that are looked at from all sides.
+WHOLE = [scenario.name for scenario in SCENARIOS.values() if scenario.whole]
 
 
 def table() -> set[Step]:
@@ -70,9 +75,11 @@ class Survey:
 class Matrix:
     """All scenarios on one kind of store."""
 
-    kind: str
+    kind: StoreKind
     folder: Path
     forge: Forge
+    #: Forks what works beside the nodes of the other.
+    second: Forge
     surveys: dict[str, Survey]
     runs: Iterator[int]
 
@@ -107,26 +114,45 @@ class Matrix:
         }
 
 
-@pytest.fixture(scope="module", params=sorted(STORES))
-def matrix(request: pytest.FixtureRequest) -> Iterator[Matrix]:
+@contextmanager
+def surveyed(kind: StoreKind) -> Iterator[Matrix]:
     # In memory where there is such a place: the kernel keeps what a killed process has written.
     memory = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
     try:
-        with forge() as process:
-            made = Matrix(request.param, folder, process, {}, itertools.count())
+        with forge() as first, forge() as second:
+            made = Matrix(kind, folder, first, second, {}, itertools.count())
             made.survey()
             yield made
     finally:
         shutil.rmtree(folder)
 
 
+@pytest.fixture(scope="module")
+def on_sqlite() -> Iterator[Matrix]:
+    with surveyed(StoreKind(lambda folder: str(folder / "node.db"), is_shared=False)) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def on_postgres(postgres: PostgresServer) -> Iterator[Matrix]:
+    with surveyed(StoreKind(lambda _: postgres.fresh().get_secret_value(), is_shared=True)) as made:
+        yield made
+
+
+@pytest.fixture(scope="module", params=["on_sqlite", "on_postgres"])
+def matrix(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue(request.param)
+
+
 def audit(ending: Ending) -> None:
     """What must hold however often the node died."""
     assert ending.waiting == 0, "a transaction waits behind a gap"
     assert ending.open == (), "the node waits for a transaction that was mined or never will be"
-    assert ending.mined == tuple(range(len(ending.mined))), "a nonce gap"
-    assert set(ending.nonces) <= set(ending.mined)
+    for account in {account for account, _ in ending.mined}:
+        nonces = [nonce for sender, nonce in ending.mined if sender == account]
+        assert nonces == list(range(len(nonces))), "a nonce gap"
+    assert ending.nonces <= set(ending.mined)
     for state, status, fulfilled in zip(
         ending.states, ending.statuses, ending.fulfilled, strict=True
     ):
@@ -176,7 +202,27 @@ def test_killed_at_a_step__restarted__ends_as_if_nothing_had_happened(
         assert ending == survey.ending, point
 
 
-@pytest.mark.parametrize("name", ["one_answered", "batch_answered", "stuck_and_replaced"])
+@pytest.mark.parametrize("key", [KEY, OTHER_KEY], ids=["same_account", "another_account"])
+@pytest.mark.parametrize("name", WHOLE)
+def test_killed_at_a_step__another_node_goes_on__ends_as_if_nothing_had_happened(
+    on_postgres: Matrix, name: str, key: str
+) -> None:
+    survey, second = on_postgres.surveys[name], on_postgres.second
+    undisturbed = on_postgres.run(SCENARIOS[name])
+    assert undisturbed.play_beside(second, key) == survey.ending
+    first, _ = undisturbed.points
+    for point in first:
+        if not point.steps and "send" not in point.at:
+            continue
+        run = on_postgres.run(SCENARIOS[name])
+        ending = run.play_beside(second, key, point.number)
+        assert run.killed == 1, point
+        audit(ending)
+        assert ending.states == survey.ending.states, point
+        assert ending.in_vain == 0, point
+
+
+@pytest.mark.parametrize("name", WHOLE)
 @pytest.mark.parametrize("every", OVER_AND_OVER)
 def test_killed_over_and_over__ends_as_if_nothing_had_happened(
     matrix: Matrix, name: str, every: int
