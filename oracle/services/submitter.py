@@ -120,6 +120,8 @@ class Submitter:
         self._prices: tuple[int, int] | None = None
         # By intent: the head at which its requests were last looked at.
         self._looked_at: dict[int, int] = {}
+        # By request: the head at which the chain did not know it for the first time.
+        self._unknown_at: dict[int, int] = {}
         # By transaction: the head at which an endpoint refused it.
         self._refused_at: dict[bytes, int] = {}
         #: What only one node does at a time.
@@ -251,7 +253,7 @@ class Submitter:
     def _refused(self, delivery: _Delivery, error: TransactionReverted) -> bool:
         """The simulation reverted: end the request, or wait if the chain is about to change."""
         if error.name == "NothingToDeliver":
-            return self._leave_out(delivery.rows)
+            return self._leave_out(delivery.rows, others_wait=False)
         if _is_batch(delivery.job):
             return self._refuse_batch(delivery.job, error)
         (row,) = delivery.rows
@@ -300,20 +302,19 @@ class Submitter:
         """
         delivered = self._oracle.delivered(result)
         if delivered < len(delivery.rows):
-            return self._leave_out(delivery.rows)
+            return self._leave_out(delivery.rows, others_wait=True)
         if delivered > len(delivery.rows) and self._take_back(delivery.job):
             return True
         return None
 
-    def _leave_out(self, rows: Sequence[RequestRow]) -> bool:
-        """Part with the requests that a batch would skip; the others go without them."""
+    def _leave_out(self, rows: Sequence[RequestRow], *, others_wait: bool) -> bool:
+        """Part with the requests that a batch would skip; the others, if any, go without them."""
         moved = False
         for row in rows:
-            target, reason = self._fate(row)
+            target, reason = self._fate(row, others_wait=others_wait)
             if target is RequestState.LOST and self._claim(row.request_id, RequestState.PROVED):
                 moved = True
                 continue
-            # Not known: an endpoint that is late or reorganising. The watcher will tell.
             if target is not RequestState.PROVED and not self._is_deliverable(row):
                 moved |= self._move(row.request_id, RequestState.PROVED, target, reason)
         return moved
@@ -326,16 +327,27 @@ class Submitter:
                 moved |= self._store.attach(row.request_id, row.state, job.job_id)
         return moved
 
-    def _fate(self, row: RequestRow) -> tuple[RequestState, str]:
+    def _fate(self, row: RequestRow, *, others_wait: bool) -> tuple[RequestState, str]:
         """What becomes of a request that its batch skips."""
         status = self._oracle.status(row.request_id)
         if status is Status.UNKNOWN:
-            return RequestState.PROVED, "its block is reorganised"
+            # An endpoint that is late or reorganising: the watcher will tell.
+            if not others_wait or not self._is_unknown_for_long(row.request_id):
+                return RequestState.PROVED, "its block is reorganised"
+            return RequestState.ACCEPTED, "left out of its batch: the chain does not know it"
+        self._unknown_at.pop(row.request_id, None)
         target, reason = _outcome(status, expired=row.request.deadline < self._now())
         if target is RequestState.FAILED:
             # Open: topped up, so that the batch named another commitment.
             return RequestState.ACCEPTED, "left out of its batch"
         return target, reason
+
+    def _is_unknown_for_long(self, request_id: int) -> bool:
+        """Whether the watcher has read on past the head at which a request was first not known."""
+        cursor = self._store.cursor()
+        return cursor is not None and cursor.block > self._unknown_at.setdefault(
+            request_id, cursor.head
+        )
 
     def _is_deliverable(self, row: RequestRow) -> bool:
         """Whether the request is open as the store knows it, and in time."""

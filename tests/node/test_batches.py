@@ -425,6 +425,43 @@ def test_one_topped_up_and_read_just_before_sending__goes_with_its_batch_after_a
     assert len(world.chain.received) == 2
 
 
+def test_one_that_the_chain_does_not_know__the_others_wait_for_it_until_its_fate_is_read(
+    world: World,
+) -> None:
+    ids = proved_batch(world, 3)
+    world.options["confirmations"] = 3
+    world.restart()
+    opened = world.chain._statuses.pop(ids[1])
+    world.settle()
+    assert states(world, ids) == ["proved"] * 3
+    world.chain.mine(3)
+    world.settle()
+    assert states(world, ids) == ["proved"] * 3
+    world.chain.mine()
+    world.settle()
+    assert states(world, ids) == ["mined", "proved", "mined"]
+    # It was only the endpoint that did not know it.
+    world.chain._statuses[ids[1]] = opened
+    world.settle()
+    world.chain.mine(3)
+    world.settle()
+    assert states(world, ids) == ["final"] * 3
+    assert fulfilments(world, ids) == [1, 1, 1]
+
+
+def test_none_that_the_chain_knows__the_batch_stays_together(world: World) -> None:
+    ids = proved_batch(world, 2)
+    opened = [world.chain._statuses.pop(i) for i in ids]
+    for _ in range(3):
+        world.chain.mine()
+        world.settle()
+    assert states(world, ids) == ["proved"] * 2
+    world.chain._statuses.update(zip(ids, opened, strict=True))
+    world.settle()
+    assert states(world, ids) == ["final"] * 2
+    assert len(world.prover.submitted) == 2
+
+
 def test_single_request_topped_up_while_it_is_sent__is_sent_again(world: World) -> None:
     request_id = world.ask()
     world.until(lambda: world.state(request_id) == "proved")
