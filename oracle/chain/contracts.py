@@ -71,6 +71,16 @@ class Ended:
     block_number: int
     transaction_hash: bytes
 
+    def reason(self, payee: str) -> str:
+        """Why a node whose proof names ``payee`` has no transaction of its own for the request."""
+        if self.status is Status.REFUNDED:
+            return f"refunded to {self.beneficiary}"
+        if self.beneficiary == payee:
+            # Whoever sends a proof, whom it names is paid.
+            hash_ = self.transaction_hash.hex()
+            return f"delivered by a foreign transaction, 0x{hash_}: our payee was paid"
+        return f"fulfilled for {self.beneficiary}"
+
 
 @dataclass(frozen=True, slots=True)
 class ToppedUp:

@@ -10,12 +10,13 @@ its batch could not answer is proved alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
 
 from oracle import fees, tensor
-from oracle.chain.contracts import OracleContract, RegistryContract, Status, commitment_of
+from oracle.chain.contracts import Ended, OracleContract, RegistryContract, Status, commitment_of
 from oracle.chain.rpc import Receipt, Rpc
 from oracle.chain.signer import Fees, Signer, Unsigned
 from oracle.errors import (
@@ -43,6 +44,8 @@ _FEE_BLOCKS = 20
 _FEE_PERCENTILE = 50
 #: Most new transactions in a step.
 _BATCH = 20
+#: What is said of a lost request while no log says more.
+_OTHER_FIRST = "another node was first"
 #: What using up a nonce may cost per gas, as a multiple of what a request behind it pays: a
 #: transfer takes less than a thirtieth of a fulfilment's gas, so that stays a small share of it.
 _WAY_FACTOR = 2
@@ -268,8 +271,10 @@ class Submitter:
         else:
             status = Status.OPEN
         target, reason = _outcome(status, expired=error.name == "DeadlinePassed")
-        if target is RequestState.LOST and self._claim(row.request_id, RequestState.PROVED):
-            return True
+        if target is RequestState.LOST:
+            if self._claim(row.request_id, RequestState.PROVED):
+                return True
+            reason = self._how_lost(row)
         if target is RequestState.FAILED:
             reason = error.line()
         self._move(row.request_id, RequestState.PROVED, target, reason)
@@ -312,9 +317,11 @@ class Submitter:
         moved = False
         for row in rows:
             target, reason = self._fate(row, others_wait=others_wait)
-            if target is RequestState.LOST and self._claim(row.request_id, RequestState.PROVED):
-                moved = True
-                continue
+            if target is RequestState.LOST:
+                if self._claim(row.request_id, RequestState.PROVED):
+                    moved = True
+                    continue
+                reason = self._how_lost(row)
             if target is not RequestState.PROVED and not self._is_deliverable(row):
                 moved |= self._move(row.request_id, RequestState.PROVED, target, reason)
         return moved
@@ -421,8 +428,13 @@ class Submitter:
             for request_id in intent.request_ids
         }
         for request_id, (target, _) in list(ends.items()):
-            if target is RequestState.LOST and self._claim(request_id, RequestState.PENDING):
+            row = self._store.request(request_id)
+            if target is not RequestState.LOST or row is None:
+                continue
+            if self._claim(request_id, RequestState.PENDING):
                 del ends[request_id]
+            else:
+                ends[request_id] = target, self._how_lost(row)
         in_vain = not attempt.cancels and not receipt.succeeded
         moved = {}
         with self._store.transaction():
@@ -462,6 +474,17 @@ class Submitter:
                 if receipt is not None and self._oracle.outcome(receipt).get(request_id):
                     return self._store.adopt(intent, request_id, source)
         return False
+
+    def _how_lost(self, row: RequestRow) -> str:
+        """Whom the chain says that a request was fulfilled for, by a transaction not of this node."""
+        cursor = self._store.cursor()
+        with suppress(RpcRejected, RpcUnreachable):
+            last = self._rpc.head().number
+            first = max(row.request.block_number, last + 1 - (cursor.chunk if cursor else 1))
+            for event in self._oracle.events(first, last):
+                if isinstance(event, Ended) and event.request_id == row.request_id:
+                    return event.reason(row.payee)
+        return _OTHER_FIRST
 
     def _answered(self, intent: Intent, attempt: Attempt, receipt: Receipt) -> frozenset[int]:
         """The intent's requests that a mined transaction fulfilled."""
@@ -769,7 +792,7 @@ def _is_batch(job: Job) -> bool:
 def _outcome(status: Status, *, expired: bool) -> tuple[RequestState, str]:
     """What became of a request whose answer was not accepted."""
     if status is Status.FULFILLED:
-        return RequestState.LOST, "another node was first"
+        return RequestState.LOST, _OTHER_FIRST
     if status is Status.REFUNDED:
         return RequestState.CANCELLED, "refunded"
     if expired:

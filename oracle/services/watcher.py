@@ -33,6 +33,9 @@ _SECOND_LOOK_DEPTH = 256
 #: A query's block range grows by this share after each full one that was answered.
 _GROWTH = 8
 
+#: What the chain's ends of a request are in the ledger.
+_END = {Status.FULFILLED: RequestState.LOST, Status.REFUNDED: RequestState.CANCELLED}
+
 
 class Watcher:
     """Follows the oracle's logs.
@@ -218,11 +221,12 @@ class Watcher:
                 elif isinstance(event, ToppedUp):
                     self._top_up(event)
                 else:
-                    state, reason = _end(event)
-                    if self._store.end_unsent(
+                    state = _END[event.status]
+                    row = self._store.request(event.request_id)
+                    if row is not None and self._store.end_unsent(
                         event.request_id,
                         state,
-                        reason,
+                        event.reason(row.payee),
                         event.block_number,
                         event.transaction_hash,
                     ):
@@ -272,9 +276,3 @@ class Watcher:
     def _has_block(self, number: int, block_hash: bytes) -> bool:
         block = self._rpc.block(number)
         return block is not None and block.hash == block_hash
-
-
-def _end(event: Ended) -> tuple[RequestState, str]:
-    if event.status is Status.FULFILLED:
-        return RequestState.LOST, f"fulfilled for {event.beneficiary}"
-    return RequestState.CANCELLED, f"refunded to {event.beneficiary}"

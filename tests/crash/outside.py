@@ -21,6 +21,7 @@ from oracle.errors import RpcUnreachable
 from oracle.testing import FakeChain
 from tests.node.world import KEY, NOW, VERIFIER_CODE, batch, spec
 
+#: The account of another node, or the one that this node gets.
 OTHER_KEY = "0x" + "22" * 32
 #: The registered model: one row, or up to four in one proof.
 MODEL = spec(batches=(batch(4),))

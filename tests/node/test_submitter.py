@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from eth_account import Account
 
+from oracle import tensor
 from oracle.chain.contracts import Status
 from oracle.chain.signer import Fees, LocalSigner, Unsigned
 from oracle.errors import RpcRejected, RpcUnreachable
 from oracle.store.states import IntentState, RequestState
-from oracle.testing import GAS_UNITS, ORACLE
+from oracle.testing import GAS_UNITS, ORACLE, PUBLISHER
 
 from .world import KEY, World
 
@@ -424,7 +425,58 @@ def test_race_lost_after_sending__is_lost(world: World) -> None:
     world.chain.mine()
     world.settle()
     assert world.state(request_id) == "lost"
+    assert world.row(request_id).reason == f"fulfilled for {PUBLISHER}"
+
+
+def test_race_lost__endpoint_does_not_say_to_whom__is_lost_all_the_same(world: World) -> None:
+    request_id = world.ask()
+    world.until(lambda: world.state(request_id) == "proved")
+    world.chain.end(request_id)
+    world.endpoint.fail("eth_getLogs", RpcUnreachable("down"))
+    world.node.submitter.step()
+    assert world.state(request_id) == "lost"
     assert world.row(request_id).reason == "another node was first"
+
+
+def send_for_us(world: World, request_id: int) -> str:
+    """Somebody else sends our answer; what the ledger should say of it."""
+    row = world.row(request_id)
+    job = world.store.job(row.job_id or "")
+    assert job is not None
+    outputs = [tensor.to_field(value) for value in job.outputs or ()]
+    data = world.oracle.fulfill_calldata(row.request, row.payee, outputs, job.proof or b"")
+    stranger = LocalSigner(Account.from_key("0x" + "44" * 32))
+    price = Fees(10**10, 10**9)
+    signed = stranger.sign(Unsigned(world.chain.chain_id, 0, ORACLE, data, 10**6, price))
+    world.chain.send("eth_sendRawTransaction", ["0x" + signed.raw.hex()])
+    return f"delivered by a foreign transaction, 0x{signed.hash.hex()}: our payee was paid"
+
+
+@pytest.mark.parametrize("first", ["watcher", "submitter"])
+def test_somebody_else_sends_our_answer__before_us__the_reason_says_that_we_were_paid(
+    world: World, first: str
+) -> None:
+    request_id = world.ask()
+    world.until(lambda: world.state(request_id) == "proved")
+    reason = send_for_us(world, request_id)
+    world.node.services[first].step()
+    world.settle()
+    assert world.state(request_id) == "lost"
+    assert world.row(request_id).reason == reason
+    assert world.chain.received[1:] == []
+
+
+def test_somebody_else_sends_our_answer__while_ours_waits__the_reason_says_that_we_were_paid(
+    world: World,
+) -> None:
+    request_id = pending(world)
+    reason = send_for_us(world, request_id)
+    world.chain.mempool.reverse()
+    world.chain.mine()
+    world.settle()
+    assert world.state(request_id) == "lost"
+    assert world.row(request_id).reason == reason
+    assert world.chain.fulfilments(request_id) == 1
 
 
 def test_refunded_before_sending__is_cancelled(world: World) -> None:
