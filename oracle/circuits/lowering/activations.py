@@ -60,6 +60,34 @@ def _mean_variance_normalization(graph: Graph, node: Node) -> list[str]:
     return [graph.add("Div", centred, graph.add("Sqrt", variance))]
 
 
+def _batch_normalization(graph: Graph, node: Node) -> list[str] | None:
+    """A factor and a summand for each channel; None where they are not known."""
+    given = [graph.constant(node.input(position)) for position in range(1, 5)]
+    shape = graph.known_shape(node.input(0))
+    if shape is None or node.attribute("training_mode", 0) or any(v is None for v in given):
+        return None
+    factor, offset, mean, variance = (np.asarray(each, dtype=np.float64) for each in given)
+    factor = factor / np.sqrt(variance + node.attribute("epsilon", 1e-5))
+    # Channels are the second dimension.
+    across = (-1, *(1 for _ in shape[2:]))
+    scaled = graph.add("Mul", node.input(0), float32s(factor.reshape(across)))
+    return [graph.add("Add", scaled, float32s((offset - mean * factor).reshape(across)))]
+
+
+def _reduce_mean(graph: Graph, node: Node) -> list[str] | None:
+    """A sum and its share: a power of two costs nothing."""
+    axes = graph.constant(node.input(1)) if node.input(1) else node.attribute("axes")
+    shape = graph.known_shape(node.input(0))
+    if axes is None or shape is None or node.attribute("keepdims", 1) != 1 or not len(axes):
+        return None
+    axes = [int(axis) % len(shape) for axis in axes]
+    if 0 in axes:
+        # The first dimension may be the batch.
+        return None
+    total = graph.reduce("ReduceSum", node.input(0), axes)
+    return [graph.add("Mul", total, float32s([1 / math.prod(shape[axis] for axis in axes)]))]
+
+
 def _reduce_product(graph: Graph, node: Node) -> list[str] | None:
     """Factor by factor, so that every product is rescaled."""
     shape = graph.shape(node)
@@ -180,6 +208,7 @@ def _pow(graph: Graph, node: Node) -> list[str] | None:
 
 
 RULES: Rules = {
+    ("", "BatchNormalization"): _batch_normalization,
     ("", "Celu"): _celu,
     ("", "Clip"): _clip,
     ("", "HardSigmoid"): _hard_sigmoid,
@@ -192,5 +221,6 @@ RULES: Rules = {
     ("", "Mish"): _mish,
     ("", "PRelu"): _prelu,
     ("", "Pow"): _pow,
+    ("", "ReduceMean"): _reduce_mean,
     ("", "ReduceProd"): _reduce_product,
 }

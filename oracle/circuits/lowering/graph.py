@@ -117,14 +117,18 @@ class Graph:
             ModelUnsupported: shape inference did not find it.
         """
         name = node.input(position)
-        if name in self._constants:
-            return tuple(self._constants[name].dims)
-        found = known_shape(self._values.get(name))
+        found = self.known_shape(name)
         if found is None:
             raise node.refuse(
                 f"has an input '{name}' of unknown shape", "Export with fixed dimensions"
             )
         return found
+
+    def known_shape(self, name: str) -> tuple[int, ...] | None:
+        """Shape of a tensor, for one row; None if shape inference did not find it."""
+        if name in self._constants:
+            return tuple(self._constants[name].dims)
+        return known_shape(self._values.get(name))
 
     def output_shape(self, node: Node) -> tuple[int, ...] | None:
         """Shape of the node's first output for one row, if it is known."""
@@ -149,12 +153,13 @@ class Graph:
 
     def producer(self, name: str) -> str:
         """Core operator that makes a tensor; empty for an input or a constant."""
-        node = self._producers.get(name)
-        return node.op_type if node is not None and node.domain in CORE else ""
+        node = self.maker(name)
+        return node.key[1] if node is not None else ""
 
     def maker(self, name: str) -> Node | None:
         """The core operator's node that makes a tensor; None for an input or a constant."""
-        proto = self._producers.get(name)
+        written = (node for node in reversed(self._nodes) if name in node.output)
+        proto = next(written, self._producers.get(name))
         return Node(proto, -1) if proto is not None and proto.domain in CORE else None
 
     def consumers(self, name: str) -> Iterator[str]:

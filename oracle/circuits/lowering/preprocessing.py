@@ -27,6 +27,13 @@ def _normalizer(graph: Graph, node: Node) -> list[str]:
     """Rows divided by their norm; a row of zeros stays zero."""
     x = scores.float_input(graph, node)
     kind = node.attribute("norm", "MAX")
+    made = graph.maker(x)
+    softmax = (
+        made is not None and made.key[1] == "Softmax" and made.attribute("axis", -1) in (1, -1)
+    )
+    if kind == "L1" and softmax:
+        # Its rows have a sum of one already.
+        return [x]
     if kind == "MAX":
         norm = graph.reduce("ReduceMax", x, [1])
     elif kind not in ("L1", "L2"):

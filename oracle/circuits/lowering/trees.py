@@ -130,7 +130,7 @@ def _sums(graph: Graph, node: Node, ensemble: _Ensemble) -> str:
     else:
         raise node.refuse("has a tree that runs in a circle", "Export the model again")
     every = scores.columns(graph, *parts) if len(parts) > 1 else parts[0]
-    total = graph.add("MatMul", every, ensemble.weights[leaves])
+    total = _leaf_sums(graph, every, ensemble.weights[leaves])
     return graph.add("Add", total, constant) if constant.any() else total
 
 
@@ -147,6 +147,22 @@ def _compare(graph: Graph, x: str, tests: Sequence[_Test]) -> tuple[str, dict[_T
     bits = [graph.add("Cast", part, to=TensorProto.FLOAT) for part in parts]
     joined = scores.columns(graph, *bits) if len(bits) > 1 else bits[0]
     return joined, {test: index for index, test in enumerate(order)}
+
+
+def _leaf_sums(graph: Graph, reached: str, weights: Array) -> str:
+    """Sum of the reached leaves' weights, without the products by zero: [batch, targets]."""
+    used = [np.flatnonzero(weights[:, target]) for target in range(weights.shape[1])]
+    if not all(each.size for each in used) or sum(each.size for each in used) == weights.size:
+        return graph.add("MatMul", reached, weights)
+    sums = [
+        graph.add(
+            "MatMul",
+            graph.add("Gather", reached, int64s(leaves), axis=1),
+            weights[leaves, target : target + 1],
+        )
+        for target, leaves in enumerate(used)
+    ]
+    return scores.columns(graph, *sums)
 
 
 def _take(graph: Graph, values: str, which: list[int], width: int) -> str:
