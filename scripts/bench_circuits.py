@@ -57,6 +57,7 @@ BENCH = "circuits"
 _TAG = TagLayout()
 ROUNDS = 3
 BASELINE = "baseline.json"
+_LOWERED = "lowered.onnx"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,10 @@ def tuned(
     )
     settings = json.loads(bundle.circuit.settings.read_text())
     tag = bundle.spec.tag
-    error, refused = accuracy(bundle.model, model, settings, subject.samples, tag, sandbox)
+    lowered = path.with_name(_LOWERED)
+    lowered.write_bytes(onnx.add_tag(model, tag))
+    circuit = trial.Graph(bundle.model.resolve(), tag, sandbox)
+    error, refused = accuracy(circuit, settings, lowered, model, subject.samples)
     measures = bundle.measures
     return Side(
         bundle.circuit,
@@ -231,7 +235,8 @@ def _baseline(
     except VerifierTooLarge:
         # It fits no chain, so it has no gas.
         gas, code_bytes = None, None
-    error, refused = accuracy(folder / MODEL, model, settings, samples, _TAG, sandbox)
+    graph = trial.Graph((folder / MODEL).resolve(), _TAG, sandbox)
+    error, refused = accuracy(graph, settings, graph.path, model, samples)
     return _shape(settings) | {
         "max_abs_error": error,
         "rows_refused": refused,
@@ -269,12 +274,15 @@ def _calibrate(folder: Path, samples: Floats, scale: int, timeout: float) -> Non
 
 
 def accuracy(
-    path: Path, model: onnx.Model, settings: Json, samples: Floats, tag: TagLayout, sandbox: Sandbox
+    graph: trial.Graph, settings: Json, lowered: Path, model: onnx.Model, samples: Floats
 ) -> tuple[float, int]:
-    """Greatest absolute difference from onnxruntime over ``samples``, and rows that do not fit."""
+    """Greatest absolute difference of a circuit from onnxruntime, and rows that do not fit.
+
+    ``lowered`` is the model's file as both sides get it.
+    """
     rows = samples.astype(np.float64)
-    expected = trial.reference(path, model.input_name, model.output_name, rows, sandbox)
-    graph = trial.Graph(path.resolve(), tag, sandbox)
+    names = (model.input_name, model.output_name)
+    expected = trial.reference(lowered, *names, rows, graph.sandbox)
     scale = settings["model_output_scales"][0]
     errors = [
         np.abs([dequantize(value, scale) for value in row] - wanted).max()

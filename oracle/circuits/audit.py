@@ -26,6 +26,7 @@ from oracle.circuits import bundle as files
 from oracle.circuits import keys, verifier
 from oracle.circuits.bundle import Origin
 from oracle.circuits.clamp import clamp, flatten
+from oracle.circuits.fixed import Unplannable, planned
 from oracle.circuits.onnx import TAG, add_tag, load
 from oracle.circuits.reveal import Reveal, apply
 from oracle.circuits.roots import tabulate
@@ -162,7 +163,12 @@ def _from_source(
     model = load(source, sandbox, dims=origin.dims, outputs=outputs)
     revealed = apply(model, Reveal.parse(origin.reveal))
     looked_up = tabulate(revealed, wanted=origin.tabled)
-    model = clamp(flatten(looked_up, origin.flat), origin.limits)
+    limited = clamp(flatten(looked_up, origin.flat), origin.limits)
+    try:
+        model = planned(limited, origin.plan)
+    except Unplannable as error:
+        yield Check(f"{files.MODEL} made again from it", "made", f"its plan does not fit: {error}")
+        return
     tagged = add_tag(model, spec.tag)
     yield Check(
         f"{files.MODEL} made again from it",

@@ -26,13 +26,14 @@ from oracle.circuits import forms, onnx, report, trial, tuner
 from oracle.circuits import reveal as policies
 from oracle.circuits.bundle import Bundle, Origin
 from oracle.circuits.cost import Objective
+from oracle.circuits.judge import Goal, Subject, Tuned
 from oracle.circuits.make import Bench, Made, make
 from oracle.circuits.reveal import Reveal
 from oracle.circuits.shapes import TAG_LAYOUTS
 from oracle.circuits.speed import speed
 from oracle.circuits.srs import SrsSource, sha256_file
 from oracle.circuits.trial import Graph
-from oracle.circuits.tuner import Found, Goal, Subject, Tuned
+from oracle.circuits.tuner import Found
 from oracle.config import build_dir
 from oracle.errors import (
     BundleInvalid,
@@ -284,7 +285,11 @@ def build_cached(
 
 
 def reference(bundle: Bundle, inputs: Floats, limits: Limits = LIMITS) -> Floats:
-    """Float outputs of onnxruntime [n, outputs] for ``inputs`` [n, inputs] to the bundled model."""
+    """Float outputs of onnxruntime [n, outputs] for ``inputs`` [n, inputs] to the bundled model.
+
+    Where a plan looks comparisons up, the steps are smooth in floats: a few last places around a
+    threshold the outputs lie between those of both sides.
+    """
     return trial.reference(
         bundle.model,
         bundle.input_name,
@@ -423,4 +428,5 @@ def _origin(
         limits=model.limits,
         flat=model.flat,
         tabled=model.tabled,
+        plan=model.plan,
     )

@@ -26,13 +26,14 @@ from pathlib import Path
 from typing import Any
 
 from oracle.chain.registration import circuits_of
+from oracle.circuits.plan import Plan
 from oracle.circuits.row import Range, TensorInfo
 from oracle.circuits.srs import ceremony_pins, find, is_pinned, sha256_file
 from oracle.config import build_dir
 from oracle.errors import BundleInvalid, SrsUnsafe, UsageError
 from oracle.types import BatchVerifier, CircuitFiles, Codec, ModelSpec, TagLayout, TensorSpec
 
-FORMAT = 5
+FORMAT = 6
 #: Chain ids of development nodes, the only ones where a home-made SRS will do.
 LOCAL_CHAINS = (1337, 31337)
 MODEL = "model.onnx"
@@ -98,6 +99,8 @@ class Origin:
     flat: float
     #: Roots and reciprocals are looked up (`tabulate`).
     tabled: bool
+    #: The arithmetic (`fixed.planned`); None if it is the circuit compiler's.
+    plan: Plan | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,6 +358,7 @@ def origin_from(values: dict[str, Any]) -> Origin:
         limits=tuple(Range(**limit) for limit in values["limits"]),
         flat=float(values["flat"]),
         tabled=bool(values["tabled"]),
+        plan=None if values["plan"] is None else Plan.parse(values["plan"]),
     )
 
 

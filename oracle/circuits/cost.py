@@ -37,9 +37,9 @@ _COEFFICIENTS = Path(__file__).with_name("cost.json")
 #: Gas that one transaction may use (EIP-7825).
 _TRANSACTION_GAS = 1 << 24
 
-#: Seconds of an answer that are not proving: a block, the witness, sending. Without them, halving
-#: a tenth of a second would be worth twice the gas.
-_BESIDES_PROVING = 1.0
+#: Seconds of an answer that the node spends beside proving: watching, the witness, sending. Without
+#: them, halving a tenth of a second would be worth twice the gas.
+_BESIDES_PROVING = 0.2
 
 
 class Objective(StrEnum):

@@ -3,24 +3,28 @@
 A function of one number is looked up in a table of all arguments that a promised input can bring
 about. Roots and reciprocals may be looked up too. Where tables are what makes the circuit high, the
 curves are limited to where they rise; where no circuit takes the promised range at all, each
-feature is limited to its own range as well.
+feature is limited to its own range as well. What comes of it may be given an arithmetic of our own
+(`plans`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from oracle.circuits import ranges
+from oracle.circuits import plans, ranges
 from oracle.circuits.clamp import clamp, flatten, has_curves
+from oracle.circuits.judge import Candidate, Goal, Judge, Subject
 from oracle.circuits.onnx import Model
 from oracle.circuits.roots import tabulate
 from oracle.circuits.trial import Floats
-from oracle.circuits.tuner import Found, Goal, Subject
+from oracle.circuits.tuner import Found
 from oracle.errors import CircuitError, RangeTooWide
 
 #: What a limited curve may add to an error, as a share of the bound; and as the finest of all.
 _FLAT_SHARE = 1 / 128
 _FINEST = 2.0**-15
+Progress = Callable[[str], None]
+Plans = Callable[[Subject, Judge, Candidate, Progress], tuple[Subject, Found] | None]
 
 
 def search(
@@ -28,7 +32,8 @@ def search(
     samples: Floats,
     goal: Goal,
     tune: Callable[[Model], tuple[Subject, Found]],
-    progress: Callable[[str], None],
+    progress: Progress,
+    plan: Plans = plans.search,
 ) -> tuple[Subject, Found]:
     """The form with the best circuit, and what the search of it came to.
 
@@ -38,6 +43,7 @@ def search(
         goal: what is wanted.
         tune: searches one form.
         progress: called with a few words before each further form.
+        plan: searches for an arithmetic of one form that beats a rival.
 
     Raises:
         CircuitError: as `tuner.tune`, for the last form that was worth a search.
@@ -54,7 +60,12 @@ def search(
         attempts.add(flatten(attempts.best[0].model if attempts.best else model, level))
     if attempts.best is None:
         progress("no circuit takes the whole range: limiting each feature to its own")
-        return tune(clamp(attempts.last, ranges.each_feature(samples)))
+        attempts.best = tune(clamp(attempts.last, ranges.each_feature(samples)))
+        attempts.succeeded = [attempts.best]
+    for subject, found in attempts.succeeded:
+        rival = attempts.best[1].finalists[0].candidate
+        planned = plan(subject, found.judge, rival, progress)
+        attempts.best = planned or attempts.best
     return attempts.best
 
 
@@ -65,6 +76,8 @@ class _Attempts:
         self._goal = goal
         self._tune = tune
         self.best: tuple[Subject, Found] | None = None
+        #: All that came to a circuit.
+        self.succeeded: list[tuple[Subject, Found]] = []
         self.last: Model
 
     def add(self, model: Model) -> None:
@@ -82,6 +95,7 @@ class _Attempts:
             if self.best is None:
                 raise
             return
+        self.succeeded.append(found)
         if self.best is None or self._rank(found) < self._rank(self.best):
             self.best = found
 

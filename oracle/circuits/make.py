@@ -15,9 +15,9 @@ import numpy as np
 from oracle.circuits import bundle as files
 from oracle.circuits import keys, tuner, verifier
 from oracle.circuits.bundle import Measures
+from oracle.circuits.judge import Candidate, Tuned
 from oracle.circuits.srs import Srs, SrsSource, sha256_file
 from oracle.circuits.trial import Floats
-from oracle.circuits.tuner import Candidate, Tuned
 from oracle.errors import CircuitError
 from oracle.prover.base import memory_cap
 from oracle.prover.child import Limits, Sandbox

@@ -26,6 +26,7 @@ from oracle.circuits import lowering
 from oracle.circuits.canonical import pack
 from oracle.circuits.lowering.floats import to_float32
 from oracle.circuits.lowering.graph import CORE, ML, Node, known_shape, prune
+from oracle.circuits.plan import Plan
 from oracle.circuits.row import Range, TensorInfo
 from oracle.errors import ModelMalformed, ModelUnsupported, ProverError, TensorLength, UsageError
 from oracle.prover.child import Sandbox
@@ -112,6 +113,8 @@ class Model:
     flat: float = 0.0
     #: Its roots and reciprocals are looked up.
     tabled: bool = False
+    #: Its arithmetic; None leaves it to the circuit compiler.
+    plan: Plan | None = None
 
     @property
     def input_length(self) -> int:

@@ -11,9 +11,10 @@ from typing import Any
 from oracle.circuits import bundle as files
 from oracle.circuits import plot
 from oracle.circuits.cost import Objective
+from oracle.circuits.judge import Candidate
 from oracle.circuits.make import Made
 from oracle.circuits.plot import Point
-from oracle.circuits.tuner import Candidate, Found
+from oracle.circuits.tuner import Found
 
 Json = dict[str, Any]
 

@@ -37,6 +37,8 @@ COLUMNS = (1, 2, 3, 4, 6, 8)
 LEGS = range(2, 9)
 #: Columns that the table of digits may take.
 SPREADS = (1, 2, 3)
+#: Table columns that an activation may take.
+MAX_SPREAD = 4
 #: Outputs fit a signed 64-bit integer.
 MAX_BITS = 63
 MAX_LOGROWS = 20
@@ -188,6 +190,17 @@ def least_logrows(settings: Json) -> int:
     return _logrows(rows)
 
 
+def filled(lookups: tuple[int, int], room: int) -> tuple[int, int]:
+    """A wider range for the same columns of ``room`` entries: inputs nobody tried may ask for it."""
+    low, high = lookups
+    if low == high:
+        # Nothing is looked up.
+        return lookups
+    spare = -(high - low + 1) % room
+    below = round(spare * -low / (high - low))
+    return low - below, high + spare - below
+
+
 def refused(reason: str) -> ModelUnsupported:
     """The error for a model that ezkl does not take, for the reason it gave."""
     remedy = "Use core operators such as Gemm, MatMul, Add, Relu, or a smaller model"
@@ -243,7 +256,13 @@ def _heights(
             room = (1 << logrows) - BLINDING_ROWS
             fitting = [
                 Shape(
-                    logrows, columns, kind[0], legs, min(spread * room, _root(legs)), kind[1], tag
+                    logrows,
+                    columns,
+                    kind[0],
+                    legs,
+                    min(spread * room, greatest_base(legs)),
+                    kind[1],
+                    tag,
                 )
                 for legs in LEGS
                 if _logrows(rows[legs]) <= logrows
@@ -256,7 +275,7 @@ def _heights(
                 yield widest
 
 
-def _root(legs: int) -> int:
+def greatest_base(legs: int) -> int:
     """The greatest base whose numbers of so many digits have `MAX_BITS` bits."""
     base = int((1 << MAX_BITS) ** (1 / legs))
     while base**legs > 1 << MAX_BITS:

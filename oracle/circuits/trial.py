@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ class Graph:
     path: Path
     layout: TagLayout
     sandbox: Sandbox
+    #: What ezkl has to be asked for with this model, whatever else is.
+    asked: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,8 @@ class Outcome:
 
 def settings(graph: Graph, run_args: list[Json]) -> list[Json]:
     """``{settings, reason}`` for each of ``run_args``; settings None where ezkl refuses."""
-    params = {"model": str(graph.path), "run_args": run_args}
+    asked = [each | graph.asked for each in run_args]
+    params = {"model": str(graph.path), "run_args": asked}
     found = graph.sandbox.run("settings", params)["candidates"]
     return [
         answer | {"settings": answer["settings"] and normalised(answer["settings"])}
@@ -85,7 +88,8 @@ def run(graph: Graph, pinned: Json, rows: Floats, *, all_or_none: bool = False) 
 
 def sketch(graph: Graph, run_args: Json, rows: Floats) -> Outcome:
     """The circuit that ezkl makes of ``run_args`` on ``rows`` and a full tag, all or none."""
-    return _run(graph, {"run_args": run_args, "all_or_none": True}, run_args["input_scale"], rows)
+    asked = run_args | graph.asked
+    return _run(graph, {"run_args": asked, "all_or_none": True}, asked["input_scale"], rows)
 
 
 def _run(graph: Graph, circuit: Json, scale: int, rows: Floats) -> Outcome:

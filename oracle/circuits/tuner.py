@@ -27,139 +27,56 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from oracle.circuits import cost, trial
-from oracle.circuits.cost import BLINDING_ROWS, Estimate, Objective
-from oracle.circuits.onnx import Model, add_tag
-from oracle.circuits.probes import probes
-from oracle.circuits.ranges import promised
-from oracle.circuits.reveal import Kind, Reveal
-from oracle.circuits.row import Range
+from oracle.circuits.cost import BLINDING_ROWS, Objective
+from oracle.circuits.judge import (
+    FIRST_SAMPLES,
+    Candidate,
+    Comparison,
+    Goal,
+    Judge,
+    Subject,
+    Tuned,
+)
 from oracle.circuits.shapes import (
     MAX_LOGROWS,
+    MAX_SPREAD,
     SPARE_LOGROWS,
     TALL_LOGROWS,
     Shape,
     Survey,
+    filled,
     least_logrows,
     refused,
     roomy,
     shapes,
     survey,
 )
-from oracle.circuits.trial import Floats, Graph, Outcome
+from oracle.circuits.trial import Floats, Graph
 from oracle.circuits.verifier import MAX_CODE_BYTES, too_large
 from oracle.errors import (
     CircuitError,
     CircuitInaccurate,
     CircuitTooLarge,
-    ModelUnsupported,
     ProverError,
     ProverMemory,
     ProverTimeout,
     RangeTooWide,
 )
-from oracle.tensor import quantize
-from oracle.types import TagLayout, TensorSpec
 
 Json = dict[str, Any]
 
 SCALES = range(3, 17)
-#: Table columns that an activation may take.
-MAX_SPREAD = 4
 #: Circuits that are built and measured for one row.
 FINALISTS = 3
 #: Estimates of seconds are this good, those of gas better: a rival within it may be the best.
 _TIME_ERROR = 1.2
 _GAS_ERROR = 1.05
 #: Estimates of verifier code are this good.
-_CODE_ERROR = 1.12
-#: The search asks for this share of the error bound, so that unseen samples meet the bound too.
-_HEADROOM = 0.5
-#: Samples that the search looks at; more cost time and change little.
-_TUNING_SAMPLES = 32
+CODE_ERROR = 1.12
 #: A finer scale that leaves more than this share of the error does not help.
 _GAIN = 0.95
-#: Samples of those for a first look at a scale.
-_FIRST_SAMPLES = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """The model that is tuned."""
-
-    model: Model
-    #: Its file, and beside it those of other tag layouts.
-    graph: Graph
-    #: What is published, and the tensor that holds the scores it is made from.
-    reveal: Reveal
-    scores: str
-
-    def graph_for(self, tag: TagLayout) -> Graph:
-        """The model with a tag of this layout."""
-        if tag == self.graph.layout:
-            return self.graph
-        path = self.graph.path.with_name(f"tag-{tag.limbs}x{tag.bits}.onnx")
-        path.write_bytes(add_tag(self.model, tag))
-        return Graph(path, tag, self.graph.sandbox)
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """What makes one circuit better than another, and what rules one out."""
-
-    #: Bound on the absolute difference from the float model, per score.
-    max_error: float
-    objective: Objective
-    #: Seconds here for a second on the reference machine.
-    speed: float
-    #: What one proof may use.
-    memory_bytes: int
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Accuracy:
-    """How near a circuit comes to the float model, on samples that the search did not see."""
-
-    #: Greatest difference; for a reveal policy see `Reveal.error`.
-    max_abs_error: float
-    #: Share of the samples with the float model's label; None where the outputs are no scores.
-    label_agreement: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A layout that was considered."""
-
-    shape: Shape
-    estimate: Estimate
-    #: None until the search came to it.
-    scale: int | None = None
-    #: ``finalist``, or why not.
-    outcome: str = "estimated only"
-
-
-@dataclass(frozen=True, slots=True)
-class Tuned:
-    """A circuit that can be built."""
-
-    candidate: Candidate
-    #: ezkl's settings, normalised: the same for the same choice.
-    settings: Json
-    #: What ezkl was asked for to get them.
-    run_args: Json
-    input: TensorSpec
-    output: TensorSpec
-    accuracy: Accuracy
-    #: The inputs that were tried, float [n, inputs]: samples, and probes beyond their range.
-    tried: Floats
-
-    @property
-    def tag(self) -> TagLayout:
-        """How the circuit takes its tag."""
-        return self.candidate.shape.tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +87,8 @@ class Found:
     finalists: tuple[Tuned, ...]
     #: Everything that was considered, the best estimate first.
     candidates: tuple[Candidate, ...]
+    #: What they were measured by.
+    judge: Judge
 
 
 def tune(
@@ -219,7 +138,7 @@ def widen(
         CircuitTooLarge, VerifierTooLarge: as `tune`.
         CircuitError: rows of a batch do not get the same outputs as one by one.
     """
-    graph = Graph(batch, tuned.tag, subject.graph.sandbox)
+    graph = dataclasses.replace(subject.graph, path=batch, layout=tuned.tag)
     one = tuned.candidate.shape
     lookups = (tuned.run_args["lookup_range"][0], tuned.run_args["lookup_range"][1])
     width = lookups[1] - lookups[0] + 1
@@ -261,28 +180,17 @@ class _Search:
         self._goal = goal
         self._survey = surveyed
         self._progress = progress
-        seen, held_back = _thin(np.arange(0, len(samples), 2)), _thin(np.arange(1, len(samples), 2))
-        #: Index, among the samples, of every row that is compared; those seen come first.
-        self._indices = np.concatenate([seen, held_back])
-        self._seen = len(seen)
-        self._rows = samples[self._indices]
-        self._expected = _expected(subject, self._rows)
-        self._promised = promised(samples)
-        model = subject.model
-        beyond = probes(
-            subject.graph, model.input_name, self._promised, model.input_length, model.limits
-        )
-        self._tried = np.vstack([self._rows, beyond])
+        self._judge = Judge(subject, samples, goal)
         #: By multiplier, what `_settle` found.
         self._settled: dict[int, _Settled | None] = {}
         #: By multiplier: a bound that was too tight.
         self._tight: dict[int, int] = {}
         #: One that was accurate on the rows seen, and not on those held back.
-        self._vetoed: _Comparison | None = None
+        self._vetoed: Comparison | None = None
         #: One was accurate and could not take every probe.
         self._outreached = False
         #: The most accurate that was seen.
-        self._closest: _Comparison | None = None
+        self._closest: Comparison | None = None
 
     def run(self) -> Found:
         found = self._among(SPARE_LOGROWS)
@@ -316,7 +224,7 @@ class _Search:
             known[candidate.shape] = examined
             if examined.estimate != candidate.estimate:
                 heapq.heappush(queue, (rank(examined), n, examined))
-        return Found(tuple(finalists), tuple(sorted(known.values(), key=rank)))
+        return Found(tuple(finalists), tuple(sorted(known.values(), key=rank)), self._judge)
 
     def _rivals(self, candidate: Candidate, finalists: Sequence[Tuned]) -> bool:
         """Whether it may turn out better than the best estimate, and than each finalist in some."""
@@ -353,28 +261,21 @@ class _Search:
 
     def _prove_tried(self, candidate: Candidate, settled: _Settled) -> Candidate | Tuned:
         """Whether the circuit takes every row that is tried."""
-        shape, lookups = candidate.shape, settled.lookups
+        shape = candidate.shape
+        lookups = filled(settled.lookups, _room(shape))
         self._progress(f"trying 2**{shape.logrows} rows, {shape.columns} columns")
         run_args = shape.run_args(settled.scale, lookups)
         graph = self._subject.graph_for(shape.tag)
         settings = trial.settings(graph, [run_args])[0]["settings"]
         if settings is None or least_logrows(settings) > shape.logrows:
             return dataclasses.replace(candidate, outcome="its rows are more")
-        found = trial.run(graph, settings, self._tried, all_or_none=True)
-        compared = self._compare(found, len(self._tried))
+        found = trial.run(graph, settings, self._judge.tried, all_or_none=True)
+        compared = self._compare(found)
         if compared is None:
             tight = self._tight.get(shape.multiplier, 0)
             self._tight[shape.multiplier] = max(shape.bound, tight)
             return dataclasses.replace(candidate, outcome="its numbers are larger")
-        candidate = dataclasses.replace(candidate, outcome="finalist")
-        return Tuned(
-            candidate,
-            settings,
-            run_args,
-            *_tensors(shape, settings, self._promised, compared.outputs.shape[1]),
-            self._accuracy(compared),
-            self._tried,
-        )
+        return self._judge.tuned(candidate, settings, run_args, compared)
 
     def _settle(self, multiplier: int) -> _Settled | None:
         """The least scale that is accurate, and what its lookups are asked; None if there is none.
@@ -387,32 +288,32 @@ class _Search:
         while least <= most:
             scale = (least + most) // 2
             self._progress(f"measuring scale {scale}, multiplier {multiplier}")
-            compared = self._at(multiplier, scale, self._rows[:_FIRST_SAMPLES])
+            compared = self._at(multiplier, scale, self._judge.rows[:FIRST_SAMPLES])
             if compared is None:
                 # Numbers grow with the scale, and these are too large for any circuit.
                 most = scale - 1
-            elif self._accurate(compared):
+            elif self._judge.accurate(compared):
                 found, most = scale, scale - 1
             else:
-                error = compared.seen(_FIRST_SAMPLES)
+                error = self._judge.seen(compared)
                 if error > coarser * _GAIN:
                     # It is not rounding that makes the outputs differ.
                     break
                 least, coarser = scale + 1, error
         # The first look had fewer samples.
         while found is not None and found in SCALES:
-            compared = self._at(multiplier, found, self._tried)
+            compared = self._at(multiplier, found, self._judge.tried)
             if compared is None:
                 self._outreached = True
                 return None
-            if self._accurate(compared):
-                if compared.held_back(self._seen) <= self._goal.max_error:
+            if self._judge.accurate(compared):
+                if self._judge.confirmed(compared):
                     return _Settled(found, compared.lookups)
                 self._vetoed = compared
             found += 1
         return None
 
-    def _at(self, multiplier: int, scale: int, rows: Floats) -> _Comparison | None:
+    def _at(self, multiplier: int, scale: int, rows: Floats) -> Comparison | None:
         try:
             found = trial.sketch(self._subject.graph, roomy(multiplier).run_args(scale), rows)
         except (ProverMemory, ProverTimeout):
@@ -420,41 +321,14 @@ class _Search:
         except ProverError:
             # ezkl refuses some scales of some graphs, and a panic is a refusal too.
             return None
-        return self._compare(found, len(rows))
+        return self._compare(found)
 
-    def _compare(self, found: Outcome, tried: int) -> _Comparison | None:
-        """Outputs for the first rows of `_tried`; None if one does not fit the circuit."""
-        if not found.complete:
-            return None
-        count = min(tried, len(self._rows))
-        outputs = found.floats()[:count]
-        errors = self._subject.reveal.error(self._expected[:count], outputs)
-        compared = _Comparison(outputs, errors, found.lookups)
-        if self._closest is None or compared.seen(self._seen) < self._closest.seen(self._seen):
+    def _compare(self, found: trial.Outcome) -> Comparison | None:
+        """As `Judge.compare`; keeps the most accurate that was seen."""
+        compared, seen = self._judge.compare(found), self._judge.seen
+        if compared and (self._closest is None or seen(compared) < seen(self._closest)):
             self._closest = compared
         return compared
-
-    def _accurate(self, compared: _Comparison) -> bool:
-        # A NaN is not accurate either.
-        return compared.seen(self._seen) <= self._goal.max_error * _HEADROOM
-
-    def _accuracy(self, compared: _Comparison) -> Accuracy:
-        """What the held-back rows say."""
-        errors = compared.errors[self._seen :]
-        agreement = _label_agreement(
-            self._subject,
-            self._expected[self._seen :],
-            compared.outputs[self._seen :],
-            errors,
-        )
-        return Accuracy(float(errors.max()), agreement)
-
-    def _worst(self, compared: _Comparison, start: int = 0) -> str:
-        row = start + int(np.argmax(compared.errors[start:]))
-        return (
-            f"sample {self._indices[row]} is off by {compared.errors[row]:.3g}: "
-            f"expected {_shown(self._expected[row])}, proved {_shown(compared.outputs[row])}"
-        )
 
     def _none_fits(self) -> CircuitError:
         if self._closest is None:
@@ -469,13 +343,13 @@ class _Search:
             )
         if self._vetoed is not None:
             return CircuitInaccurate(
-                f"{self._worst(self._vetoed, self._seen)}, allowed {self._goal.max_error:g}, "
+                f"{self._judge.worst_held_back(self._vetoed)}, allowed {self._goal.max_error:g}, "
                 "on a sample that was held back",
                 remedy="Give more samples or allow a larger error",
             )
         return CircuitInaccurate(
             f"no circuit met the error bound {self._goal.max_error:g}; in the best, "
-            f"{self._worst(self._closest)}",
+            f"{self._judge.worst_seen(self._closest)}",
             remedy="Allow a larger error, or scale inputs and activations to a smaller range",
         )
 
@@ -487,25 +361,6 @@ class _Settled:
     scale: int
     #: Least and greatest value that is looked up.
     lookups: tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class _Comparison:
-    """A circuit's outputs beside the float model's."""
-
-    #: Real outputs [n, outputs].
-    outputs: Floats
-    #: Errors [n].
-    errors: Floats
-    lookups: tuple[int, int]
-
-    def seen(self, count: int) -> float:
-        """The greatest error of the first ``count`` rows."""
-        return float(self.errors[:count].max())
-
-    def held_back(self, seen: int) -> float:
-        """The greatest error of the rows after those ``seen``."""
-        return float(self.errors[seen:].max())
 
 
 # --- candidates -----------------------------------------------------------------------------------
@@ -558,32 +413,12 @@ def _affordable(candidates: Sequence[Candidate], goal: Goal) -> list[Candidate]:
             f"a proof would take {least_seconds:,.0f} s here, the limit is {goal.seconds:,.0f} s",
             remedy="Use a smaller model, a smaller batch, or a faster machine",
         )
-    deployable = [c for c in quick if c.estimate.verifier_bytes <= MAX_CODE_BYTES * _CODE_ERROR]
+    deployable = [c for c in quick if c.estimate.verifier_bytes <= MAX_CODE_BYTES * CODE_ERROR]
     if not deployable:
         raise too_large(min(c.estimate.verifier_bytes for c in quick), "would have")
     # Only where nothing surely fits is it worth a build to find out.
-    sure = [c for c in deployable if c.estimate.verifier_bytes * _CODE_ERROR <= MAX_CODE_BYTES]
+    sure = [c for c in deployable if c.estimate.verifier_bytes * CODE_ERROR <= MAX_CODE_BYTES]
     return sure or deployable
-
-
-def _label_agreement(
-    subject: Subject, expected: Floats, outputs: Floats, errors: Floats
-) -> float | None:
-    """Share of rows with the float model's label; None if the outputs are neither label nor scores."""
-    if subject.reveal.kind is not Kind.FULL:
-        return float(np.mean(errors == 0))
-    if len(subject.model.outputs) != 1:
-        return None
-    if expected.shape[1] > 1:
-        return float(np.mean(expected.argmax(axis=1) == outputs.argmax(axis=1)))
-    if "int" in subject.model.outputs[0].dtype:
-        return float(np.mean(np.rint(outputs) == expected))
-    return None
-
-
-def _shown(values: Floats) -> str:
-    listed = ", ".join(f"{value:.6g}" for value in values[:8])
-    return f"[{listed}{', ...' if len(values) > 8 else ''}]"
 
 
 def _room(shape: Shape) -> int:
@@ -616,50 +451,3 @@ def _require_same_outputs(
 def _flat(rows: list[list[int] | None]) -> list[int | None]:
     """The numbers of all rows; None stands for a row that did not fit."""
     return [value for row in rows for value in (row if row is not None else [None])]
-
-
-# --- samples and ranges ---------------------------------------------------------------------------
-
-
-def _expected(subject: Subject, rows: Floats) -> Floats:
-    """The float model's scores [n, scores], before any reveal policy."""
-    name, graph = subject.model.input_name, subject.graph
-    try:
-        expected = trial.reference(graph.path, name, subject.scores, rows, graph.sandbox)
-    except ProverError as error:
-        raise ModelUnsupported(
-            f"onnxruntime cannot run the model: {error.message}",
-            remedy="Export it again with an opset from 9 to 18",
-        ) from None
-    finite = np.isfinite(expected).all(axis=1)
-    if not finite.all():
-        raise ModelUnsupported(
-            f"the float model's output for {rows[~finite][0].tolist()} is not a finite number",
-            remedy="Correct the model's weights, or leave such inputs out of the samples",
-        )
-    return expected
-
-
-def _tensors(
-    shape: Shape, settings: Json, within: Range, outputs: int
-) -> tuple[TensorSpec, TensorSpec]:
-    inputs = math.prod(settings["model_instance_shapes"][0])
-    scale = settings["model_input_scales"][0]
-    minimum, maximum = quantize(within.low, scale), quantize(within.high, scale)
-    # The circuit range-checks its outputs against base**legs: what it proves, this range holds.
-    bound = shape.bound - 1
-    output_scale = settings["model_output_scales"][0]
-    return (
-        TensorSpec(inputs, _width(minimum, maximum), scale, minimum, maximum),
-        TensorSpec(outputs, _width(-bound, bound), output_scale, -bound, bound),
-    )
-
-
-def _width(minimum: int, maximum: int) -> int:
-    """Bytes of the two's complement that holds both."""
-    return max((~minimum).bit_length() if minimum < 0 else 0, maximum.bit_length()) // 8 + 1
-
-
-def _thin(indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """At most `_TUNING_SAMPLES` of them, evenly spread."""
-    return indices[:: -(-len(indices) // _TUNING_SAMPLES)]

@@ -15,6 +15,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import math
 import os
 import resource
 import select
@@ -326,12 +327,10 @@ def _reference(params: JsonObject) -> JsonObject:
     return {"outputs": outputs}
 
 
-def _extremes(params: JsonObject) -> JsonObject:
-    """``{rows}``: at most ``count`` inputs of elements ``low`` and ``high`` that drive the graph.
+def _every_tensor(params: JsonObject) -> tuple[list[str], dict[str, Any], Callable[[Any], Any]]:
+    """Names of the ``model``'s float tensors, shapes of its inputs, and what computes the tensors.
 
-    The effect of each element alone says which corner drives a number furthest up or down: exactly
-    where the number is linear in the input, as in a first layer, and a good guess elsewhere. Of the
-    corners so found, each tensor keeps the two where its values are greatest and least.
+    Its argument is a row of the input that ``input`` names; other inputs are zero.
     """
     import numpy as np
     import onnx
@@ -354,16 +353,49 @@ def _extremes(params: JsonObject) -> JsonObject:
     shapes = {value.name: value.shape for value in session.get_inputs()}
     feeds = {name: np.zeros(shape, dtype=np.float32) for name, shape in shapes.items()}
 
-    def values(row: Any) -> list[Any]:
+    def values(row: Any) -> Any:
         feeds[params["input"]] = row.reshape(shapes[params["input"]]).astype(np.float32)
-        return [np.nan_to_num(each).ravel() for each in session.run(names, feeds)]
+        return session.run(names, feeds)
+
+    return names, shapes, values
+
+
+def _magnitudes(params: JsonObject) -> JsonObject:
+    """``{tensors}``: by name, least and greatest value over ``rows``, and how many it has."""
+    import numpy as np
+
+    names, _, tensors = _every_tensor(params)
+    rows = np.asarray(params["rows"])
+    found = {params["input"]: [float(rows.min()), float(rows.max()), rows.shape[1]]}
+    for row in rows:
+        for name, value in zip(names, tensors(row), strict=True):
+            low, high, size = found.get(name, [math.inf, -math.inf, value.size])
+            if size:
+                known = np.where(np.isnan(value), math.inf, value)
+                found[name] = [min(low, float(known.min())), max(high, float(known.max())), size]
+    return {"tensors": found}
+
+
+def _extremes(params: JsonObject) -> JsonObject:
+    """``{rows}``: at most ``count`` inputs of elements ``low`` and ``high`` that drive the graph.
+
+    The effect of each element alone says which corner drives a number furthest up or down: exactly
+    where the number is linear in the input, as in a first layer, and a good guess elsewhere. Of the
+    corners so found, each tensor keeps the two where its values are greatest and least.
+    """
+    import numpy as np
+
+    names, shapes, tensors = _every_tensor(params)
+
+    def values(row: Any) -> list[Any]:
+        return [np.nan_to_num(each).ravel() for each in tensors(row)]
 
     length = int(np.prod(shapes[params["input"]]))
     low, high = (np.broadcast_to(params[name], length) for name in ("low", "high"))
     centre = (low + high) / 2
     at_centre = values(centre)
-    # A few numbers of each tensor, spread evenly.
-    picked = [np.unique(np.linspace(0, each.size - 1, 8).astype(int)) for each in at_centre]
+    # So many numbers of each tensor, spread evenly.
+    picked = [np.unique(np.linspace(0, each.size - 1, 64).astype(int)) for each in at_centre]
     effects = [np.zeros((index.size, length)) for index in picked]
     for element in range(length):
         row = centre.copy()
@@ -415,6 +447,7 @@ def _trial(params: JsonObject) -> JsonObject:
     else:
         settings.write_text(json.dumps(params["settings"]))
     ezkl.compile_circuit(params["model"], str(compiled), str(settings))
+    least, most = json.loads(settings.read_text())["run_args"]["lookup_range"]
     outputs: list[list[int] | None] = [None] * len(params["rows"])
     lookups = [0, 0]
     # The last rows ask most of a circuit.
@@ -427,9 +460,15 @@ def _trial(params: JsonObject) -> JsonObject:
                 break
             continue
         found = json.loads(witness.read_text())
+        asked = (found["min_lookup_inputs"], found["max_lookup_inputs"])
+        if not (least <= asked[0] and asked[1] <= most):
+            # A witness there is, a proof there would be none.
+            if params["all_or_none"]:
+                break
+            continue
         outputs[index] = [from_field(e) for e in _elements(found["outputs"])]
-        lookups[0] = min(lookups[0], found["min_lookup_inputs"])
-        lookups[1] = max(lookups[1], found["max_lookup_inputs"])
+        lookups[0] = min(lookups[0], asked[0])
+        lookups[1] = max(lookups[1], asked[1])
     scale = json.loads(settings.read_text())["model_output_scales"][0]
     return {"outputs": outputs, "lookups": lookups, "output_scale": scale}
 
@@ -540,6 +579,7 @@ _VERBS: Mapping[str, Callable[[JsonObject], JsonObject]] = {
     "run_original": _run_original,
     "reference": _reference,
     "extremes": _extremes,
+    "magnitudes": _magnitudes,
     "settings": _settings,
     "trial": _trial,
     "srs": _srs,

@@ -16,11 +16,12 @@ from oracle.circuits.audit import audit
 from oracle.circuits.build import LIMITS, build
 from oracle.circuits.clamp import flatten, has_curves
 from oracle.circuits.cost import Objective
+from oracle.circuits.judge import Goal, Subject
 from oracle.circuits.onnx import Model
 from oracle.circuits.reveal import Reveal, apply
 from oracle.circuits.roots import tabulate
 from oracle.circuits.srs import SrsSource
-from oracle.circuits.tuner import Found, Goal, Subject
+from oracle.circuits.tuner import Found
 from oracle.errors import CircuitInaccurate, RangeTooWide
 from tests.circuits.lowered import circuit_error
 from tests.circuits.makers import linear, saved
@@ -150,6 +151,11 @@ class Search:
     def __init__(self, outcomes: Callable[[Model], float | Exception]) -> None:
         self.outcomes = outcomes
         self.forms: list[Model] = []
+        self.planned: list[Model] = []
+
+    def plan(self, subject: Subject) -> tuple[Subject, Found] | None:
+        self.planned.append(subject.model)
+        return None
 
     def tune(self, model: Model) -> tuple[Subject, Found]:
         self.forms.append(model)
@@ -167,12 +173,15 @@ def found(model: Model, gas: float) -> tuple[Subject, Found]:
     settings = {"run_args": {"lookup_range": [-200, 200]}}
     tuned = type("Tuned", (), {"candidate": candidate, "settings": settings})
     subject = type("Subject", (), {"model": model})
-    return subject, Found((tuned,), ())  # type: ignore[arg-type, return-value]
+    return subject, Found((tuned,), (), None)  # type: ignore[arg-type, return-value]
 
 
 def chosen(model: Model, search: Search) -> Model:
     samples = np.zeros((8, 2))
-    return forms.search(model, samples, GOAL, search.tune, lambda _: None)[0].model
+    found = forms.search(
+        model, samples, GOAL, search.tune, lambda _: None, lambda subject, *_: search.plan(subject)
+    )
+    return found[0].model
 
 
 def test_search__tables_decide__the_better_of_plain_and_flat() -> None:
@@ -201,6 +210,26 @@ def test_search__no_form_takes_the_range__features_limited() -> None:
     result = chosen(model, search)
     assert len(result.limits) == 2
     assert result.flat
+
+
+def test_search__every_form_that_came_to_a_circuit__is_planned_too() -> None:
+    model = ROOTS["square root"]
+    search = Search(lambda _: 1.0)
+    chosen(model, search)
+    assert [form.tabled for form in search.planned] == [False, True]
+    failing = Search(lambda form: CircuitInaccurate() if form.tabled else 1.0)
+    chosen(model, failing)
+    assert failing.planned == [model]
+
+
+def test_search__a_plan_that_is_better__taken() -> None:
+    model = model_of(("Relu", ["input"]))
+    search = Search(lambda _: 1.0)
+    better = found(model_of(("Abs", ["input"])), 0.5)
+    result = forms.search(
+        model, np.zeros((8, 2)), GOAL, search.tune, lambda _: None, lambda *_: better
+    )
+    assert result is better
 
 
 def test_search__first_form_fails_otherwise__its_error() -> None:

@@ -14,9 +14,10 @@ from oracle.chain.toolchain import toolchain
 from oracle.circuits import onnx as models
 from oracle.circuits import shapes, tuner
 from oracle.circuits.cost import BLINDING_ROWS, Objective
+from oracle.circuits.judge import Goal, Subject
 from oracle.circuits.reveal import Reveal, apply
 from oracle.circuits.trial import Graph
-from oracle.circuits.tuner import Found, Goal, Subject
+from oracle.circuits.tuner import Found
 from oracle.errors import CircuitInaccurate, CircuitTooLarge, VerifierTooLarge
 from oracle.prover.child import Limits, Sandbox
 from oracle.types import TagLayout

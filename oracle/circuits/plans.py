@@ -1,0 +1,516 @@
+"""Search for a plan: an arithmetic with which a model fits a lower circuit.
+
+For each height, from the least on, and each number of digits, the room is known: rows, the bound on
+numbers, the entries of a table. The plan of given scales follows: it rounds where a product would
+pass the bound, and looks up what fits a table. Of the scales whose plan fits, the finest are tried
+first; the first plan that is as accurate as asked, and takes every probe, is the height's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+
+from oracle.circuits import cost, trial
+from oracle.circuits.cost import BLINDING_ROWS, Estimate
+from oracle.circuits.fixed import CURVES, SUMS, Rewritten, Tensor, Unplannable, Work, rewrite
+from oracle.circuits.judge import FIRST_SAMPLES, Candidate, Goal, Judge, Subject
+from oracle.circuits.lowering.graph import Node
+from oracle.circuits.onnx import add_tag
+from oracle.circuits.plan import Plan
+from oracle.circuits.shapes import (
+    MAX_SPREAD,
+    TAG_LAYOUTS,
+    Shape,
+    filled,
+    greatest_base,
+    least_logrows,
+)
+from oracle.circuits.tuner import CODE_ERROR, Found
+from oracle.circuits.verifier import MAX_CODE_BYTES
+from oracle.errors import ProverError
+from oracle.types import TagLayout
+
+Json = dict[str, Any]
+
+#: The least height that is tried.
+_LEAST_LOGROWS = 7
+_LEGS = (2, 3, 4)
+_SPREADS = (1, 2, MAX_SPREAD)
+#: Fractional bits that are tried.
+_SCALES = range(2, 15)
+_WEIGHT_SCALES = range(1, 15)
+#: How much finer than the inputs it is rounded.
+_FINER = (0, 3, -3)
+#: Greatest multiple of the scale that ezkl's limit may be.
+_MAX_MULTIPLIER = 8
+#: Plans of one room that are tried.
+_TRIES = 4
+#: Rows of an element, without legs and for each leg (ezkl 23.0.5, measured).
+_ROWS: Mapping[Work, tuple[int, int]] = {
+    Work.SCALE: (1, 0),
+    Work.ROUND: (28, 9),
+    # Less the row of a lookup, which is counted already.
+    Work.RELU: (9, 3),
+    Work.COMPARE: (14, 3),
+}
+_LIMB_ROWS = (4, 3)
+#: Tables that a plan brings in, rather than the model.
+_OWN_TABLES = frozenset({"HardSwish", "Sigmoid"})
+#: Bits that the sums after a last product may take.
+_SUM_BITS = 1
+#: Larger graphs are left to ezkl's arithmetic (nodes).
+_MAX_NODES = 500
+#: How often it is asked what else to round before a Relu.
+_EARLIER = 4
+#: Rounding moves numbers a little beyond what the float model has.
+_MARGIN = 1.03
+
+
+@dataclass(frozen=True, slots=True)
+class Magnitude:
+    """How large a tensor's values get, over all rows that are tried."""
+
+    low: float
+    high: float
+    #: Number of elements.
+    size: int
+
+    @property
+    def most(self) -> float:
+        """Greatest absolute value."""
+        return max(-self.low, self.high, 2.0**-64)
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a circuit of one column has room for."""
+
+    logrows: int
+    legs: int
+    #: Columns of each lookup table.
+    spread: int
+
+    @property
+    def rows(self) -> int:
+        """Rows that can be used."""
+        return (1 << self.logrows) - BLINDING_ROWS
+
+    @property
+    def bits(self) -> float:
+        """Numbers are below two to the power of this."""
+        return self.legs * math.log2(min(self.rows, greatest_base(self.legs)))
+
+    @property
+    def entries(self) -> int:
+        """Entries of a table."""
+        return self.spread * self.rows
+
+    @property
+    def tag(self) -> TagLayout | None:
+        """The tag of the fewest limbs that fit; None if none do."""
+        return next((tag for tag in TAG_LAYOUTS if tag.bits <= self.bits), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A plan that fits its room by the count of its rows."""
+
+    plan: Plan
+    rewritten: Rewritten
+    #: Rows beside those that all plans share.
+    rows: int
+
+
+def search(
+    subject: Subject,
+    judge: Judge,
+    rival: Candidate,
+    progress: Callable[[str], None] = lambda _: None,
+) -> tuple[Subject, Found] | None:
+    """The best circuit of a planned arithmetic, if its estimate beats a rival's; else None.
+
+    Args:
+        subject: the model, of no plan yet.
+        judge: of the model.
+        rival: the best circuit with ezkl's own arithmetic.
+        progress: called with a few words before each height.
+    """
+    best = None
+    try:
+        plans = _Plans(subject, judge)
+        for logrows in range(_LEAST_LOGROWS, rival.shape.logrows + 1):
+            progress(f"planning the arithmetic of 2**{logrows} rows")
+            for legs, spread in itertools.product(_LEGS, _SPREADS):
+                found = plans.within(Room(logrows, legs, spread), rival)
+                if found is not None:
+                    best, rival = found, found[1].finalists[0].candidate
+    except (Unplannable, ProverError):
+        # What stands in every plan's way, or what the circuit compiler made of one: the circuit
+        # with its own arithmetic is there already.
+        return best
+    return best
+
+
+class _Plans:
+    """Plans of one model."""
+
+    def __init__(self, subject: Subject, judge: Judge) -> None:
+        self._subject = subject
+        self._judge = judge
+        found = subject.graph.sandbox.run(
+            "magnitudes",
+            {
+                "model": str(subject.graph.path),
+                "input": subject.model.input_name,
+                "rows": judge.tried.tolist(),
+            },
+        )["tensors"]
+        self._magnitudes = {name: Magnitude(*values) for name, values in found.items()}
+        #: By legs, settings of a plan, and the rows that all plans share, beside the tag's.
+        self._shared: dict[int, tuple[Json, int]] = {}
+        self._inaccurate: list[Plan] = []
+        self._files = itertools.count()
+        #: Products whose results reach the outputs by sums alone.
+        graph = onnx.load_model_from_string(subject.model.data).graph
+        if len(graph.node) > _MAX_NODES:
+            raise Unplannable("a graph that would be planned for minutes")
+        self._last = _last_products(graph)
+
+    def within(self, room: Room, rival: Candidate) -> tuple[Subject, Found] | None:
+        """The first of the finest plans for a room that is accurate and better than the rival."""
+        tag = room.tag
+        if tag is None or not self._may_beat(room, rival):
+            return None
+        for chosen in self._finest(room, tag):
+            subject = self._planned(chosen, tag)
+            found = self._examined(subject, chosen.plan, room, rival)
+            if found is not None:
+                return subject, found
+        return None
+
+    # --- plans that fit ---------------------------------------------------------------------------
+
+    def _finest(self, room: Room, tag: TagLayout) -> Iterator[Chosen]:
+        """Plans of the finest scales that fit."""
+        rows = room.rows - self._any(room.legs)[1] - tag.limbs * _of(_LIMB_ROWS, room.legs)
+        if rows < 0:
+            return
+        for finer in _FINER:
+            plans = self._frontier(room, finer, rows)
+            yield from plans[:_TRIES]
+            if not any(chosen.plan.rounded for chosen in plans):
+                return
+
+    def _frontier(self, room: Room, finer: int, rows: int) -> list[Chosen]:
+        """Where inputs cannot be finer without coarser weights, those of like scales first."""
+        if self._fitting(room, (_SCALES[0], finer, _WEIGHT_SCALES[0]), rows) is None:
+            return []
+        by_weight_scale = {}
+        weight_scale = _WEIGHT_SCALES[-1]
+        for scale in _SCALES:
+            chosen = None
+            while weight_scale in _WEIGHT_SCALES and chosen is None:
+                chosen = self._fitting(room, (scale, finer, weight_scale), rows)
+                weight_scale -= chosen is None
+            if chosen is not None:
+                by_weight_scale[weight_scale] = chosen
+        return sorted(
+            by_weight_scale.values(),
+            key=lambda each: (
+                -min(each.plan.scale, each.plan.weight_scale),
+                -each.plan.scale,
+            ),
+        )
+
+    def _fitting(self, room: Room, scales: tuple[int, int, int], rows: int) -> Chosen | None:
+        """The plan of fewest rows for scales of inputs, of rounding above it, and of weights."""
+        found = []
+        lazy = self._chosen(room, scales, frozenset())
+        if lazy is not None:
+            chosen, origins = lazy
+            found.append(chosen)
+            # What is rounded later may as well be rounded before a Relu, if that can be looked up.
+            for _ in range(_EARLIER):
+                early = self._chosen(room, scales, origins) if origins else None
+                if early is None:
+                    break
+                found.append(early[0])
+                if early[1] <= origins:
+                    break
+                origins |= early[1]
+        best = min(found, key=lambda each: each.rows, default=None)
+        return best if best is not None and best.rows <= rows else None
+
+    def _chosen(
+        self, room: Room, scales: tuple[int, int, int], early: frozenset[str]
+    ) -> tuple[Chosen, frozenset[str]] | None:
+        """A plan, and the products that it rounds; None if numbers pass the room's bounds."""
+        scale, finer, weight_scale = scales
+        multiplier = 1
+        while multiplier <= _MAX_MULTIPLIER:
+            plan = Plan(scale, max(1, scale + finer), weight_scale, (), multiplier, (), ())
+            chooser = _Chooser(plan, room, self._magnitudes, self._last, early)
+            try:
+                rewritten = rewrite(self._subject.model.data, chooser)
+            except _TooLarge:
+                return None
+            if rewritten.greatest <= plan.limit:
+                break
+            multiplier = max(multiplier + 1, -(-rewritten.greatest // scale))
+        else:
+            return None
+        plan = dataclasses.replace(
+            plan,
+            weight_scales=tuple(sorted(chooser.weight_scales.items())),
+            rounded=tuple(sorted(chooser.rounded)),
+            looked_up=tuple(sorted(chooser.looked_up)),
+        )
+        return Chosen(plan, rewritten, self._rows(rewritten, room.legs)), frozenset(chooser.origins)
+
+    def _rows(self, rewritten: Rewritten, legs: int) -> int:
+        """Rows beside those that all plans share."""
+        return sum(
+            _of(_ROWS[work], legs) * self._magnitudes[name].size
+            for work, name in rewritten.work
+            if name in self._magnitudes
+        )
+
+    def _may_beat(self, room: Room, rival: Candidate) -> bool:
+        """Whether a plan without any table of its own would beat the rival in the room."""
+        settings = self._any(room.legs)[0]
+        digits = [0, settings["run_args"]["decomp_base"] - 1]
+        checks = [each for each in settings["required_range_checks"] if each != digits]
+        least = {
+            "run_args": settings["run_args"] | {"logrows": room.logrows, "lookup_range": (0, 0)},
+            "required_lookups": [
+                each for each in settings["required_lookups"] if not _OWN_TABLES & each.keys()
+            ],
+            "required_range_checks": [*checks, [0, room.rows - 1]],
+        }
+        goal = self._judge.goal
+        estimate = cost.estimate(cost.structure(settings | least), room.logrows, goal.speed)
+        return _rank(goal, estimate) < _rank(goal, rival.estimate)
+
+    def _any(self, legs: int) -> tuple[Json, int]:
+        """Settings of some plan, and the rows that all share."""
+        if legs not in self._shared:
+            found = self._chosen(Room(20, 3, 1), (4, 0, 4), frozenset())
+            if found is None:
+                raise Unplannable("numbers too large for any circuit")
+            chosen, tag = found[0], TAG_LAYOUTS[0]
+            graph = self._planned(chosen, tag).graph
+            run_args = Shape(20, 1, chosen.plan.multiplier, legs, 1 << 15).run_args(0)
+            settings = trial.settings(graph, [run_args])[0]["settings"]
+            if settings is None:
+                raise Unplannable("refused by the circuit compiler")
+            own = self._rows(chosen.rewritten, legs) + tag.limbs * _of(_LIMB_ROWS, legs)
+            self._shared[legs] = settings, settings["num_rows"] - own
+        return self._shared[legs]
+
+    # --- plans that are tried ---------------------------------------------------------------------
+
+    def _planned(self, chosen: Chosen, tag: TagLayout) -> Subject:
+        """The model with a plan."""
+        old = self._subject
+        model = dataclasses.replace(old.model, data=chosen.rewritten.data, plan=chosen.plan)
+        folder = old.graph.path.parent / f"plan-{next(self._files)}"
+        folder.mkdir()
+        path = folder / old.graph.path.name
+        path.write_bytes(add_tag(model, tag))
+        graph = dataclasses.replace(old.graph, path=path, layout=tag, asked=chosen.plan.asked)
+        return dataclasses.replace(old, model=model, graph=graph)
+
+    def _examined(self, subject: Subject, plan: Plan, room: Room, rival: Candidate) -> Found | None:
+        """A circuit of the plan that is accurate and better than the rival."""
+        judge = self._judge
+        base = min(room.rows, greatest_base(room.legs))
+        shape = Shape(room.logrows, 1, plan.multiplier, room.legs, base, tag=subject.graph.layout)
+        # As if its tables took a column each.
+        if self._better(subject, shape, plan, (0, 0), rival) is None:
+            return None
+        if any(_no_finer(plan, other) for other in self._inaccurate):
+            return None
+        lookups = self._asked(subject, plan, shape.run_args(plan.scale))
+        if lookups is None or lookups[1] - lookups[0] >= MAX_SPREAD * room.rows:
+            return None
+        lookups = filled(lookups, room.rows)
+        better = self._better(subject, shape, plan, lookups, rival)
+        if better is None:
+            return None
+        candidate, settings = better
+        compared = judge.compare(trial.run(subject.graph, settings, judge.tried, all_or_none=True))
+        if compared is None or not judge.accurate(compared):
+            return None
+        run_args = shape.run_args(plan.scale, lookups) | subject.graph.asked
+        tuned = judge.tuned(candidate, settings, run_args, compared)
+        return Found((tuned,), (tuned.candidate,), judge)
+
+    def _asked(self, subject: Subject, plan: Plan, run_args: Json) -> tuple[int, int] | None:
+        """What is looked up on all rows that are tried; None if the circuit is not accurate."""
+        judge = self._judge
+        compared = None
+        for rows in (judge.rows[:FIRST_SAMPLES], judge.tried):
+            compared = judge.compare(trial.sketch(subject.graph, run_args, rows))
+            if compared is None:
+                return None
+            if not judge.accurate(compared):
+                self._inaccurate.append(plan)
+                return None
+        return compared.lookups if compared is not None and judge.confirmed(compared) else None
+
+    def _better(
+        self,
+        subject: Subject,
+        shape: Shape,
+        plan: Plan,
+        lookups: tuple[int, int],
+        rival: Candidate,
+    ) -> tuple[Candidate, Json] | None:
+        """The candidate and its settings, if they fit the shape and the estimate is better."""
+        goal = self._judge.goal
+        run_args = shape.run_args(plan.scale, lookups)
+        settings = trial.settings(subject.graph, [run_args])[0]["settings"]
+        if settings is None or least_logrows(settings) > shape.logrows:
+            return None
+        estimate = cost.estimate(cost.structure(settings), shape.logrows, goal.speed)
+        worse = _rank(goal, estimate) >= _rank(goal, rival.estimate)
+        if worse or estimate.verifier_bytes * CODE_ERROR > MAX_CODE_BYTES:
+            return None
+        return Candidate(shape, estimate, plan.scale), settings
+
+
+class _TooLarge(Exception):
+    """A number passes the bound of a room."""
+
+
+class _Chooser:
+    """Decides, for given scales, what fits a room."""
+
+    def __init__(
+        self,
+        scales: Plan,
+        room: Room,
+        magnitudes: Mapping[str, Magnitude],
+        last: frozenset[str],
+        early: frozenset[str],
+    ) -> None:
+        self._scales = scales
+        self._room = room
+        self._magnitudes = magnitudes
+        self._last = last
+        #: Products that are rounded before a Relu, if it can be looked up then.
+        self._early = early
+        self.weight_scales: dict[str, int] = {}
+        self.rounded: set[tuple[str, int]] = set()
+        self.looked_up: set[str] = set()
+        #: Products whose results, or what was made of them, were rounded.
+        self.origins: set[str] = set()
+
+    @property
+    def scales(self) -> Plan:
+        return self._scales
+
+    def rounds(self, node: Node, position: int, tensor: Tensor, raised: int) -> bool:
+        result = node.proto.output[0]
+        if node.key[1] in CURVES:
+            wanted = self._entries([tensor], tensor.true) > self._room.entries
+        elif node.key[1] == "Relu":
+            wanted = (
+                tensor.origin in self._early
+                and self._entries([tensor], tensor.true) > self._room.entries
+                and self._entries([tensor], self._scales.rounded_scale) <= self._room.entries
+            )
+        else:
+            if result in self.weight_scales:
+                # Few bits are left to what comes last: rather fewer of its argument's.
+                raised = max(raised, self._scales.weight_scale)
+            wanted = self._bits(result, tensor.true + raised) > self._room.bits
+        if wanted:
+            self.rounded.add((result, position))
+            self.origins.add(tensor.origin)
+        return wanted
+
+    def looks_up(self, node: Node, arguments: Sequence[Tensor]) -> bool:
+        fits = self._entries(arguments, arguments[0].true) <= self._room.entries
+        if node.key[1] in CURVES and not fits:
+            raise _TooLarge
+        if fits:
+            self.looked_up.add(node.proto.output[0])
+        return fits
+
+    def weight_scale(self, node: Node, tensor: Tensor) -> int:
+        result = node.proto.output[0]
+        if result not in self._last:
+            return self._scales.weight_scale
+        # Nothing is looked up or multiplied any more: as fine as the bound allows.
+        most = self._of(result).most
+        if not math.isfinite(most):
+            raise _TooLarge
+        bits = math.floor(self._room.bits - _SUM_BITS - math.log2(most * _MARGIN)) - tensor.true
+        self.weight_scales[result] = max(1, min(bits, _WEIGHT_SCALES[-1]))
+        return self.weight_scales[result]
+
+    def holds(self, tensor: Tensor) -> None:
+        if self._bits(tensor.original, tensor.true) > self._room.bits:
+            raise _TooLarge
+
+    def _bits(self, name: str, true: int) -> float:
+        """Bits of a tensor's largest number."""
+        return math.log2(self._of(name).most * _MARGIN) + true
+
+    def _entries(self, arguments: Sequence[Tensor], true: int) -> float:
+        """Entries of a table for all differences, or all values of a single one."""
+        known = [self._of(each.original) for each in arguments if each.original]
+        if len(arguments) == 1:
+            span = known[0].high - known[0].low
+        else:
+            # Constants lie among what they are compared with.
+            span = sum(each.high - each.low for each in known) * (3 - len(known))
+        return span * _MARGIN * 2.0**true
+
+    def _of(self, name: str) -> Magnitude:
+        if name not in self._magnitudes:
+            raise Unplannable(f"nothing is known of '{name}'")
+        return self._magnitudes[name]
+
+
+def _rank(goal: Goal, estimate: Estimate) -> tuple[float, float]:
+    return goal.objective.rank(estimate.gas, estimate.prove_seconds)
+
+
+def _of(rows: tuple[int, int], legs: int) -> int:
+    return rows[0] + rows[1] * legs
+
+
+def _no_finer(plan: Plan, other: Plan) -> bool:
+    """Whether nothing in a plan is finer than in another, which rounds no more."""
+    last = dict(other.weight_scales)
+    return (
+        plan.scale <= other.scale
+        and plan.rounded_scale <= other.rounded_scale
+        and plan.weight_scale <= other.weight_scale
+        and all(bits <= last.get(name, 0) for name, bits in plan.weight_scales)
+        and set(other.rounded) <= set(plan.rounded)
+    )
+
+
+def _last_products(graph: onnx.GraphProto) -> frozenset[str]:
+    """Results that reach the graph's outputs by sums and moves alone."""
+    users: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            users.setdefault(name, []).append(node)
+    last = {value.name for value in graph.output}
+    for node in reversed(graph.node):
+        result = node.output[0]
+        after = users.get(result, [])
+        if after and all(each.op_type in SUMS and each.output[0] in last for each in after):
+            last.add(result)
+    return frozenset(last)
