@@ -28,9 +28,11 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from oracle.circuits.folding import folded
 from oracle.circuits.lowering.graph import CORE, Node, prune
 from oracle.circuits.onnx import Model
 from oracle.circuits.plan import Plan
+from oracle.circuits.roots import tabulate
 
 Array = npt.NDArray[Any]
 
@@ -131,8 +133,13 @@ def planned(model: Model, plan: Plan | None) -> Model:
     """
     if plan is None:
         return model
-    data = rewrite(model.data, _Planned(plan)).data
+    data = rewrite(prepared(model), _Planned(plan)).data
     return dataclasses.replace(model, data=data, plan=plan)
+
+
+def prepared(model: Model) -> bytes:
+    """The model file in the form that is planned: roots looked up, affine steps folded."""
+    return folded(tabulate(model).data)
 
 
 def rewrite(data: bytes, decisions: Decisions) -> Rewritten:
@@ -421,6 +428,13 @@ class _Writer:
         if tensor.declared < -self._plan.limit:
             # ezkl gives a summand no lower scale than the weights'.
             tensor = self._declare(tensor, -self._plan.limit)
+        if operator == "Add" and tensor.name in self._offsets:
+            first, before, summand, place = self._offsets[tensor.name]
+            rounded = (before.declared, before.true) != (tensor.declared, tensor.true)
+            if first == "Add" and place == position == 0 and not rounded:
+                # Two summands are one.
+                tensor = dataclasses.replace(tensor, name=before.name)
+                values = summand + values
         constant = self._distinct(values, tensor.true - tensor.declared)
         names = [tensor.name, constant] if position == 0 else [constant, tensor.name]
         result = self._like(tensor, operator, *names)

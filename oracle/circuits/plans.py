@@ -19,7 +19,16 @@ import onnx
 
 from oracle.circuits import cost, trial
 from oracle.circuits.cost import BLINDING_ROWS, Estimate
-from oracle.circuits.fixed import CURVES, SUMS, Rewritten, Tensor, Unplannable, Work, rewrite
+from oracle.circuits.fixed import (
+    CURVES,
+    SUMS,
+    Rewritten,
+    Tensor,
+    Unplannable,
+    Work,
+    prepared,
+    rewrite,
+)
 from oracle.circuits.judge import FIRST_SAMPLES, Candidate, Goal, Judge, Subject
 from oracle.circuits.lowering.graph import Node
 from oracle.circuits.onnx import add_tag
@@ -34,18 +43,18 @@ from oracle.circuits.shapes import (
 )
 from oracle.circuits.tuner import CODE_ERROR, Found
 from oracle.circuits.verifier import MAX_CODE_BYTES
-from oracle.errors import ProverError
+from oracle.errors import ProverError, ProverMemory, ProverTimeout
 from oracle.types import TagLayout
 
 Json = dict[str, Any]
 
 #: The least height that is tried.
 _LEAST_LOGROWS = 7
-_LEGS = (2, 3, 4)
+_LEGS = (2, 3, 4, 6)
 _SPREADS = (1, 2, MAX_SPREAD)
 #: Fractional bits that are tried.
 _SCALES = range(2, 15)
-_WEIGHT_SCALES = range(1, 15)
+_WEIGHT_SCALES = range(1, 19)
 #: How much finer than the inputs it is rounded.
 _FINER = (0, 3, -3)
 #: Greatest multiple of the scale that ezkl's limit may be.
@@ -152,8 +161,8 @@ def search(
                 if found is not None:
                     best, rival = found, found[1].finalists[0].candidate
     except (Unplannable, ProverError):
-        # What stands in every plan's way, or what the circuit compiler made of one: the circuit
-        # with its own arithmetic is there already.
+        # An operator that no plan knows, or more work than there is time and memory for: the
+        # circuit of ezkl's own arithmetic is there already.
         return best
     return best
 
@@ -164,10 +173,13 @@ class _Plans:
     def __init__(self, subject: Subject, judge: Judge) -> None:
         self._subject = subject
         self._judge = judge
+        self._data = prepared(subject.model)
+        path = subject.graph.path.with_name("prepared.onnx")
+        path.write_bytes(self._data)
         found = subject.graph.sandbox.run(
             "magnitudes",
             {
-                "model": str(subject.graph.path),
+                "model": str(path),
                 "input": subject.model.input_name,
                 "rows": judge.tried.tolist(),
             },
@@ -175,12 +187,13 @@ class _Plans:
         self._magnitudes = {name: Magnitude(*values) for name, values in found.items()}
         #: By legs, settings of a plan, and the rows that all plans share, beside the tag's.
         self._shared: dict[int, tuple[Json, int]] = {}
+        #: Plans that were tried, in whatever room.
         self._inaccurate: list[Plan] = []
         self._files = itertools.count()
-        #: Products whose results reach the outputs by sums alone.
-        graph = onnx.load_model_from_string(subject.model.data).graph
+        graph = onnx.load_model_from_string(self._data).graph
         if len(graph.node) > _MAX_NODES:
             raise Unplannable("a graph that would be planned for minutes")
+        #: Results that reach the outputs by sums alone.
         self._last = _last_products(graph)
 
     def within(self, room: Room, rival: Candidate) -> tuple[Subject, Found] | None:
@@ -190,7 +203,13 @@ class _Plans:
             return None
         for chosen in self._finest(room, tag):
             subject = self._planned(chosen, tag)
-            found = self._examined(subject, chosen.plan, room, rival)
+            try:
+                found = self._examined(subject, chosen.plan, room, rival)
+            except (ProverMemory, ProverTimeout):
+                raise
+            except ProverError:
+                # ezkl refuses some scales of some graphs, and a panic is a refusal too.
+                continue
             if found is not None:
                 return subject, found
         return None
@@ -258,7 +277,7 @@ class _Plans:
             plan = Plan(scale, max(1, scale + finer), weight_scale, (), multiplier, (), ())
             chooser = _Chooser(plan, room, self._magnitudes, self._last, early)
             try:
-                rewritten = rewrite(self._subject.model.data, chooser)
+                rewritten = rewrite(self._data, chooser)
             except _TooLarge:
                 return None
             if rewritten.greatest <= plan.limit:
@@ -428,9 +447,6 @@ class _Chooser:
                 and self._entries([tensor], self._scales.rounded_scale) <= self._room.entries
             )
         else:
-            if result in self.weight_scales:
-                # Few bits are left to what comes last: rather fewer of its argument's.
-                raised = max(raised, self._scales.weight_scale)
             wanted = self._bits(result, tensor.true + raised) > self._room.bits
         if wanted:
             self.rounded.add((result, position))
@@ -454,7 +470,9 @@ class _Chooser:
         if not math.isfinite(most):
             raise _TooLarge
         bits = math.floor(self._room.bits - _SUM_BITS - math.log2(most * _MARGIN)) - tensor.true
-        self.weight_scales[result] = max(1, min(bits, _WEIGHT_SCALES[-1]))
+        # No coarser than others: rather the argument is rounded.
+        bits = max(bits, self._scales.weight_scale)
+        self.weight_scales[result] = min(bits, _WEIGHT_SCALES[-1])
         return self.weight_scales[result]
 
     def holds(self, tensor: Tensor) -> None:
@@ -490,7 +508,10 @@ def _of(rows: tuple[int, int], legs: int) -> int:
 
 
 def _no_finer(plan: Plan, other: Plan) -> bool:
-    """Whether nothing in a plan is finer than in another, which rounds no more."""
+    """Whether nothing in a plan is finer than in another, which rounds no more.
+
+    What is looked up makes no difference to the numbers.
+    """
     last = dict(other.weight_scales)
     return (
         plan.scale <= other.scale

@@ -7,6 +7,7 @@ import itertools
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from onnx import helper
 
@@ -97,6 +98,14 @@ MODELS = {
         node("Mul", "r w0", "m"), node("Concat", "m r", "c", axis=1),
         node("Gather", "c some", "y", axis=1),
     ],
+    "a scaler and weights": [
+        node("Sub", "x b", "s"), node("Div", "s three", "d"), node("Sub", "b d", "e"),
+        node("Mul", "e w0", "m"), node("MatMul", "m w", "y"),
+    ],
+    "by a norm": [
+        node("Mul", "x x", "m"), node("ReduceSum", "m axis", "t"), node("Sqrt", "t", "r"),
+        node("Add", "r half", "a"), node("Div", "x a", "y"),
+    ],
     "curves": [node("Mul", "x w0", "m"), node("Sigmoid", "m", "s"), node("Mul", "s x", "y")],
     "choice": [node("Greater", "x b", "g"), node("Where", "g x b", "y")],
     "choice of two": [
@@ -116,6 +125,7 @@ def made(name: str, folder: Path) -> Model:
         quarter=[0.25],
         three=[3.0],
         row=np.array([1, -1]),
+        axis=np.array([1]),
         some=np.array([0, 5, 2, 7]),
     )
 
@@ -176,6 +186,14 @@ def test_planned__an_opset_without_hardswish__raised(tmp_path: Path) -> None:
     subject = loaded(made, tmp_path, ROWS)
     found = rewritten(planned(subject, dataclasses.replace(PLAN, looked_up=("y",))), ROWS)
     assert found == pytest.approx(rewritten(subject, ROWS), abs=2.0**-PLAN.scale)
+
+
+def test_planned__a_scaler_before_weights__one_product_and_one_sum(tmp_path: Path) -> None:
+    subject = made("a scaler and weights", tmp_path)
+    proto = onnx.load_model_from_string(planned(subject, PLAN).data)
+    operators = [each.op_type for each in proto.graph.node]
+    assert operators.count("MatMul") == operators.count("Add") == 1
+    assert not {"Sub", "Div"} & set(operators)
 
 
 # --- rounding -------------------------------------------------------------------------------------
