@@ -530,8 +530,7 @@ class _Writer:
             tensor, wanted = rounded, self._decide.weight_scale(node, rounded)
         if not values.any():
             raise Unplannable("nothing but zeros for weights")
-        if tensor.declared < 0:
-            # So that the product's declared scale is one that a summand can have.
+        if tensor.declared < _DEEPEST:
             tensor = self._declare(tensor, 0)
         bits = _needed_bits(values, wanted)
         weights = self._distinct(values, self._plan.limit + bits)
@@ -620,6 +619,8 @@ class _Writer:
 
 
 _ONE = np.asarray([1], np.float32)
+#: Declared scales further down take constants and floats towards float32's limits.
+_DEEPEST = -32
 
 
 def _power_of_two(values: Array) -> int | None:
