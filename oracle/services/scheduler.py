@@ -245,9 +245,8 @@ class Scheduler:
         ]
         jobs = [batch for each in plans for batch in each.batches]
         jobs += [(row,) for each in plans for row in each.alone]
-        for rows in sorted(jobs, key=lambda job: job[0].place):
-            self._enqueue(rows)
-        return bool(reused or jobs)
+        taken = [self._enqueue(rows) for rows in sorted(jobs, key=lambda job: job[0].place)]
+        return bool(reused) or any(taken)
 
     def _is_behind_others(self, rows: Sequence[RequestRow]) -> bool:
         """Whether jobs that are older than the requests keep every worker busy."""
@@ -274,25 +273,33 @@ class Scheduler:
                 }
         return found & {row.request_id for row in accepted}
 
-    def _enqueue(self, rows: Sequence[RequestRow]) -> None:
-        """Queue the proof of one request, or of several single-row requests of one model."""
+    def _enqueue(self, rows: Sequence[RequestRow]) -> bool:
+        """Queue the proof of one request, or of several single-row requests of one model.
+
+        False leaves them accepted, to be tried again: an endpoint that is behind, or lies, is no
+        reason to give up what was accepted.
+        """
         model, code_hashes = self._model(rows[0].request.model_id)
+        if model is None:
+            return False
         served = self._serving(model)
-        if model is None or served is None:
+        if served is None:
             self._fail(rows, "the bundle is gone")
-            return
+            return True
         spec = served.spec
         inputs = [tensor.rows(row.request.input, spec.input, spec.codec) for row in rows]
         circuit = fitting(model, served, sum(map(len, inputs)), code_hashes)
         if isinstance(circuit, Skip):
+            if circuit.reason in PASSING:
+                return False
             self._fail(rows, str(circuit))
-            return
+            return True
         ids = [row.request_id for row in rows]
         job_id = self._job_id(rows, served)
         if not self._store.enqueue(
             ids, job_id, served.bundle_id, size=circuit.size, memory_bytes=circuit.memory_bytes
         ):
-            return
+            return False
         for request_id in ids:
             self._log.info(
                 "request accepted",
@@ -308,6 +315,7 @@ class Scheduler:
                 size=circuit.size,
                 job=job_id,
             )
+        return True
 
     def _fail(self, rows: Sequence[RequestRow], reason: str) -> None:
         for row in rows:

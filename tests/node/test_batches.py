@@ -233,6 +233,23 @@ def test_batch_wait__requests_wait_that_long_for_others(make_world: MakeWorld) -
     assert len(world.chain.received) == 1
 
 
+def test_accepted__an_endpoint_lies_about_the_verifier_after_a_restart__waits_for_the_truth(
+    make_world: MakeWorld,
+) -> None:
+    world = batched(make_world, batch_wait_seconds=10)
+    request_id = world.ask()
+    world.settle()
+    assert world.state(request_id) == "accepted"
+    world.chain.change_code(world.model_id, b"")
+    world.restart()
+    world.clock.now += 11
+    world.settle()
+    assert world.state(request_id) == "accepted"
+    world.chain.change_code(world.model_id, VERIFIER_CODE)
+    world.settle()
+    assert world.state(request_id) == "final"
+
+
 def test_batch_wait__full_batch__does_not_wait(make_world: MakeWorld) -> None:
     world = batched(make_world, batch_wait_seconds=10)
     ids = ask_together(world, 8)
