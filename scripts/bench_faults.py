@@ -18,7 +18,7 @@ from tests.fault.world import KINDS, opened, problems
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=300)
+    parser.add_argument("--requests", type=int, default=320)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=build_dir() / "bench" / "faults.json")
     parser.add_argument("--log", type=Path, help="keep the node's log here")

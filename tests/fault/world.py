@@ -663,7 +663,7 @@ class World:
             "refunded_though_answerable": [
                 request_hex(i)
                 for i in refunded
-                if any(self._reason(i).startswith(passing) for passing in _PASSING)
+                if self._reason(i).startswith(_PASSING) and not self._was_short(i)
             ],
             "waiting_in_the_end": waiting,
             "misrecorded": self._misrecorded(),
@@ -698,6 +698,11 @@ class World:
         refusals = (RequestState.SKIPPED, RequestState.FAILED, RequestState.EXPIRED)
         steps = [s for s in self.store.history(request_id) if s.state in refusals]
         return steps[-1].reason if steps else ""
+
+    def _was_short(self, request_id: int) -> bool:
+        """Whether the time of a request was too short before anything else was wrong."""
+        near = Reason.DEADLINE_NEAR
+        return any(step.reason.startswith(near) for step in self.store.history(request_id))
 
     def _paid(self, payee: str) -> tuple[int, int]:
         """How many requests somebody was paid for, and how much."""
