@@ -42,6 +42,11 @@ _TRANSACTION_GAS = 1 << 24
 _BESIDES_PROVING = 0.2
 
 
+def usable_rows(logrows: int) -> int:
+    """Rows of a circuit of 2**logrows that hold numbers, and entries of a table's column."""
+    return (1 << logrows) - BLINDING_ROWS
+
+
 class Objective(StrEnum):
     """What the search makes small."""
 
@@ -105,7 +110,7 @@ class Estimate:
 def structure(settings: Json) -> Structure:
     """The structure of the circuit that ezkl's ``settings`` describe."""
     asked = settings["run_args"]
-    room = (1 << asked["logrows"]) - BLINDING_ROWS
+    room = usable_rows(asked["logrows"])
     low, high = asked["lookup_range"]
     lookups = len(settings["required_lookups"])
     ranges = [most - least + 1 for least, most in settings["required_range_checks"]]

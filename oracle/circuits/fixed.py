@@ -447,9 +447,7 @@ class _Writer:
             tensor = self._lower(tensor)
         if tensor.declared == declared:
             return tensor
-        self.work.append((Work.SCALE, tensor.original))
-        power = np.asarray([2.0 ** (tensor.declared - declared)], np.float32)
-        name = self._emit("Mul", tensor.name, self._constant_of(power))
+        name = self._by_power(tensor, tensor.declared - declared)
         return dataclasses.replace(tensor, name=name, declared=declared)
 
     def _lower(self, tensor: Tensor) -> Tensor:
@@ -466,21 +464,21 @@ class _Writer:
             return self._emit(
                 node.key[1], self._lower(source).name, *node.inputs[1:], attributes=node
             )
-        self.work.append((Work.SCALE, tensor.original))
-        one = self._new_constant(_ONE, self._plan.limit)
-        return self._emit("Mul", tensor.name, one)
+        return self._by_power(tensor, self._plan.limit)
 
     def _shifted(self, tensor: Tensor, bits: int) -> Tensor:
         """Numbers times 2**bits, at a scale that is so much greater."""
-        self.work.append((Work.SCALE, tensor.original))
-        power = np.asarray([2.0**bits], np.float32)
-        name = self._emit("Mul", tensor.name, self._new_constant(power, self._plan.limit))
         return dataclasses.replace(
             tensor,
-            name=name,
+            name=self._by_power(tensor, self._plan.limit + bits),
             declared=tensor.declared - self._plan.limit,
             true=tensor.true + bits,
         )
+
+    def _by_power(self, tensor: Tensor, exponent: int) -> str:
+        """A product with 2**exponent."""
+        self.work.append((Work.SCALE, tensor.original))
+        return self._emit("Mul", tensor.name, self._constant_of(np.ldexp(_ONE, exponent)))
 
     def _aligned(
         self, parts: Sequence[Tensor | Array], declared: int | None = None
@@ -569,9 +567,8 @@ class _Writer:
         operator: str,
         *names: str,
         attributes: Node | None = None,
-        **given: Any,
     ) -> Tensor:
-        name = self._emit(operator, *names, attributes=attributes, **given)
+        name = self._emit(operator, *names, attributes=attributes)
         return dataclasses.replace(tensor, name=name)
 
     def _emit(
@@ -603,10 +600,6 @@ class _Writer:
             raise Unplannable("a constant that is no finite number")
         self._latest[key] = scaled
         return self._constant_of(scaled)
-
-    def _new_constant(self, values: Array, exponent: int) -> str:
-        """An initializer of ``values`` times 2**exponent."""
-        return self._constant_of(np.ldexp(np.asarray(values, np.float32), exponent))
 
     def _constant_of(self, values: Array) -> str:
         name = self._next()

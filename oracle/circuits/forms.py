@@ -100,8 +100,7 @@ class _Attempts:
             self.best = found
 
     def _rank(self, each: tuple[Subject, Found]) -> tuple[float, float]:
-        estimate = each[1].finalists[0].candidate.estimate
-        return self._goal.objective.rank(estimate.gas, estimate.prove_seconds)
+        return self._goal.rank(each[1].finalists[0].candidate.estimate)
 
 
 def _tables_decide(found: Found) -> bool:

@@ -71,6 +71,10 @@ class Goal:
     memory_bytes: int
     seconds: float
 
+    def rank(self, estimate: Estimate) -> tuple[float, float]:
+        """Sorts circuits by their estimates, the best first; the first number is what counts."""
+        return self.objective.rank(estimate.gas, estimate.prove_seconds)
+
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:

@@ -18,7 +18,7 @@ from typing import Any
 import onnx
 
 from oracle.circuits import cost, trial
-from oracle.circuits.cost import BLINDING_ROWS, Estimate
+from oracle.circuits.cost import usable_rows
 from oracle.circuits.fixed import (
     CURVES,
     SUMS,
@@ -29,7 +29,7 @@ from oracle.circuits.fixed import (
     prepared,
     rewrite,
 )
-from oracle.circuits.judge import FIRST_SAMPLES, Candidate, Goal, Judge, Subject
+from oracle.circuits.judge import FIRST_SAMPLES, Candidate, Judge, Subject
 from oracle.circuits.lowering.graph import Node
 from oracle.circuits.onnx import add_tag
 from oracle.circuits.plan import Plan
@@ -40,6 +40,7 @@ from oracle.circuits.shapes import (
     filled,
     greatest_base,
     least_logrows,
+    limb_rows,
 )
 from oracle.circuits.tuner import CODE_ERROR, Found
 from oracle.circuits.verifier import MAX_CODE_BYTES
@@ -69,7 +70,6 @@ _ROWS: Mapping[Work, tuple[int, int]] = {
     Work.RELU: (9, 3),
     Work.COMPARE: (14, 3),
 }
-_LIMB_ROWS = (4, 3)
 #: Tables that a plan brings in, rather than the model.
 _OWN_TABLES = frozenset({"HardSwish", "Sigmoid"})
 #: Bits that the sums after a last product may take.
@@ -109,7 +109,7 @@ class Room:
     @property
     def rows(self) -> int:
         """Rows that can be used."""
-        return (1 << self.logrows) - BLINDING_ROWS
+        return usable_rows(self.logrows)
 
     @property
     def bits(self) -> float:
@@ -218,7 +218,7 @@ class _Plans:
 
     def _finest(self, room: Room, tag: TagLayout) -> Iterator[Chosen]:
         """Plans of the finest scales that fit."""
-        rows = room.rows - self._any(room.legs)[1] - tag.limbs * _of(_LIMB_ROWS, room.legs)
+        rows = room.rows - self._any(room.legs)[1] - tag.limbs * limb_rows(room.legs)
         if rows < 0:
             return
         for finer in _FINER:
@@ -315,7 +315,7 @@ class _Plans:
         }
         goal = self._judge.goal
         estimate = cost.estimate(cost.structure(settings | least), room.logrows, goal.speed)
-        return _rank(goal, estimate) < _rank(goal, rival.estimate)
+        return goal.rank(estimate) < goal.rank(rival.estimate)
 
     def _any(self, legs: int) -> tuple[Json, int]:
         """Settings of some plan, and the rows that all share."""
@@ -329,7 +329,7 @@ class _Plans:
             settings = trial.settings(graph, [run_args])[0]["settings"]
             if settings is None:
                 raise Unplannable("refused by the circuit compiler")
-            own = self._rows(chosen.rewritten, legs) + tag.limbs * _of(_LIMB_ROWS, legs)
+            own = self._rows(chosen.rewritten, legs) + tag.limbs * limb_rows(legs)
             self._shared[legs] = settings, settings["num_rows"] - own
         return self._shared[legs]
 
@@ -399,7 +399,7 @@ class _Plans:
         if settings is None or least_logrows(settings) > shape.logrows:
             return None
         estimate = cost.estimate(cost.structure(settings), shape.logrows, goal.speed)
-        worse = _rank(goal, estimate) >= _rank(goal, rival.estimate)
+        worse = goal.rank(estimate) >= goal.rank(rival.estimate)
         if worse or estimate.verifier_bytes * CODE_ERROR > MAX_CODE_BYTES:
             return None
         return Candidate(shape, estimate, plan.scale), settings
@@ -497,10 +497,6 @@ class _Chooser:
         if name not in self._magnitudes:
             raise Unplannable(f"nothing is known of '{name}'")
         return self._magnitudes[name]
-
-
-def _rank(goal: Goal, estimate: Estimate) -> tuple[float, float]:
-    return goal.objective.rank(estimate.gas, estimate.prove_seconds)
 
 
 def _of(rows: tuple[int, int], legs: int) -> int:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from oracle.circuits import cost, trial
-from oracle.circuits.cost import BLINDING_ROWS, Structure
+from oracle.circuits.cost import BLINDING_ROWS, Structure, usable_rows
 from oracle.circuits.trial import Graph
 from oracle.errors import ModelUnsupported, ProverError, ProverMemory
 from oracle.types import TagLayout
@@ -53,8 +53,6 @@ TALL_LOGROWS = 6
 _EMPTY_ROWS = 1.07
 #: Legs that are asked for; the others lie on the line through them.
 _ASKED_LEGS = (2, 4)
-#: Rows of one more limb of the tag, with these legs; the same in every circuit.
-_LIMB_ROWS = (10, 16)
 #: Scale of the survey: rows do not depend on it.
 _ANY_SCALE = 8
 #: Lookup tables while their real range is not known.
@@ -120,7 +118,8 @@ class Survey:
         """Rows in one column."""
         more = tag.limbs - TAG_LAYOUTS[0].limbs
         few, many = (
-            rows + more * limb for rows, limb in zip(self.rows[kind], _LIMB_ROWS, strict=True)
+            rows + more * limb_rows(asked)
+            for rows, asked in zip(self.rows[kind], _ASKED_LEGS, strict=True)
         )
         first, second = _ASKED_LEGS
         return few + (many - few) * (legs - first) // (second - first)
@@ -190,6 +189,11 @@ def least_logrows(settings: Json) -> int:
     return _logrows(rows)
 
 
+def limb_rows(legs: int) -> int:
+    """Rows of one limb of the tag; the same in every circuit."""
+    return 4 + 3 * legs
+
+
 def filled(lookups: tuple[int, int], room: int) -> tuple[int, int]:
     """A wider range for the same columns of ``room`` entries: inputs nobody tried may ask for it."""
     low, high = lookups
@@ -253,7 +257,7 @@ def _heights(
             _logrows(min(rows.values())), least_logrows(found.settings[kind] | {"num_rows": 0})
         )
         for logrows in range(least, min(least + spare, MAX_LOGROWS) + 1):
-            room = (1 << logrows) - BLINDING_ROWS
+            room = usable_rows(logrows)
             fitting = [
                 Shape(
                     logrows,

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from oracle.circuits import cost, trial
-from oracle.circuits.cost import BLINDING_ROWS, Objective
+from oracle.circuits.cost import Objective, usable_rows
 from oracle.circuits.judge import (
     FIRST_SAMPLES,
     Candidate,
@@ -144,7 +144,7 @@ def widen(
     width = lookups[1] - lookups[0] + 1
     surveyed = survey(graph, [one.multiplier])
     candidates = [
-        _estimated(surveyed, shape, goal, -(-width // _room(shape)))
+        _estimated(surveyed, shape, goal, -(-width // usable_rows(shape.logrows)))
         for shape in shapes(surveyed, one.bound, tags=[one.tag])
     ]
     for candidate in sorted(_affordable(candidates, goal), key=_rank(goal)):
@@ -230,9 +230,8 @@ class _Search:
         """Whether it may turn out better than the best estimate, and than each finalist in some."""
         best = finalists[0].candidate.estimate
         margin = _GAS_ERROR if self._goal.objective is Objective.GAS else _TIME_ERROR
-        rank = self._goal.objective.rank
-        one, other = candidate.estimate, rank(best.gas, best.prove_seconds)
-        near = rank(one.gas, one.prove_seconds)[0] <= other[0] * margin
+        one = candidate.estimate
+        near = self._goal.rank(one)[0] <= self._goal.rank(best)[0] * margin
         return near and all(
             one.gas < each.candidate.estimate.gas
             or one.prove_seconds < each.candidate.estimate.prove_seconds
@@ -251,7 +250,7 @@ class _Search:
         if shape.bound <= self._tight.get(shape.multiplier, 0):
             return dataclasses.replace(candidate, outcome="its numbers are larger")
         low, high = settled.lookups
-        spread = -(-(high - low + 1) // _room(shape))
+        spread = -(-(high - low + 1) // usable_rows(shape.logrows))
         if spread > MAX_SPREAD:
             return dataclasses.replace(candidate, outcome="its lookup tables are larger")
         wider = _estimated(self._survey, shape, self._goal, spread).estimate
@@ -262,7 +261,7 @@ class _Search:
     def _prove_tried(self, candidate: Candidate, settled: _Settled) -> Candidate | Tuned:
         """Whether the circuit takes every row that is tried."""
         shape = candidate.shape
-        lookups = filled(settled.lookups, _room(shape))
+        lookups = filled(settled.lookups, usable_rows(shape.logrows))
         self._progress(f"trying 2**{shape.logrows} rows, {shape.columns} columns")
         run_args = shape.run_args(settled.scale, lookups)
         graph = self._subject.graph_for(shape.tag)
@@ -380,9 +379,8 @@ def _rank(goal: Goal) -> Callable[[Candidate], tuple[float, ...]]:
     """Sorts candidates, the best estimate first; of equals the one of smaller numbers."""
 
     def rank(candidate: Candidate) -> tuple[float, ...]:
-        estimate, shape = candidate.estimate, candidate.shape
-        gas, seconds = estimate.gas, estimate.prove_seconds
-        return (*goal.objective.rank(gas, seconds), shape.multiplier, -shape.bound)
+        shape = candidate.shape
+        return (*goal.rank(candidate.estimate), shape.multiplier, -shape.bound)
 
     return rank
 
@@ -419,11 +417,6 @@ def _affordable(candidates: Sequence[Candidate], goal: Goal) -> list[Candidate]:
     # Only where nothing surely fits is it worth a build to find out.
     sure = [c for c in deployable if c.estimate.verifier_bytes * CODE_ERROR <= MAX_CODE_BYTES]
     return sure or deployable
-
-
-def _room(shape: Shape) -> int:
-    """Rows of a table's column."""
-    return (1 << shape.logrows) - BLINDING_ROWS
 
 
 # --- batches --------------------------------------------------------------------------------------
