@@ -33,7 +33,7 @@ from oracle.config import build_dir
 from oracle.errors import BundleInvalid, SrsUnsafe, UsageError
 from oracle.types import BatchVerifier, CircuitFiles, Codec, ModelSpec, TagLayout, TensorSpec
 
-FORMAT = 6
+FORMAT = 7
 #: Chain ids of development nodes, the only ones where a home-made SRS will do.
 LOCAL_CHAINS = (1337, 31337)
 MODEL = "model.onnx"

@@ -9,7 +9,7 @@ inputs and weights alike. Here the graph is written again so that a `Plan` decid
 - A product with a power of two below one changes the declared scale and no number. Raised above
   the limit, the next operator's result is rounded down to the limit: a rescaling where we want it.
 - At a declared scale of zero a table of ``HardSwish`` is exactly ``Relu`` of whole numbers, and one
-  of ``Sigmoid`` exactly the step at zero: one row in place of 16 and 23.
+  of ``Sigmoid`` exactly the step at zero: one row in place of 12 and 23.
 
 For onnxruntime the result is the same function: every power of two is taken back at the output.
 """
@@ -42,9 +42,9 @@ _MOVES = frozenset(
 )
 #: Functions that are looked up at the scale of their argument, which is also their result's.
 CURVES = frozenset({"Erf", "Exp", "Pow", "Sigmoid", "Softplus", "Tanh"})
+COMPARISONS = frozenset({"Greater", "GreaterOrEqual", "Less", "LessOrEqual"})
 #: Operators that add up or move numbers.
 SUMS = _MOVES | {"Add", "Cast", "Concat", "Neg", "ReduceSum", "Sub"}
-_COMPARISONS = frozenset({"Greater", "GreaterOrEqual", "Less", "LessOrEqual"})
 
 
 class Unplannable(Exception):
@@ -71,8 +71,11 @@ class Decisions(Protocol):
     def scales(self) -> Plan:
         """Of this plan the scales alone count."""
 
-    def rounds(self, node: Node, position: int, tensor: Tensor, raised: int) -> bool:
-        """Whether an argument is rounded before an operator that adds ``raised`` bits to it."""
+    def rounds(self, node: Node, position: int, tensor: Tensor, raised: int) -> int | None:
+        """Fractional bits to which an argument is rounded before an operator; None: it is not.
+
+        The operator adds ``raised`` bits to it. The answer is below the argument's true scale.
+        """
 
     def looks_up(self, node: Node, arguments: Sequence[Tensor]) -> bool:
         """Whether a curve, Relu or comparison is looked up."""
@@ -90,8 +93,11 @@ class _Planned:
 
     scales: Plan
 
-    def rounds(self, node: Node, position: int, _tensor: Tensor, _raised: int) -> bool:
-        return (node.proto.output[0], position) in self.scales.rounded
+    def rounds(self, node: Node, position: int, tensor: Tensor, _raised: int) -> int | None:
+        result = node.proto.output[0]
+        found = (each[2] for each in self.scales.rounded if each[:2] == (result, position))
+        true = next(found, tensor.true)
+        return true if true < tensor.true else None
 
     def looks_up(self, node: Node, _arguments: Sequence[Tensor]) -> bool:
         return node.proto.output[0] in self.scales.looked_up
@@ -181,6 +187,10 @@ class _Writer:
         self._picked: dict[str, tuple[Node, Tensor]] = {}
         #: By tensor, the same numbers declared lower.
         self._lowered: dict[str, str] = {}
+        #: By a difference's name, what was subtracted from what.
+        self._differences: dict[str, tuple[Tensor, Tensor]] = {}
+        #: By twice a Relu's name, the difference that it is of, and that difference's size.
+        self._leads: dict[str, tuple[Tensor, Tensor, str]] = {}
         #: By a constant's shape and bytes, the last that was made of it.
         self._latest: dict[tuple[tuple[int, ...], bytes], Array] = {}
         self.greatest = 0
@@ -204,7 +214,7 @@ class _Writer:
             result = self._move(node)
         elif operator in CURVES:
             result = self._curve(node)
-        elif operator in _COMPARISONS:
+        elif operator in COMPARISONS:
             result = self._compare(node)
         elif rule is not None:
             result = rule(node)
@@ -222,7 +232,12 @@ class _Writer:
                 raise Unplannable("outputs in steps of more than one")
             self._decide.holds(tensor)
             last = self._declare(tensor, tensor.true)
-            self._nodes.append(helper.make_node("Identity", [last.name], [value.name]))
+            kind = value.type.tensor_type.elem_type
+            self._nodes.append(
+                helper.make_node("Identity", [last.name], [value.name])
+                if kind == TensorProto.FLOAT
+                else helper.make_node("Cast", [last.name], [value.name], to=kind)
+            )
         del self._graph.node[:]
         self._graph.node.extend(self._nodes)
         prune(self._graph)
@@ -262,21 +277,40 @@ class _Writer:
         return self._like(parts[0], "Concat", *(part.name for part in parts), attributes=node)
 
     def _cast(self, node: Node) -> Tensor:
-        if node.attribute("to") != TensorProto.FLOAT:
+        tensor = self._tensor(node.input(0))
+        if node.attribute("to") != TensorProto.FLOAT and tensor.true != 0:
             raise Unplannable("Cast")
-        return self._tensor(node.input(0))
+        # Of whole numbers it changes nothing; an output's type is written at the end.
+        return tensor
 
     def _sum(self, node: Node) -> Tensor:
         """Add and Sub."""
         constants = [self._constant(name) for name in node.inputs]
         if constants[0] is None and constants[1] is None:
-            first, second = self._aligned([self._tensor(name) for name in node.inputs])
-            return self._like(first, node.key[1], first.name, second.name)
+            terms = [self._tensor(name) for name in node.inputs]
+            greater = self._greater(node.key[1], terms)
+            if greater is not None:
+                return greater
+            first, second = self._aligned(terms)
+            result = self._like(first, node.key[1], first.name, second.name)
+            if node.key[1] == "Sub":
+                self._differences[result.name] = (first, second)
+            return result
         position = 0 if constants[0] is None else 1
         values = constants[1 - position]
         if values is None:
             raise Unplannable(node.key[1])
         return self._offset(node.key[1], self._tensor(node.input(position)), values, position)
+
+    def _greater(self, operator: str, terms: Sequence[Tensor]) -> Tensor | None:
+        """The greater of two: b + Relu(a - b), twice of which is a + b + |a - b|; else None."""
+        for term, other in (terms, terms[::-1]):
+            first, second, size = self._leads.get(term.name, (term, term, ""))
+            if size and operator == "Add" and second.original == other.original:
+                total = self._like(first, "Add", first.name, second.name)
+                twice = self._like(total, "Add", total.name, size)
+                return dataclasses.replace(twice, true=first.true + 1)
+        return None
 
     def _negate(self, node: Node) -> Tensor:
         tensor = self._tensor(node.input(0))
@@ -346,7 +380,12 @@ class _Writer:
             return self._like(tensor, "HardSwish", tensor.name)
         self._decide.holds(tensor)
         self.work.append((Work.RELU, tensor.original))
-        return self._like(tensor, "Relu", tensor.name)
+        # x + |x| is twice the Relu, and takes four rows less than ezkl's own.
+        size = self._emit("Abs", tensor.name)
+        twice = self._like(tensor, "Add", tensor.name, size)
+        if tensor.name in self._differences:
+            self._leads[twice.name] = (*self._differences[tensor.name], size)
+        return dataclasses.replace(twice, true=tensor.true + 1)
 
     def _abs(self, node: Node) -> Tensor:
         tensor = self._tensor(node.input(0))
@@ -403,13 +442,12 @@ class _Writer:
 
     def _rounded(self, node: Node, position: int, tensor: Tensor, raised: int) -> Tensor:
         """The argument of an operator, rounded if the plan says so."""
-        if tensor.true <= self._plan.rounded_scale or not self._decide.rounds(
-            node, position, tensor, raised
-        ):
+        true = self._decide.rounds(node, position, tensor, raised)
+        if true is None:
             return tensor
         self._decide.holds(tensor)
         self.work.append((Work.ROUND, tensor.original))
-        excess = tensor.true - self._plan.rounded_scale
+        excess = tensor.true - true
         if tensor.name in self._offsets:
             # The sum rounds, if what it adds to is declared above the limit.
             operator, before, values, place = self._offsets[tensor.name]
@@ -419,9 +457,7 @@ class _Writer:
             # So does a product with one.
             high = self._declare(tensor, self._plan.limit + excess + self._plan.limit)
             name = self._lower(high).name
-        return dataclasses.replace(
-            tensor, name=name, declared=self._plan.limit, true=self._plan.rounded_scale
-        )
+        return dataclasses.replace(tensor, name=name, declared=self._plan.limit, true=true)
 
     def _offset(self, operator: str, tensor: Tensor, values: Array, position: int) -> Tensor:
         """Add or Sub of a tensor, the argument at ``position``, and a constant."""

@@ -15,16 +15,14 @@ class Plan:
 
     #: Fractional bits of the inputs.
     scale: int
-    #: Fractional bits of what is rounded.
-    rounded_scale: int
     #: Fractional bits of the weights.
     weight_scale: int
     #: Other fractional bits, of the weights of the product that has this result.
     weight_scales: tuple[tuple[str, int], ...]
     #: ezkl's limit on declared scales, as a multiple of `scale`.
     multiplier: int
-    #: Arguments that are rounded first: an operator's result, and which argument.
-    rounded: tuple[tuple[str, int], ...]
+    #: Arguments that are rounded first: an operator's result, which argument, fractional bits left.
+    rounded: tuple[tuple[str, int, int], ...]
     #: Relus and comparisons, by their result, that are looked up.
     looked_up: tuple[str, ...]
 
@@ -51,13 +49,15 @@ class Plan:
         """
         return cls(
             scale=_bits(values["scale"], 1),
-            rounded_scale=_bits(values["rounded_scale"], 1),
             weight_scale=_bits(values["weight_scale"]),
             weight_scales=tuple(
                 (_name(name), _bits(bits)) for name, bits in values["weight_scales"]
             ),
             multiplier=_bits(values["multiplier"], 1),
-            rounded=tuple((_name(name), _bits(position)) for name, position in values["rounded"]),
+            rounded=tuple(
+                (_name(name), _bits(position), _bits(bits, -_MOST))
+                for name, position, bits in values["rounded"]
+            ),
             looked_up=tuple(_name(name) for name in list(values["looked_up"])),
         )
 

@@ -20,6 +20,7 @@ import onnx
 from oracle.circuits import cost, trial
 from oracle.circuits.cost import usable_rows
 from oracle.circuits.fixed import (
+    COMPARISONS,
     CURVES,
     SUMS,
     Rewritten,
@@ -67,17 +68,22 @@ _ROWS: Mapping[Work, tuple[int, int]] = {
     Work.SCALE: (1, 0),
     Work.ROUND: (28, 9),
     # Less the row of a lookup, which is counted already.
-    Work.RELU: (9, 3),
+    Work.RELU: (5, 3),
     Work.COMPARE: (14, 3),
 }
-#: Tables that a plan brings in, rather than the model.
-_OWN_TABLES = frozenset({"HardSwish", "Sigmoid"})
+#: Tables that a plan may bring in, and the operators that they take the place of.
+_OWN_TABLES: Mapping[str, frozenset[str]] = {
+    "HardSwish": frozenset({"Relu"}),
+    "Sigmoid": COMPARISONS,
+}
 #: Bits that the sums after a last product may take.
 _SUM_BITS = 1
 #: Larger graphs are left to ezkl's arithmetic (nodes).
 _MAX_NODES = 500
 #: How often it is asked what else to round before a Relu.
 _EARLIER = 4
+#: More fractional bits than anything has.
+_FINEST = 1 << 16
 #: Rounding moves numbers a little beyond what the float model has.
 _MARGIN = 1.03
 
@@ -195,13 +201,26 @@ class _Plans:
             raise Unplannable("a graph that would be planned for minutes")
         #: Results that reach the outputs by sums alone.
         self._last = _last_products(graph)
+        operators = {node.op_type for node in graph.node}
+        own = [name for name, replaced in _OWN_TABLES.items() if replaced & operators]
+        #: Tables that a plan may bring in, the fewest first: each costs gas and time.
+        self._tables = [
+            frozenset(tables)
+            for count in range(len(own) + 1)
+            for tables in itertools.combinations(own, count)
+        ]
+        self._has_curves = not operators.isdisjoint(CURVES)
 
     def within(self, room: Room, rival: Candidate) -> tuple[Subject, Found] | None:
         """The first of the finest plans for a room that is accurate and better than the rival."""
         tag = room.tag
         if tag is None or not self._may_beat(room, rival):
             return None
+        tried = set()
         for chosen in self._finest(room, tag):
+            if chosen.plan in tried:
+                continue
+            tried.add(chosen.plan)
             subject = self._planned(chosen, tag)
             try:
                 found = self._examined(subject, chosen.plan, room, rival)
@@ -221,22 +240,26 @@ class _Plans:
         rows = room.rows - self._any(room.legs)[1] - tag.limbs * limb_rows(room.legs)
         if rows < 0:
             return
-        for finer in _FINER:
-            plans = self._frontier(room, finer, rows)
-            yield from plans[:_TRIES]
-            if not any(chosen.plan.rounded for chosen in plans):
-                return
+        for tables in self._tables:
+            if room.spread > 1 and not (tables or self._has_curves):
+                # Nothing is looked up.
+                continue
+            for finer in _FINER:
+                plans = self._frontier(room, tables, finer, rows)
+                yield from plans[:_TRIES]
+                if not any(chosen.plan.rounded for chosen in plans):
+                    break
 
-    def _frontier(self, room: Room, finer: int, rows: int) -> list[Chosen]:
+    def _frontier(self, room: Room, tables: frozenset[str], finer: int, rows: int) -> list[Chosen]:
         """Where inputs cannot be finer without coarser weights, those of like scales first."""
-        if self._fitting(room, (_SCALES[0], finer, _WEIGHT_SCALES[0]), rows) is None:
+        if self._fitting(room, tables, (_SCALES[0], finer, _WEIGHT_SCALES[0]), rows) is None:
             return []
         by_weight_scale = {}
         weight_scale = _WEIGHT_SCALES[-1]
         for scale in _SCALES:
             chosen = None
             while weight_scale in _WEIGHT_SCALES and chosen is None:
-                chosen = self._fitting(room, (scale, finer, weight_scale), rows)
+                chosen = self._fitting(room, tables, (scale, finer, weight_scale), rows)
                 weight_scale -= chosen is None
             if chosen is not None:
                 by_weight_scale[weight_scale] = chosen
@@ -248,16 +271,22 @@ class _Plans:
             ),
         )
 
-    def _fitting(self, room: Room, scales: tuple[int, int, int], rows: int) -> Chosen | None:
+    def _fitting(
+        self, room: Room, tables: frozenset[str], scales: tuple[int, int, int], rows: int
+    ) -> Chosen | None:
         """The plan of fewest rows for scales of inputs, of rounding above it, and of weights."""
         found = []
-        lazy = self._chosen(room, scales, frozenset())
+        lazy = self._chosen(room, tables, scales, frozenset())
         if lazy is not None:
             chosen, origins = lazy
             found.append(chosen)
             # What is rounded later may as well be rounded before a Relu, if that can be looked up.
             for _ in range(_EARLIER):
-                early = self._chosen(room, scales, origins) if origins else None
+                early = (
+                    self._chosen(room, tables, scales, origins)
+                    if origins and "HardSwish" in tables
+                    else None
+                )
                 if early is None:
                     break
                 found.append(early[0])
@@ -268,14 +297,20 @@ class _Plans:
         return best if best is not None and best.rows <= rows else None
 
     def _chosen(
-        self, room: Room, scales: tuple[int, int, int], early: frozenset[str]
+        self,
+        room: Room,
+        tables: frozenset[str],
+        scales: tuple[int, int, int],
+        early: frozenset[str],
     ) -> tuple[Chosen, frozenset[str]] | None:
         """A plan, and the products that it rounds; None if numbers pass the room's bounds."""
         scale, finer, weight_scale = scales
         multiplier = 1
         while multiplier <= _MAX_MULTIPLIER:
-            plan = Plan(scale, max(1, scale + finer), weight_scale, (), multiplier, (), ())
-            chooser = _Chooser(plan, room, self._magnitudes, self._last, early)
+            plan = Plan(scale, weight_scale, (), multiplier, (), ())
+            chooser = _Chooser(plan, room, tables, self._magnitudes, self._last)
+            chooser.rounded_scale = max(1, scale + finer)
+            chooser.early = early
             try:
                 rewritten = rewrite(self._data, chooser)
             except _TooLarge:
@@ -309,7 +344,7 @@ class _Plans:
         least = {
             "run_args": settings["run_args"] | {"logrows": room.logrows, "lookup_range": (0, 0)},
             "required_lookups": [
-                each for each in settings["required_lookups"] if not _OWN_TABLES & each.keys()
+                each for each in settings["required_lookups"] if _OWN_TABLES.keys().isdisjoint(each)
             ],
             "required_range_checks": [*checks, [0, room.rows - 1]],
         }
@@ -320,7 +355,7 @@ class _Plans:
     def _any(self, legs: int) -> tuple[Json, int]:
         """Settings of some plan, and the rows that all share."""
         if legs not in self._shared:
-            found = self._chosen(Room(20, 3, 1), (4, 0, 4), frozenset())
+            found = self._chosen(Room(20, 3, 1), self._tables[-1], (4, 0, 4), frozenset())
             if found is None:
                 raise Unplannable("numbers too large for any circuit")
             chosen, tag = found[0], TAG_LAYOUTS[0]
@@ -416,18 +451,22 @@ class _Chooser:
         self,
         scales: Plan,
         room: Room,
+        tables: frozenset[str],
         magnitudes: Mapping[str, Magnitude],
         last: frozenset[str],
-        early: frozenset[str],
     ) -> None:
         self._scales = scales
         self._room = room
+        #: Operators that may be looked up without being curves.
+        self._replaced = frozenset().union(*(_OWN_TABLES[name] for name in tables))
         self._magnitudes = magnitudes
         self._last = last
-        #: Products that are rounded before a Relu, if it can be looked up then.
-        self._early = early
+        #: Fractional bits of an argument that is rounded for the bound.
+        self.rounded_scale = scales.scale
+        #: Products that are rounded before a Relu, so that it can be looked up.
+        self.early: frozenset[str] = frozenset()
         self.weight_scales: dict[str, int] = {}
-        self.rounded: set[tuple[str, int]] = set()
+        self.rounded: set[tuple[str, int, int]] = set()
         self.looked_up: set[str] = set()
         #: Products whose results, or what was made of them, were rounded.
         self.origins: set[str] = set()
@@ -436,30 +475,31 @@ class _Chooser:
     def scales(self) -> Plan:
         return self._scales
 
-    def rounds(self, node: Node, position: int, tensor: Tensor, raised: int) -> bool:
-        result = node.proto.output[0]
-        if node.key[1] in CURVES:
-            wanted = self._entries([tensor], tensor.true) > self._room.entries
-        elif node.key[1] == "Relu":
-            wanted = (
-                tensor.origin in self._early
-                and self._entries([tensor], tensor.true) > self._room.entries
-                and self._entries([tensor], self._scales.rounded_scale) <= self._room.entries
-            )
-        else:
-            wanted = self._bits(result, tensor.true + raised) > self._room.bits
-        if wanted:
-            self.rounded.add((result, position))
-            self.origins.add(tensor.origin)
-        return wanted
+    def rounds(self, node: Node, position: int, tensor: Tensor, raised: int) -> int | None:
+        result, operator = node.proto.output[0], node.key[1]
+        true = tensor.true
+        if operator in CURVES:
+            true = self._tabled(tensor)
+        elif operator == "Relu":
+            if tensor.origin in self.early:
+                true = self._tabled(tensor)
+        elif self._bits(result, tensor.true + raised) > self._room.bits:
+            true = self.rounded_scale
+        if true >= tensor.true:
+            return None
+        self.rounded.add((result, position, true))
+        self.origins.add(tensor.origin)
+        return true
 
     def looks_up(self, node: Node, arguments: Sequence[Tensor]) -> bool:
+        operator, curve = node.key[1], node.key[1] in CURVES
         fits = self._entries(arguments, arguments[0].true) <= self._room.entries
-        if node.key[1] in CURVES and not fits:
+        if curve and not fits:
             raise _TooLarge
-        if fits:
-            self.looked_up.add(node.proto.output[0])
-        return fits
+        if not fits or not (curve or operator in self._replaced):
+            return False
+        self.looked_up.add(node.proto.output[0])
+        return True
 
     def weight_scale(self, node: Node, tensor: Tensor) -> int:
         result = node.proto.output[0]
@@ -484,14 +524,19 @@ class _Chooser:
         return math.log2(self._of(name).most * _MARGIN) + true
 
     def _entries(self, arguments: Sequence[Tensor], true: int) -> float:
-        """Entries of a table for all differences, or all values of a single one."""
+        """Entries of a table for all differences, or all values of a single one, and zero."""
         known = [self._of(each.original) for each in arguments if each.original]
         if len(arguments) == 1:
-            span = known[0].high - known[0].low
+            span = max(known[0].high, 0.0) - min(known[0].low, 0.0)
         else:
             # Constants lie among what they are compared with.
             span = sum(each.high - each.low for each in known) * (3 - len(known))
         return span * _MARGIN * 2.0**true
+
+    def _tabled(self, tensor: Tensor) -> int:
+        """The finest scale at which all values of a tensor fit a table."""
+        whole = max(self._entries([tensor], 0), 2.0**-64)
+        return max(0, math.floor(math.log2(self._room.entries / whole)))
 
     def _of(self, name: str) -> Magnitude:
         if name not in self._magnitudes:
@@ -509,12 +554,14 @@ def _no_finer(plan: Plan, other: Plan) -> bool:
     What is looked up makes no difference to the numbers.
     """
     last = dict(other.weight_scales)
+    rounded = {(name, position): bits for name, position, bits in plan.rounded}
     return (
         plan.scale <= other.scale
-        and plan.rounded_scale <= other.rounded_scale
         and plan.weight_scale <= other.weight_scale
         and all(bits <= last.get(name, 0) for name, bits in plan.weight_scales)
-        and set(other.rounded) <= set(plan.rounded)
+        and all(
+            rounded.get((name, position), _FINEST) <= bits for name, position, bits in other.rounded
+        )
     )
 
 

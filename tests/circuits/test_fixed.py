@@ -24,7 +24,6 @@ TAG = TagLayout()
 ROWS = np.random.default_rng(3).uniform(-1, 1, (12, 4)).round(3)
 PLAN = Plan(
     scale=7,
-    rounded_scale=7,
     weight_scale=8,
     weight_scales=(),
     multiplier=1,
@@ -107,6 +106,19 @@ MODELS = {
         node("Add", "r half", "a"), node("Div", "x a", "y"),
     ],
     "curves": [node("Mul", "x w0", "m"), node("Sigmoid", "m", "s"), node("Mul", "s x", "y")],
+    "the greater of two": [
+        node("Gather", "x other", "z", axis=1), node("Sub", "z x", "d"), node("Relu", "d", "r"),
+        node("Add", "x r", "y"),
+    ],
+    "the greater of two, and of more": [
+        node("Gather", "x other", "z", axis=1), node("Mul", "z w0", "m"), node("Sub", "m x", "d"),
+        node("Relu", "d", "r"), node("Add", "r x", "g"), node("Mul", "r g", "p"),
+        node("Add", "p z", "y"),
+    ],
+    "a lead added to another": [
+        node("Gather", "x other", "z", axis=1), node("Sub", "z x", "d"), node("Relu", "d", "r"),
+        node("Add", "z r", "y"),
+    ],
     "choice": [node("Greater", "x b", "g"), node("Where", "g x b", "y")],
     "choice of two": [
         node("LessOrEqual", "x b", "g"), node("Mul", "x w0", "m"), node("Where", "g m x", "y"),
@@ -127,6 +139,7 @@ def made(name: str, folder: Path) -> Model:
         row=np.array([1, -1]),
         axis=np.array([1]),
         some=np.array([0, 5, 2, 7]),
+        other=np.array([2, 0, 3, 1]),
     )
 
 
@@ -164,7 +177,8 @@ def test_planned__weights__have_their_own_scale(tmp_path: Path) -> None:
 def test_planned__layers_with_biases__scales_as_the_plan_has_them(tmp_path: Path) -> None:
     subject = made("many layers", tmp_path)
     found = circuit(subject, PLAN, tmp_path)
-    assert found.scale == PLAN.scale + 3 * PLAN.weight_scale
+    # Each of the two Relus is computed twice as large.
+    assert found.scale == PLAN.scale + 3 * PLAN.weight_scale + 2
     looked_up = dataclasses.replace(PLAN, scale=4, weight_scale=3, looked_up=("r1", "r2"))
     most = np.abs(rewritten(subject, ROWS)).max() + 1
     asked = circuit(subject, looked_up, tmp_path).lookups
@@ -208,7 +222,7 @@ def test_planned__an_argument_rounded__coarser_and_not_otherwise(
     name: str, rounded: tuple[str, int], tmp_path: Path
 ) -> None:
     subject = made(name, tmp_path)
-    plan = dataclasses.replace(PLAN, rounded=(rounded,), rounded_scale=4)
+    plan = dataclasses.replace(PLAN, rounded=((*rounded, 4),))
     plain, found = circuit(subject, PLAN, tmp_path), circuit(subject, plan, tmp_path)
     assert found.scale < plain.scale
     assert found.floats() == pytest.approx(plain.floats(), abs=0.2)
@@ -225,10 +239,20 @@ def test_planned__a_relu_looked_up__exactly_the_relu(tmp_path: Path) -> None:
     subject = made("layers", tmp_path)
     looked_up = dataclasses.replace(PLAN, looked_up=("relu",))
     plain, found = circuit(subject, PLAN, tmp_path), circuit(subject, looked_up, tmp_path)
-    assert found.integers == plain.integers
+    assert found.floats() == pytest.approx(plain.floats(), abs=1e-6)
     assert found.lookups != (0, 0)
     saved = rows_of(subject, PLAN, tmp_path) - rows_of(subject, looked_up, tmp_path)
-    assert saved == 4 * 15
+    assert saved == 4 * 11
+
+
+def test_planned__the_greater_of_two__one_size_and_no_shift(tmp_path: Path) -> None:
+    subject = made("the greater of two", tmp_path)
+    proto = onnx.load_model_from_string(planned(subject, PLAN).data)
+    operators = [each.op_type for each in proto.graph.node]
+    assert (operators.count("Abs"), operators.count("Sub"), operators.count("Add")) == (1, 1, 2)
+    found = circuit(subject, PLAN, tmp_path)
+    assert found.scale == PLAN.scale + 1
+    assert found.floats() == pytest.approx(rewritten(subject, ROWS), abs=2.0**-PLAN.scale)
 
 
 @pytest.mark.parametrize("operator", ["Less", "LessOrEqual", "Greater", "GreaterOrEqual"])
@@ -301,7 +325,8 @@ def test_planned__an_operator_of_ezkls_own_scales__said(nodes: list, tmp_path: P
         {"scale": 10**6},
         {"scale": True},
         {"multiplier": 0},
-        {"rounded_scale": -1},
+        {"rounded": [["y", 0]]},
+        {"rounded": [["y", 0, 10**6]]},
         {"weight_scales": [["y", 10**20]]},
         {"weight_scales": [["y"]]},
         {"looked_up": [1]},
@@ -315,7 +340,7 @@ def test_plan__rubbish_in_a_manifest__refused(change: dict[str, object]) -> None
 
 def test_plan__as_a_manifest_holds_it__comes_back(iris_bundle: object) -> None:
     plan = dataclasses.replace(
-        PLAN, rounded=(("y", 0),), looked_up=("relu",), weight_scales=(("y", 9),)
+        PLAN, rounded=(("y", 0, 5),), looked_up=("relu",), weight_scales=(("y", 9),)
     )
     origin = dataclasses.replace(iris_bundle.origin, plan=plan)  # type: ignore[attr-defined]
     assert origin_from(origin_json(origin)) == origin

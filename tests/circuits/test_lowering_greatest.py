@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import helper
 
 from oracle.chain.toolchain import toolchain
 from oracle.circuits import onnx as models
@@ -57,3 +58,37 @@ def test_load__softmax__rows_of_a_batch_stay_apart(tmp_path: Path) -> None:
     raised = np.exp(halves - halves.max(axis=1, keepdims=True))
     expected = raised / raised.sum(axis=1, keepdims=True)
     assert found.reshape(2, 3) == pytest.approx(expected, abs=1e-6)
+
+
+def position(operator: str, width: int, **attributes: int) -> onnx.ModelProto:
+    """A model that answers where, among so many numbers, the greatest or the least is."""
+    model = single_node(operator, shape=("batch", width), **attributes)
+    shape = ("batch", 1) if attributes.get("keepdims", 1) else ("batch",)
+    output = helper.make_tensor_value_info("output", onnx.TensorProto.INT64, shape)
+    model.graph.output[0].CopyFrom(output)
+    return model
+
+
+@pytest.mark.parametrize("operator", ["ArgMax", "ArgMin"])
+@pytest.mark.parametrize("width", [1, 2, 3, 5, 7, 8])
+@pytest.mark.parametrize("keepdims", [0, 1])
+def test_load__position_of_the_greatest__the_first_of_equals(
+    operator: str, width: int, keepdims: int, tmp_path: Path
+) -> None:
+    model = position(operator, width, axis=-1, keepdims=keepdims)
+    made, path = loaded(model, tmp_path)
+    rows = np.random.default_rng(0).integers(-2, 3, size=(24, width)).astype(float)
+    rows[0] = 1.5
+    found = reference(path, made.input_name, made.output_name, rows, SANDBOX)
+    wanted = rows.argmax(axis=1) if operator == "ArgMax" else rows.argmin(axis=1)
+    assert found.ravel().tolist() == wanted.tolist()
+    assert operator not in {node.op_type for node in onnx.load(path).graph.node}
+
+
+@pytest.mark.parametrize("attributes", [{"axis": 1, "select_last_index": 1}])
+def test_load__position_that_no_tournament_gives__left_to_the_compiler(
+    attributes: dict[str, int], tmp_path: Path
+) -> None:
+    made = models.load(saved(position("ArgMax", 3, **attributes), tmp_path), SANDBOX)
+    operators = [each.op_type for each in onnx.load_model_from_string(made.data).graph.node]
+    assert "ArgMax" in operators

@@ -185,8 +185,8 @@ def test_chooser__any_scales_and_sizes__no_number_passes_the_bound(
             super().holds(tensor)
             held.append(tensor)
 
-    plan = Plan(scale, scale, weight_scale, (), 8, (), ())
-    chooser = Watched(plan, room, magnitudes, frozenset(), frozenset())
+    plan = Plan(scale, weight_scale, (), 8, (), ())
+    chooser = Watched(plan, room, frozenset(), magnitudes, frozenset())
     try:
         rewrite(wide(1).SerializeToString(), chooser)
     except plans._TooLarge:
