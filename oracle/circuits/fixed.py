@@ -277,10 +277,10 @@ class _Writer:
         return self._like(parts[0], "Concat", *(part.name for part in parts), attributes=node)
 
     def _cast(self, node: Node) -> Tensor:
-        tensor = self._tensor(node.input(0))
-        if node.attribute("to") != TensorProto.FLOAT and tensor.true != 0:
+        tensor, kind = self._tensor(node.input(0)), node.attribute("to")
+        # Whole numbers stay what they are; an output's type is written at the end.
+        if kind != TensorProto.FLOAT and (kind != TensorProto.INT64 or tensor.true != 0):
             raise Unplannable("Cast")
-        # Of whole numbers it changes nothing; an output's type is written at the end.
         return tensor
 
     def _sum(self, node: Node) -> Tensor:

@@ -161,7 +161,47 @@ def test_search__more_hidden_numbers_than_a_few__takes_every_corner(tmp_path: Pa
     assert not trial.run(found[0].graph_for(best.tag), narrow, corners).complete
 
 
+def test_search__room_without_a_table__none_is_brought_in(tmp_path: Path) -> None:
+    asked = subject(steps(), tmp_path)
+    searched = plans._Plans(asked, tuner.tune(asked, SAMPLES, GOAL).judge)
+
+    def looked_up(logrows: int) -> tuple[str, ...]:
+        room = Room(logrows, 2, 1)
+        assert room.tag is not None
+        return next(searched._finest(room, room.tag)).plan.looked_up
+
+    # Eight comparisons of 20 rows do not fit beside inputs, outputs and tag; then they do.
+    assert looked_up(9) == ("above",)
+    assert looked_up(10) == ()
+
+
 # --- what a plan decides --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("low", "high"), [(-9.0, 0.0), (-3.0, 5.0), (2.0, 7.0)])
+def test_chooser__a_curve_whose_arguments_pass_its_table__as_fine_as_it_holds(
+    low: float, high: float
+) -> None:
+    room = Room(9, 3, 1)
+    magnitudes = {
+        "input": Magnitude(-4, 4, 8),
+        "hidden": Magnitude(low, high, 8),
+        "output": Magnitude(0, 200, 8),
+    }
+    made = _model(
+        1,
+        [
+            helper.make_node("MatMul", ["input", "weights"], ["hidden"]),
+            helper.make_node("Exp", ["hidden"], ["output"]),
+        ],
+    )
+    chooser = plans._Chooser(Plan(6, 6, (), 8, (), ()), room, frozenset(), magnitudes, frozenset())
+    rewrite(made.SerializeToString(), chooser)
+    ((name, position, bits),) = chooser.rounded
+    assert (name, position) == ("output", 0)
+    # A table holds zero too.
+    whole = max(high, 0) - min(low, 0)
+    assert whole * 2**bits <= room.entries < 1.1 * whole * 2 ** (bits + 1)
 
 
 @settings(max_examples=60, deadline=None)

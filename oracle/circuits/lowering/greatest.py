@@ -104,6 +104,9 @@ def _arg_extreme(graph: Graph, node: Node) -> list[str] | None:
     if found is None or node.attribute("select_last_index", 0):
         return None
     ((axis, size),) = found
+    if size == 1:
+        # Nothing to compare, and the answer has to have the batch's size.
+        return None
     if node.key[1] == "ArgMin":
         x = graph.add("Neg", x)
     index = _first_greatest(graph, x, axis, len(graph.shape(node)), range(size))[1]
