@@ -159,7 +159,7 @@ def search(
     """
     best = None
     try:
-        plans = _Plans(subject, judge)
+        plans = _Plans(subject, judge, rival.scale)
         for logrows in range(_LEAST_LOGROWS, rival.shape.logrows + 1):
             progress(f"planning the arithmetic of 2**{logrows} rows")
             for legs, spread in itertools.product(_LEGS, _SPREADS):
@@ -176,9 +176,14 @@ def search(
 class _Plans:
     """Plans of one model."""
 
-    def __init__(self, subject: Subject, judge: Judge) -> None:
+    def __init__(self, subject: Subject, judge: Judge, finest: int | None = None) -> None:
+        """Plans whose inputs are no finer than what is accurate where inputs and weights are alike.
+
+        Finer ones would make requests longer and no answer better.
+        """
         self._subject = subject
         self._judge = judge
+        self._scales = range(_SCALES[0], max(_SCALES[0], finest or _SCALES[-1]) + 1)
         self._data = prepared(subject.model)
         path = subject.graph.path.with_name("prepared.onnx")
         path.write_bytes(self._data)
@@ -256,7 +261,7 @@ class _Plans:
             return []
         by_weight_scale = {}
         weight_scale = _WEIGHT_SCALES[-1]
-        for scale in _SCALES:
+        for scale in self._scales:
             chosen = None
             while weight_scale in _WEIGHT_SCALES and chosen is None:
                 chosen = self._fitting(room, tables, (scale, finer, weight_scale), rows)
