@@ -87,23 +87,23 @@ class Decisions(Protocol):
         """Told of every tensor whose numbers have to fit the circuit."""
 
 
-@dataclass(frozen=True, slots=True)
 class _Planned:
     """Decisions as a plan records them."""
 
-    scales: Plan
+    def __init__(self, plan: Plan) -> None:
+        self.scales = plan
+        self._rounded = {(name, position): bits for name, position, bits in plan.rounded}
+        self._weight_scales = dict(plan.weight_scales)
 
     def rounds(self, node: Node, position: int, tensor: Tensor, _raised: int) -> int | None:
-        result = node.proto.output[0]
-        found = (each[2] for each in self.scales.rounded if each[:2] == (result, position))
-        true = next(found, tensor.true)
+        true = self._rounded.get((node.proto.output[0], position), tensor.true)
         return true if true < tensor.true else None
 
     def looks_up(self, node: Node, _arguments: Sequence[Tensor]) -> bool:
         return node.proto.output[0] in self.scales.looked_up
 
     def weight_scale(self, node: Node, _tensor: Tensor) -> int:
-        return dict(self.scales.weight_scales).get(node.proto.output[0], self.scales.weight_scale)
+        return self._weight_scales.get(node.proto.output[0], self.scales.weight_scale)
 
     def holds(self, _tensor: Tensor) -> None:
         pass
@@ -288,7 +288,7 @@ class _Writer:
         constants = [self._constant(name) for name in node.inputs]
         if constants[0] is None and constants[1] is None:
             terms = [self._tensor(name) for name in node.inputs]
-            greater = self._greater(node.key[1], terms)
+            greater = self._greater(terms) if node.key[1] == "Add" else None
             if greater is not None:
                 return greater
             first, second = self._aligned(terms)
@@ -302,11 +302,13 @@ class _Writer:
             raise Unplannable(node.key[1])
         return self._offset(node.key[1], self._tensor(node.input(position)), values, position)
 
-    def _greater(self, operator: str, terms: Sequence[Tensor]) -> Tensor | None:
+    def _greater(self, terms: Sequence[Tensor]) -> Tensor | None:
         """The greater of two: b + Relu(a - b), twice of which is a + b + |a - b|; else None."""
         for term, other in (terms, terms[::-1]):
-            first, second, size = self._leads.get(term.name, (term, term, ""))
-            if size and operator == "Add" and second.original == other.original:
+            if term.name not in self._leads:
+                continue
+            first, second, size = self._leads[term.name]
+            if second.original == other.original:
                 total = self._like(first, "Add", first.name, second.name)
                 twice = self._like(total, "Add", total.name, size)
                 return dataclasses.replace(twice, true=first.true + 1)

@@ -82,8 +82,6 @@ _SUM_BITS = 1
 _MAX_NODES = 500
 #: How often it is asked what else to round before a Relu.
 _EARLIER = 4
-#: More fractional bits than anything has.
-_FINEST = 1 << 16
 #: Rounding moves numbers a little beyond what the float model has.
 _MARGIN = 1.03
 
@@ -111,6 +109,8 @@ class Room:
     legs: int
     #: Columns of each lookup table.
     spread: int
+    #: Of `_OWN_TABLES`, those that may be brought in.
+    tables: frozenset[str] = frozenset()
 
     @property
     def rows(self) -> int:
@@ -249,22 +249,23 @@ class _Plans:
             if room.spread > 1 and not (tables or self._has_curves):
                 # Nothing is looked up.
                 continue
+            furnished = dataclasses.replace(room, tables=tables)
             for finer in _FINER:
-                plans = self._frontier(room, tables, finer, rows)
+                plans = self._frontier(furnished, finer, rows)
                 yield from plans[:_TRIES]
                 if not any(chosen.plan.rounded for chosen in plans):
                     break
 
-    def _frontier(self, room: Room, tables: frozenset[str], finer: int, rows: int) -> list[Chosen]:
+    def _frontier(self, room: Room, finer: int, rows: int) -> list[Chosen]:
         """Where inputs cannot be finer without coarser weights, those of like scales first."""
-        if self._fitting(room, tables, (_SCALES[0], finer, _WEIGHT_SCALES[0]), rows) is None:
+        if self._fitting(room, (_SCALES[0], finer, _WEIGHT_SCALES[0]), rows) is None:
             return []
         by_weight_scale = {}
         weight_scale = _WEIGHT_SCALES[-1]
         for scale in self._scales:
             chosen = None
             while weight_scale in _WEIGHT_SCALES and chosen is None:
-                chosen = self._fitting(room, tables, (scale, finer, weight_scale), rows)
+                chosen = self._fitting(room, (scale, finer, weight_scale), rows)
                 weight_scale -= chosen is None
             if chosen is not None:
                 by_weight_scale[weight_scale] = chosen
@@ -276,22 +277,16 @@ class _Plans:
             ),
         )
 
-    def _fitting(
-        self, room: Room, tables: frozenset[str], scales: tuple[int, int, int], rows: int
-    ) -> Chosen | None:
+    def _fitting(self, room: Room, scales: tuple[int, int, int], rows: int) -> Chosen | None:
         """The plan of fewest rows for scales of inputs, of rounding above it, and of weights."""
         found = []
-        lazy = self._chosen(room, tables, scales, frozenset())
+        lazy = self._chosen(room, scales, frozenset())
         if lazy is not None:
             chosen, origins = lazy
             found.append(chosen)
             # What is rounded later may as well be rounded before a Relu, if that can be looked up.
-            for _ in range(_EARLIER):
-                early = (
-                    self._chosen(room, tables, scales, origins)
-                    if origins and "HardSwish" in tables
-                    else None
-                )
+            for _ in range(_EARLIER if "HardSwish" in room.tables else 0):
+                early = self._chosen(room, scales, origins) if origins else None
                 if early is None:
                     break
                 found.append(early[0])
@@ -302,20 +297,15 @@ class _Plans:
         return best if best is not None and best.rows <= rows else None
 
     def _chosen(
-        self,
-        room: Room,
-        tables: frozenset[str],
-        scales: tuple[int, int, int],
-        early: frozenset[str],
+        self, room: Room, scales: tuple[int, int, int], early: frozenset[str]
     ) -> tuple[Chosen, frozenset[str]] | None:
         """A plan, and the products that it rounds; None if numbers pass the room's bounds."""
         scale, finer, weight_scale = scales
         multiplier = 1
         while multiplier <= _MAX_MULTIPLIER:
             plan = Plan(scale, weight_scale, (), multiplier, (), ())
-            chooser = _Chooser(plan, room, tables, self._magnitudes, self._last)
-            chooser.rounded_scale = max(1, scale + finer)
-            chooser.early = early
+            rounded_scale = max(1, scale + finer)
+            chooser = _Chooser(plan, rounded_scale, room, self._magnitudes, self._last, early)
             try:
                 rewritten = rewrite(self._data, chooser)
             except _TooLarge:
@@ -360,7 +350,7 @@ class _Plans:
     def _any(self, legs: int) -> tuple[Json, int]:
         """Settings of some plan, and the rows that all share."""
         if legs not in self._shared:
-            found = self._chosen(Room(20, 3, 1), self._tables[-1], (4, 0, 4), frozenset())
+            found = self._chosen(Room(20, 3, 1, self._tables[-1]), (4, 0, 4), frozenset())
             if found is None:
                 raise Unplannable("numbers too large for any circuit")
             chosen, tag = found[0], TAG_LAYOUTS[0]
@@ -455,21 +445,22 @@ class _Chooser:
     def __init__(
         self,
         scales: Plan,
+        rounded_scale: int,
         room: Room,
-        tables: frozenset[str],
         magnitudes: Mapping[str, Magnitude],
         last: frozenset[str],
+        early: frozenset[str],
     ) -> None:
         self._scales = scales
+        #: Fractional bits of an argument that is rounded for the bound.
+        self._rounded_scale = rounded_scale
         self._room = room
         #: Operators that may be looked up without being curves.
-        self._replaced = frozenset().union(*(_OWN_TABLES[name] for name in tables))
+        self._replaced = frozenset().union(*(_OWN_TABLES[name] for name in room.tables))
         self._magnitudes = magnitudes
         self._last = last
-        #: Fractional bits of an argument that is rounded for the bound.
-        self.rounded_scale = scales.scale
         #: Products that are rounded before a Relu, so that it can be looked up.
-        self.early: frozenset[str] = frozenset()
+        self._early = early
         self.weight_scales: dict[str, int] = {}
         self.rounded: set[tuple[str, int, int]] = set()
         self.looked_up: set[str] = set()
@@ -486,10 +477,10 @@ class _Chooser:
         if operator in CURVES:
             true = self._tabled(tensor)
         elif operator == "Relu":
-            if tensor.origin in self.early:
+            if tensor.origin in self._early:
                 true = self._tabled(tensor)
         elif self._bits(result, tensor.true + raised) > self._room.bits:
-            true = self.rounded_scale
+            true = self._rounded_scale
         if true >= tensor.true:
             return None
         self.rounded.add((result, position, true))
@@ -565,7 +556,8 @@ def _no_finer(plan: Plan, other: Plan) -> bool:
         and plan.weight_scale <= other.weight_scale
         and all(bits <= last.get(name, 0) for name, bits in plan.weight_scales)
         and all(
-            rounded.get((name, position), _FINEST) <= bits for name, position, bits in other.rounded
+            rounded.get((name, position), math.inf) <= bits
+            for name, position, bits in other.rounded
         )
     )
 

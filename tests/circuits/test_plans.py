@@ -195,7 +195,8 @@ def test_chooser__a_curve_whose_arguments_pass_its_table__as_fine_as_it_holds(
             helper.make_node("Exp", ["hidden"], ["output"]),
         ],
     )
-    chooser = plans._Chooser(Plan(6, 6, (), 8, (), ()), room, frozenset(), magnitudes, frozenset())
+    plan = Plan(6, 6, (), 8, (), ())
+    chooser = plans._Chooser(plan, 6, room, magnitudes, frozenset(), frozenset())
     rewrite(made.SerializeToString(), chooser)
     ((name, position, bits),) = chooser.rounded
     assert (name, position) == ("output", 0)
@@ -226,7 +227,7 @@ def test_chooser__any_scales_and_sizes__no_number_passes_the_bound(
             held.append(tensor)
 
     plan = Plan(scale, weight_scale, (), 8, (), ())
-    chooser = Watched(plan, room, frozenset(), magnitudes, frozenset())
+    chooser = Watched(plan, scale, room, magnitudes, frozenset(), frozenset())
     try:
         rewrite(wide(1).SerializeToString(), chooser)
     except plans._TooLarge:

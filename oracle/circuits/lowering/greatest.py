@@ -23,7 +23,7 @@ def greatest(graph: Graph, x: str, axis: int, size: int) -> str:
     """Greatest along a dimension of ``size``, which stays with size one."""
     while size > 1:
         first, second = (
-            graph.add("Gather", x, int64s(list(range(side, size - size % 2, 2))), axis=axis)
+            graph.add("Gather", x, int64s(range(side, size - size % 2, 2)), axis=axis)
             for side in (0, 1)
         )
         lead = graph.add("Relu", graph.add("Sub", second, first))
@@ -48,8 +48,8 @@ def _first_greatest(
             _first_greatest(graph, x, axis, rank, side) for side in (within[:block], within[block:])
         )
         return _match(graph, first, second)
-    best = graph.add("Gather", x, int64s(list(within)), axis=axis)
-    index: str | Array = float32s(list(within)).reshape(
+    best = graph.add("Gather", x, int64s(within), axis=axis)
+    index: str | Array = float32s(within).reshape(
         [-1 if each == axis else 1 for each in range(rank)]
     )
     while block > 1:
