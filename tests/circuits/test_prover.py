@@ -290,6 +290,37 @@ def test_threads__by_default__are_as_many_as_processors(
         prover.close()
 
 
+#: Proves as a child does, and tells which processors each of ezkl's threads may use.
+PLACED = """
+import json, os, sys
+from oracle.prover import worker
+ours = worker._threads()
+worker._prove(json.loads(sys.argv[1]))
+print(json.dumps([sorted(os.sched_getaffinity(t)) for t in worker._threads() - ours]), flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_threads__as_many_as_processors__have_one_each_and_others_have_all(
+    tmp_path: Path, iris_bundle: Bundle, more: int
+) -> None:
+    processors = sorted(os.sched_getaffinity(0))
+    done = subprocess.run(
+        [sys.executable, "-c", PLACED, json.dumps(prove_params(job(iris_bundle)))],
+        cwd=tmp_path,
+        env={**os.environ, "RAYON_NUM_THREADS": str(len(processors) + more)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    placed = sorted(json.loads(done.stdout.splitlines()[-1]))
+    if more:
+        assert placed == [processors] * (len(processors) + more)
+    else:
+        assert placed == [[processor] for processor in processors]
+
+
 def test_capacity__memory_taken_by_running_proofs__is_not_given_twice(
     tmp_path: Path, iris_bundle: Bundle
 ) -> None:
