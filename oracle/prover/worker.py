@@ -560,7 +560,7 @@ def _prove(params: JsonObject) -> JsonObject:
 
 def _threads() -> set[int]:
     """Ids of this process's threads, as the kernel knows them."""
-    return {int(name) for name in os.listdir("/proc/self/task")}
+    return {int(task.name) for task in Path("/proc/self/task").iterdir()}
 
 
 def _spread(threads: Iterable[int]) -> None:
