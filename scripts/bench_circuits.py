@@ -42,8 +42,9 @@ from oracle.circuits.srs import Srs, SrsSource
 from oracle.config import build_dir, project_root
 from oracle.errors import CircuitError, OracleError, VerifierTooLarge
 from oracle.prover.base import memory_cap
-from oracle.prover.child import Limits, Sandbox
+from oracle.prover.child import Limits
 from oracle.prover.local import proof_from, prove_params
+from oracle.prover.sandbox import Sandbox
 from oracle.tensor import dequantize, quantize
 from oracle.types import CircuitFiles, Proof, ProofJob, TagLayout
 from scripts.bench_plot import Bar, bars

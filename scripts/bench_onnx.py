@@ -36,8 +36,9 @@ from oracle.circuits.srs import SrsSource
 from oracle.config import build_dir
 from oracle.errors import CircuitInaccurate, OracleError, ProverTimeout
 from oracle.prover.base import memory_cap
-from oracle.prover.child import Limits, Sandbox
+from oracle.prover.child import Limits
 from oracle.prover.local import proof_from, prove_params
+from oracle.prover.sandbox import Sandbox
 from oracle.tensor import dequantize, quantize
 from oracle.types import ProofJob
 from scripts.bench_report import Json, Results, machine, write

@@ -37,8 +37,8 @@ from oracle.circuits.srs import SrsSource
 from oracle.circuits.trial import Graph
 from oracle.config import build_dir
 from oracle.errors import VerifierTooLarge
-from oracle.prover.child import Sandbox
 from oracle.prover.local import proof_from, prove_params
+from oracle.prover.sandbox import Sandbox
 from oracle.types import ProofJob, TagLayout
 
 Json = dict[str, Any]

@@ -33,7 +33,8 @@ from oracle.circuits.roots import tabulate
 from oracle.circuits.srs import Srs, SrsSource, ceremony_pins, find, sha256_file
 from oracle.circuits.verifier import Verifier
 from oracle.errors import BundleInvalid, CircuitError, ProverError, SrsMismatch
-from oracle.prover.child import Limits, Sandbox
+from oracle.prover.child import Limits
+from oracle.prover.sandbox import Sandbox
 from oracle.types import BatchVerifier, ModelSpec, RegisteredModel
 
 #: What the settings must say for a proof to bind input, output and weights.

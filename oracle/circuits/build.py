@@ -43,7 +43,8 @@ from oracle.errors import (
     UsageError,
     VerifierTooLarge,
 )
-from oracle.prover.child import Limits, Sandbox
+from oracle.prover.child import Limits
+from oracle.prover.sandbox import Sandbox
 from oracle.tensor import MAX_TEXT_SCALE
 from oracle.types import Codec, ModelSpec
 

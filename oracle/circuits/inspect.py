@@ -15,7 +15,7 @@ from oracle.circuits.reveal import Reveal
 from oracle.circuits.trial import Graph
 from oracle.circuits.verifier import MAX_CODE_BYTES, too_large
 from oracle.errors import ModelMalformed, ModelUnsupported, ProverError
-from oracle.prover.child import Sandbox
+from oracle.prover.sandbox import Sandbox
 
 #: What the numbers of a model are taken to stay below; a build finds out with samples.
 _BOUND = 1 << 32

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from oracle.circuits import bundle as files
 from oracle.circuits.srs import Srs
-from oracle.prover.child import Sandbox
+from oracle.prover.sandbox import Sandbox
 from oracle.types import CircuitFiles
 
 

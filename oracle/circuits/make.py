@@ -20,8 +20,9 @@ from oracle.circuits.srs import Srs, SrsSource, sha256_file
 from oracle.circuits.trial import Floats
 from oracle.errors import CircuitError
 from oracle.prover.base import memory_cap
-from oracle.prover.child import Limits, Sandbox
+from oracle.prover.child import Limits
 from oracle.prover.local import proof_from, prove_params
+from oracle.prover.sandbox import Sandbox
 from oracle.tensor import quantize
 from oracle.types import BatchVerifier, CircuitFiles, Proof, ProofJob, TagLayout
 

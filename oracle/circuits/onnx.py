@@ -29,7 +29,7 @@ from oracle.circuits.lowering.graph import CORE, ML, Node, known_shape, prune
 from oracle.circuits.plan import Plan
 from oracle.circuits.row import Range, TensorInfo
 from oracle.errors import ModelMalformed, ModelUnsupported, ProverError, TensorLength, UsageError
-from oracle.prover.child import Sandbox
+from oracle.prover.sandbox import Sandbox
 from oracle.types import TagLayout
 
 #: Name of the graph input that carries the tag.

@@ -17,8 +17,8 @@ from oracle.circuits import cost, keys, trial
 from oracle.circuits.shapes import Shape
 from oracle.circuits.srs import SrsSource
 from oracle.circuits.trial import Graph
-from oracle.prover.child import Sandbox
 from oracle.prover.local import prove_params
+from oracle.prover.sandbox import Sandbox
 from oracle.types import ProofJob, TagLayout
 
 #: The circuit that is timed: large enough to be proved by all threads, small enough to be quick.

@@ -18,7 +18,7 @@ from pathlib import Path
 import requests
 
 from oracle.errors import SrsMismatch, SrsUnavailable, UsageError
-from oracle.prover.child import Sandbox
+from oracle.prover.sandbox import Sandbox
 
 _PINS = Path(__file__).with_name("srs_sha256.json")
 #: Seconds without a byte after which a download is given up, and bytes read at once.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from oracle.prover.child import Sandbox
+from oracle.prover.sandbox import Sandbox
 from oracle.tensor import dequantize, quantize
 from oracle.types import TagLayout
 

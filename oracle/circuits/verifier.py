@@ -15,7 +15,7 @@ from eth_utils.crypto import keccak
 from oracle.chain.toolchain import SOLC_VERIFIERS, compile_solidity
 from oracle.circuits.srs import Srs
 from oracle.errors import CircuitError, VerifierTooLarge
-from oracle.prover.child import Sandbox
+from oracle.prover.sandbox import Sandbox
 
 #: EIP-170.
 MAX_CODE_BYTES = 24_576

@@ -20,7 +20,7 @@ from oracle.circuits.reveal import Reveal
 from oracle.circuits.speed import speed
 from oracle.cli.options import Batch, Dim, Json, Model, Output, RevealPolicy, dims_of, sizes_of
 from oracle.config import build_dir
-from oracle.prover.child import Sandbox
+from oracle.prover.sandbox import Sandbox
 
 
 def inspect(

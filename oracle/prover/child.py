@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
+import select
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -69,6 +70,17 @@ class Limits:
     threads: int
 
 
+def write_job(job_dir: Path, verb: str, params: Mapping[str, Any], limits: Limits) -> None:
+    """Write ``job.json``, which says what a child is to do; see `Child`."""
+    job = {
+        "verb": verb,
+        "params": dict(params),
+        "timeout": limits.timeout,
+        "memory_bytes": limits.memory_bytes,
+    }
+    (job_dir / "job.json").write_text(json.dumps(job))
+
+
 class Child:
     """A running subprocess. `poll` until it answers or raises, then it is gone."""
 
@@ -92,13 +104,7 @@ class Child:
         self.job_dir = job_dir
         self._deadline = time.monotonic() + limits.timeout
         self._limits = limits
-        job = {
-            "verb": verb,
-            "params": dict(params),
-            "timeout": limits.timeout,
-            "memory_bytes": limits.memory_bytes,
-        }
-        (job_dir / "job.json").write_text(json.dumps(job))
+        write_job(job_dir, verb, params, limits)
         with (job_dir / "log").open("wb") as log:
             self._process = subprocess.Popen(
                 # -I: neither PYTHON* variables nor the working directory decide what is imported.
@@ -107,7 +113,7 @@ class Child:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=job_dir,
-                env=_environment(home or job_dir, limits.threads),
+                env=environment(home or job_dir, limits.threads),
                 start_new_session=True,
             )
 
@@ -124,18 +130,16 @@ class Child:
         """
         if self._exited():
             self.kill()
-            return self._result()
+            return result_of(self.job_dir, self._process.returncode, self._limits)
         if time.monotonic() >= self._deadline:
             self.kill()
-            raise self._timed_out()
+            raise _timed_out(self._limits)
         return None
 
     def wait(self) -> dict[str, Any]:
         """`poll` until there is a result."""
-        pause = 0.002
         while (result := self.poll()) is None:
-            time.sleep(pause)
-            pause = min(pause * 1.5, 0.05)
+            self._wait_until_exit_or_deadline()
         return result
 
     def kill(self) -> None:
@@ -149,75 +153,86 @@ class Child:
         if self._process.stdin is not None:
             self._process.stdin.close()
 
+    def _wait_until_exit_or_deadline(self) -> None:
+        process = os.pidfd_open(self.pid)
+        try:
+            poller = select.poll()
+            poller.register(process, select.POLLIN)
+            # Rounded up, so that it is not looked at over and over in the last millisecond.
+            poller.poll(max(0, math.ceil((self._deadline - time.monotonic()) * 1000)))
+        finally:
+            os.close(process)
+
     def _exited(self) -> bool:
         if self._process.returncode is not None:
             return True
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
-    def _result(self) -> dict[str, Any]:
-        try:
-            answer = json.loads((self.job_dir / "result.json").read_text())
-        except (OSError, ValueError):
-            # None, or a damaged one: the disk was full, or somebody removed the folder.
-            raise self._died() from None
-        if error := answer.get("error"):
-            message = error["message"]
-            if _is_memory(message):
-                raise self._out_of_memory()
-            if error["code"] == ProverInput.code and (detail := self._last_line()):
-                # ezkl raises a general error and prints which number did not fit.
-                message = f"{message} ({detail})"
-            raise error_from({"code": error["code"], "message": message})
-        return dict(answer["ok"])
 
-    def _died(self) -> ProverError:
-        code = self._process.returncode
-        last = self._last_line()
-        if code == -signal.SIGALRM:
-            return self._timed_out()
-        if _is_memory(self._log_tail()):
-            return self._out_of_memory()
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
-        return ProverCrashed(f"the prover process {how}" + (f": {last}" if last else ""))
+def result_of(job_dir: Path, code: int, limits: Limits) -> dict[str, Any]:
+    """What a child that is gone has left in its directory.
 
-    def _timed_out(self) -> ProverTimeout:
-        return ProverTimeout(
-            f"no proof within {self._limits.timeout:g} s",
-            remedy="Allow more time or use fewer jobs at once",
-        )
+    Args:
+        job_dir: the directory.
+        code: its exit code; minus the signal's number if one ended it.
+        limits: those that it had.
 
-    def _out_of_memory(self) -> ProverMemory:
-        return ProverMemory(
-            f"the prover needed more than {self._limits.memory_bytes >> 20} MiB",
-            remedy="Allow more memory",
-        )
-
-    def _log_tail(self) -> str:
-        try:
-            with (self.job_dir / "log").open("rb") as log:
-                log.seek(0, os.SEEK_END)
-                log.seek(max(0, log.tell() - _LOG_TAIL_BYTES))
-                return log.read().decode(errors="replace")
-        except OSError:
-            # It only explains an error that is being reported: without it there is less to say.
-            return ""
-
-    def _last_line(self) -> str:
-        lines = [line.strip() for line in self._log_tail().splitlines() if line.strip()]
-        return lines[-1][:300] if lines else ""
+    Raises:
+        ProverError: it failed or died. SrsMismatch likewise.
+    """
+    try:
+        answer = json.loads((job_dir / "result.json").read_text())
+    except (OSError, ValueError):
+        # None, or a damaged one: the disk was full, or somebody removed the folder.
+        raise _death(job_dir, code, limits) from None
+    if error := answer.get("error"):
+        message = error["message"]
+        if _is_memory(message):
+            raise _out_of_memory(limits)
+        if error["code"] == ProverInput.code and (detail := _last_line(job_dir)):
+            # ezkl raises a general error and prints which number did not fit.
+            message = f"{message} ({detail})"
+        raise error_from({"code": error["code"], "message": message})
+    return dict(answer["ok"])
 
 
-@dataclass(frozen=True, slots=True)
-class Sandbox:
-    """Runs verbs one after the other and waits for each; what building a circuit needs."""
+def _death(job_dir: Path, code: int, limits: Limits) -> ProverError:
+    last = _last_line(job_dir)
+    if code == -signal.SIGALRM:
+        return _timed_out(limits)
+    if _is_memory(_log_tail(job_dir)):
+        return _out_of_memory(limits)
+    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
+    return ProverCrashed(f"the prover process {how}" + (f": {last}" if last else ""))
 
-    limits: Limits
-    home: Path | None = None
 
-    def run(self, verb: str, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The verb's result. Errors as `Child.poll`."""
-        job_dir = Path(tempfile.mkdtemp(prefix=f"oracle-{verb}-"))
-        return run_in(job_dir, verb, params, self.limits, self.home)
+def _timed_out(limits: Limits) -> ProverTimeout:
+    return ProverTimeout(
+        f"no proof within {limits.timeout:g} s",
+        remedy="Allow more time or use fewer jobs at once",
+    )
+
+
+def _out_of_memory(limits: Limits) -> ProverMemory:
+    return ProverMemory(
+        f"the prover needed more than {limits.memory_bytes >> 20} MiB", remedy="Allow more memory"
+    )
+
+
+def _log_tail(job_dir: Path) -> str:
+    try:
+        with (job_dir / "log").open("rb") as log:
+            log.seek(0, os.SEEK_END)
+            log.seek(max(0, log.tell() - _LOG_TAIL_BYTES))
+            return log.read().decode(errors="replace")
+    except OSError:
+        # It only explains an error that is being reported: without it there is less to say.
+        return ""
+
+
+def _last_line(job_dir: Path) -> str:
+    lines = [line.strip() for line in _log_tail(job_dir).splitlines() if line.strip()]
+    return lines[-1][:300] if lines else ""
 
 
 def run_in(
@@ -239,7 +254,7 @@ def error_from(error: Mapping[str, str]) -> OracleError:
     return _CODED[error["code"]](error["message"])
 
 
-def _environment(home: Path, threads: int) -> dict[str, str]:
+def environment(home: Path, threads: int) -> dict[str, str]:
     """An allow-list: a secret in our own environment must not be readable in the child's."""
     return {
         "PATH": os.defpath,

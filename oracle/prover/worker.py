@@ -1,6 +1,6 @@
 """The child's entry point, ``python -m oracle.prover.worker JOB_DIR``; the only user of ezkl.
 
-Reads ``job.json``, runs one verb, writes ``result.json``: ``{"ok": {...}}`` or
+Without a directory it forks a child for each order on standard input (see `nursery`). A child reads ``job.json``, runs one verb, writes ``result.json``: ``{"ok": {...}}`` or
 ``{"error": {"code", "message"}}``. Every verb takes and returns JSON values. The process never
 outlives its deadline or its parent, whatever a library does:
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import importlib
 import json
 import math
 import os
@@ -25,7 +26,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from oracle.errors import ProofInvalid, ProverError, ProverInput, ProverMemory, SrsMismatch
 from oracle.tensor import R, from_field
@@ -33,6 +34,9 @@ from oracle.tensor import R, from_field
 JsonObject = dict[str, Any]
 
 _HASH_CHUNK = 1 << 20
+#: What most verbs need. Not onnxruntime, which starts a thread when it is imported: a process with
+#: threads cannot fork safely.
+_PRELOADED = ("numpy", "onnx", "ezkl")
 
 
 class _Failed(Exception):
@@ -43,7 +47,7 @@ class _Failed(Exception):
         super().__init__(message)
 
 
-def main(job_dir: Path) -> None:
+def main(job_dir: Path) -> NoReturn:
     """Run the job in ``job_dir`` and end the process."""
     job = json.loads((job_dir / "job.json").read_text())
     _die_with_parent()
@@ -57,6 +61,45 @@ def main(job_dir: Path) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+def serve() -> None:
+    """Fork a child for each line on standard input, one at a time.
+
+    A line is ``{"job_dir", "environment"}``. The answers are two lines: the child's process id, and
+    once it and its group are gone, its exit status as the kernel gave it.
+    """
+    for library in _PRELOADED:
+        importlib.import_module(library)
+    for line in sys.stdin:
+        order = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            _become(Path(order["job_dir"]), order["environment"])
+        print(child, flush=True)
+        # Not reaped before its group is killed, so that its number is nobody else's.
+        os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        print(status, flush=True)
+
+
+def _become(job_dir: Path, environment: Mapping[str, str]) -> NoReturn:
+    """The child of `serve`: from here on as one that was started for this job."""
+    try:
+        os.setsid()
+        os.environ.clear()
+        os.environ.update(environment)
+        os.chdir(job_dir)
+        log = os.open(job_dir / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.close(log)
+        main(job_dir)
+    finally:
+        # Whatever happened, the parent's loop is not the child's.
+        os._exit(1)
 
 
 def _die_with_parent() -> None:
@@ -499,7 +542,7 @@ def _setup(params: JsonObject) -> JsonObject:
 
 
 def _evm_verifier(params: JsonObject) -> JsonObject:
-    """Write the Solidity verifier. ezkl compiles it too, with the solc in HOME."""
+    """Write the Solidity verifier. ezkl asks the solc in HOME for its interface too."""
     import asyncio
 
     import ezkl
@@ -663,4 +706,7 @@ def _peak_memory() -> int:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    if sys.argv[1:]:
+        main(Path(sys.argv[1]))
+    else:
+        serve()

@@ -17,7 +17,8 @@ from onnx import TensorProto, helper, numpy_helper
 from oracle.circuits import onnx as door
 from oracle.circuits.srs import SrsSource
 from oracle.prover import worker
-from oracle.prover.child import Limits, Sandbox
+from oracle.prover.child import Limits
+from oracle.prover.sandbox import Sandbox
 from oracle.tensor import dequantize, from_field, quantize
 from oracle.types import TagLayout
 from tests.circuits.makers import TAG, saved

@@ -22,7 +22,7 @@ from oracle.circuits.build import LIMITS, build
 from oracle.circuits.bundle import Bundle
 from oracle.circuits.srs import SrsSource, sha256_file
 from oracle.errors import BundleInvalid, SrsMismatch
-from oracle.prover.child import Sandbox
+from oracle.prover.sandbox import Sandbox
 from oracle.types import RegisteredModel
 from tests.circuits.makers import linear, saved
 

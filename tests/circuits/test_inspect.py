@@ -17,7 +17,7 @@ from oracle.circuits.inspect import Tensor, inspect
 from oracle.circuits.reveal import Reveal
 from oracle.cli.model import app
 from oracle.errors import ModelMalformed, ModelUnsupported, UsageError
-from oracle.prover.child import Sandbox
+from oracle.prover.sandbox import Sandbox
 from tests.circuits.makers import linear, saved, single_node
 
 SANDBOX = Sandbox(LIMITS)

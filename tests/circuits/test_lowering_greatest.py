@@ -13,7 +13,8 @@ from oracle.chain.toolchain import toolchain
 from oracle.circuits import onnx as models
 from oracle.circuits import shapes
 from oracle.circuits.trial import Graph, reference
-from oracle.prover.child import Limits, Sandbox
+from oracle.prover.child import Limits
+from oracle.prover.sandbox import Sandbox
 from oracle.types import TagLayout
 from tests.circuits.makers import saved, single_node
 

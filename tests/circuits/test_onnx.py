@@ -14,7 +14,8 @@ from onnx.external_data_helper import set_external_data
 
 from oracle.circuits import onnx
 from oracle.errors import ModelMalformed, ModelUnsupported, TensorLength, UsageError
-from oracle.prover.child import Limits, Sandbox
+from oracle.prover.child import Limits
+from oracle.prover.sandbox import Sandbox
 from oracle.types import TagLayout
 from tests.circuits.lowered import assert_same, circuit_error, rewritten
 from tests.circuits.makers import linear, saved, single_node

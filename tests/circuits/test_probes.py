@@ -15,7 +15,8 @@ from oracle.circuits.probes import probes
 from oracle.circuits.ranges import promised
 from oracle.circuits.row import Range
 from oracle.circuits.trial import Graph
-from oracle.prover.child import Limits, Sandbox
+from oracle.prover.child import Limits
+from oracle.prover.sandbox import Sandbox
 from oracle.types import TagLayout
 
 LENGTH = 12

@@ -13,7 +13,8 @@ import pytest
 from oracle.circuits import srs
 from oracle.circuits.srs import SrsSource
 from oracle.errors import SrsMismatch, SrsUnavailable, UsageError
-from oracle.prover.child import Limits, Sandbox
+from oracle.prover.child import Limits
+from oracle.prover.sandbox import Sandbox
 
 SANDBOX = Sandbox(Limits(timeout=60, memory_bytes=4 << 30, threads=1))
 #: Stands for the ceremony's file of 2**6 rows.
@@ -46,7 +47,9 @@ class Mirror:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}/tau/"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+        ).start()
 
     def close(self) -> None:
         self._server.shutdown()

@@ -19,7 +19,8 @@ from oracle.circuits.reveal import Reveal, apply
 from oracle.circuits.trial import Graph
 from oracle.circuits.tuner import Found
 from oracle.errors import CircuitInaccurate, CircuitTooLarge, VerifierTooLarge
-from oracle.prover.child import Limits, Sandbox
+from oracle.prover.child import Limits
+from oracle.prover.sandbox import Sandbox
 from oracle.types import TagLayout
 from tests.circuits.makers import linear, saved, single_node
 

@@ -14,7 +14,7 @@ from oracle.circuits import onnx, trial
 from oracle.circuits.build import LIMITS, build
 from oracle.circuits.srs import SrsSource
 from oracle.config import project_root
-from oracle.prover.child import Sandbox
+from oracle.prover.sandbox import Sandbox
 from scripts.models import zoo
 
 PRINT_HASHES = """
