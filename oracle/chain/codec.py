@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -59,6 +60,7 @@ class ContractAbi:
                 )
 
     @classmethod
+    @cache
     def of(cls, contract: str) -> ContractAbi:
         """The ABI that ships with the package."""
         text = files("oracle.chain").joinpath("abi", f"{contract}.json").read_text()

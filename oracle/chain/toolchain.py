@@ -7,9 +7,9 @@ and is part of ``make setup``. Not imported by the daemon.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
-import os
 import shlex
 import shutil
 from collections.abc import Mapping
@@ -32,6 +32,12 @@ _PACKAGES = {
     SOLC_CONTRACTS: ("solc", "0.8.37+commit.f401782d.Emscripten.clang"),
     SOLC_VERIFIERS: ("solc-0.8.20", "0.8.20+commit.a1b79de6.Emscripten.clang"),
 }
+#: ezkl compiles a verifier that it has written, for an interface that nobody reads: it is answered
+#: with an empty one, in a hundredth of the time. `oracle.circuits.verifier` compiles what counts.
+_NO_COMPILER = r"""
+file=$(sed -n 's/^.*"sources":{\("[^"]*"\):.*$/\1/p')
+printf '{"sources":{},"contracts":{%s:{"Halo2Verifier":{"abi":[]}}}}' "$file"
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +46,7 @@ class Toolchain:
 
     #: Folder with ``anvil``, ``forge`` and ``solc-v*``; goes on PATH and into SOLCX_BINARY_PATH.
     bin: Path
-    #: A private HOME for ezkl's children, where ezkl finds its solc.
+    #: A private HOME for ezkl's children, where ezkl finds what it takes for its solc.
     ezkl_home: Path
 
     def solc(self, version: str) -> Path:
@@ -80,28 +86,16 @@ def install() -> Toolchain:
         raise ToolchainError("node is not on PATH", remedy="Install Node.js 18 or newer")
     result = _layout()
     result.bin.mkdir(parents=True, exist_ok=True)
-    for version, (package, long_version) in _PACKAGES.items():
+    for version, (package, _) in _PACKAGES.items():
         if not (modules / package).is_dir():
             raise ToolchainError(f"npm package {package} is missing", remedy="Run: make setup")
         command = shlex.join(
             [node, str(project_root() / "scripts" / "solc.cjs"), str(modules), package]
         )
-        # Answering --version in the shell spares py-solc-x a start of node before every call.
-        _write_executable(
-            result.solc(version),
-            f"""#!/bin/sh
-case "$1" in
---version)
-    echo "solc, the solidity compiler commandline interface"
-    echo "Version: {long_version}"
-    exit 0 ;;
-esac
-exec {command}
-""",
-        )
+        _write_executable(result.solc(version), _solc(version, f"exec {command}"))
     ezkl_solc = result.ezkl_home / ".svm" / SOLC_VERIFIERS / f"solc-{SOLC_VERIFIERS}"
     ezkl_solc.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy2(result.solc(SOLC_VERIFIERS), ezkl_solc)
+    _write_executable(ezkl_solc, _solc(SOLC_VERIFIERS, _NO_COMPILER))
     for tool in (result.anvil, result.forge):
         binary = _foundry_binary(modules, tool)
         _write_executable(tool, f'#!/bin/sh\nexec {shlex.quote(str(binary))} "$@"\n')
@@ -148,18 +142,24 @@ def compile_solidity(
         json.dumps([version, _locked_packages(), asked], sort_keys=True).encode()
     ).hexdigest()
     cache = build_dir() / "solc" / f"{key}.json"
-    if cache.exists():
-        return dict(json.loads(cache.read_text()))
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    # Two processes that want the same: one compiles, the other waits and reads.
+    with cache.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not cache.exists():
+            partial = cache.with_suffix(".partial")
+            partial.write_text(json.dumps(_compile(asked, version)))
+            partial.replace(cache)
+    return dict(json.loads(cache.read_text()))
+
+
+def _compile(asked: dict[str, Any], version: str) -> dict[str, Any]:
     try:
         output = solcx.compile_standard(
             asked, solc_binary=toolchain().solc(version), base_path=project_root()
         )
     except SolcError as error:
         raise SolidityRejected(str(error)) from error
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    partial = cache.with_suffix(f".{os.getpid()}")
-    partial.write_text(json.dumps(output["contracts"]))
-    partial.replace(cache)
     return dict(output["contracts"])
 
 
@@ -197,6 +197,20 @@ def _locked_packages() -> str:
 def _layout() -> Toolchain:
     home = build_dir() / "toolchain"
     return Toolchain(bin=home / "bin", ezkl_home=home / "home")
+
+
+def _solc(version: str, compiles: str) -> str:
+    """A shell script that answers like solc; ``compiles`` is what it runs to compile."""
+    # Answering --version in the shell spares py-solc-x a start of node before every call.
+    return f"""#!/bin/sh
+case "$1" in
+--version)
+    echo "solc, the solidity compiler commandline interface"
+    echo "Version: {_PACKAGES[version][1]}"
+    exit 0 ;;
+esac
+{compiles.strip()}
+"""
 
 
 def _write_executable(path: Path, text: str) -> None:
