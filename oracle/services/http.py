@@ -30,6 +30,8 @@ from oracle.errors import ConfigError, OracleError
 _THREADS = 4
 #: Seconds for a caller to send its request and take its answer.
 _TIMEOUT = 5.0
+#: Seconds that it may take to notice that it is to stop.
+_POLL = 0.1
 
 #: What a browser may do with an answer: nothing but what this server's own files ask for.
 _HEADERS = {
@@ -98,7 +100,10 @@ class HttpService:
                 remedy="Correct http_host or http_port, or set http_port to 0",
             ) from None
         self._thread = threading.Thread(
-            target=self._server.serve_forever, name="http", daemon=True, kwargs={"poll_interval": 1}
+            target=self._server.serve_forever,
+            name="http",
+            daemon=True,
+            kwargs={"poll_interval": _POLL},
         )
 
     @property

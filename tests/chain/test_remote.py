@@ -62,7 +62,9 @@ class Signer:
 
         self.server = HTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://user:s3cret@127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(
+            target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+        ).start()
 
 
 @pytest.fixture
