@@ -13,7 +13,7 @@ export SOLCX_BINARY_PATH := $(TOOLS)
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup prerequisites demo test test-long coverage bench-gas bench-circuits bench-onnx bench-store bench-node bench-faults soak check format ape browser screenshots docs cli-docs protocol-docs docs-site abi lock clean
+.PHONY: help setup prerequisites demo test test-long check-guards coverage bench-gas bench-circuits bench-onnx bench-store bench-node bench-faults soak check format ape browser screenshots docs cli-docs protocol-docs docs-site abi lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -23,7 +23,7 @@ setup: $(READY)  ## Install the locked dependencies (does nothing when nothing c
 $(READY): requirements.lock pyproject.toml package-lock.json scripts/solc.cjs oracle/chain/toolchain.py
 	@$(MAKE) --no-print-directory prerequisites
 	@test -x $(BIN)/uv || { "$(PYTHON)" -m venv $(VENV) && $(BIN)/python -m pip install -q uv==$(UV_VERSION); }
-	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install -q --python $(BIN)/python --compile-bytecode --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@$(BIN)/python -m oracle.chain.toolchain
@@ -38,16 +38,19 @@ browser:
 demo: setup  ## The whole path once: model, circuit, devnet, node, request, proof, callback
 	@oracle demo
 
-test: setup browser  ## Every test, with real proofs and a real devnet
-	@pytest -q
-	@$(MAKE) --no-print-directory ape
+test: setup browser  ## Every test, with real proofs and a real devnet; times to build/bench/tests.json
+	@python -m scripts.test_times
 
 ape: setup  ## Compile the contracts and run the contract tests with Ape
 	@ape compile --force
 	@pytest -q -p ape.pytest.plugin tests/contracts/ape
 
-test-long: setup  ## 200,000 random actions against the protocol's model (SEED=n repeats a run)
+test-long: setup browser  ## Exhaustive sets whole, and 200,000 random actions against the protocol's model (SEED=n repeats them)
+	@python -m scripts.test_times -- --whole
 	@python -m tests.model.driver --actions 200000 $(if $(SEED),--seed $(SEED))
+
+check-guards: setup browser  ## Take away each guard that the tests stand for and see them fail, to build/bench/guards.json
+	@python -m scripts.check_guards $(ARGS)
 
 coverage: setup  ## Lines and branches of the contracts that the tests reach
 	@python -m tests.coverage

@@ -19,6 +19,7 @@ from mkdocs.structure.pages import Page
 #: Documents outside of docs/, and their names in the site.
 ELSEWHERE = {
     "README.md": "readme.md",
+    "CONTRIBUTING.md": "contributing.md",
     "deployments/README.md": "deployments.md",
     "contracts/README.md": "contracts-package.md",
 }

@@ -45,7 +45,7 @@ class PostgresServer:
     """A server, from construction to `close`; each `fresh` store has a schema of its own."""
 
     def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="pg", dir=_memory()))
+        self._folder = Path(tempfile.mkdtemp(prefix="pg", dir=in_memory()))
         self._folder.chmod(0o755)
         self._user: dict[str, Any] = {}
         site = Path(find_spec(_PACKAGE).submodule_search_locations[0]).parent
@@ -145,7 +145,7 @@ class PostgresServer:
         self._process.wait(60)
 
 
-def _memory() -> Path | None:
+def in_memory() -> Path | None:
     """A file system in memory that has room: there a new store takes a third of the time."""
     memory = Path("/dev/shm")
     return memory if memory.is_dir() and shutil.disk_usage(memory).free > _ROOM else None

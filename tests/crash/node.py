@@ -27,9 +27,10 @@ import oracle.errors
 
 # Or each fork would load the driver anew.
 import oracle.store.postgres
+from oracle import tensor
 from oracle.chain.contracts import OracleContract, RegistryContract
 from oracle.chain.rpc import Rpc
-from oracle.chain.signer import LocalSigner
+from oracle.chain.signer import Fees, LocalSigner, Unsigned
 from oracle.config import NodeConfig
 from oracle.errors import OracleError
 from oracle.log import make_logger
@@ -37,11 +38,11 @@ from oracle.node import Node, Parts, Service
 from oracle.services.keeper import BEATS
 from oracle.store.ledger import Store
 from oracle.store.states import IntentState, RequestState
-from oracle.testing import ORACLE, REGISTRY, FakeProver
+from oracle.testing import ORACLE, REGISTRY, FakeChain, FakeProver
 from oracle.types import Proof, ProofJob
 from tests.crash.line import Line
 from tests.crash.outside import MODEL
-from tests.node.world import served, swap
+from tests.node.world import KEY, NOW, VERIFIER_CODE, served, swap
 
 #: Steps after which every service has nothing to do, at the latest.
 _MOST_STEPS = 1000
@@ -333,8 +334,24 @@ def _is_due(store: Store, when: list[str] | None) -> bool:
     return row is not None and row.state == when[1]
 
 
+def _warm_up() -> None:
+    """Load what each fork would load anew: the signer's library, ABIs, what their types mean."""
+    signer = LocalSigner(Account.from_key(KEY))
+    signer.sign(Unsigned(_CHAIN_ID, 0, ORACLE, b"", 21_000, Fees(1, 1)))
+    chain = FakeChain(clock=lambda: NOW)
+    rpc = Rpc(["http://outside"], _CHAIN_ID, transport=lambda _url, _timeout: chain)
+    model_id = chain.register(MODEL, verifier_code=VERIFIER_CODE)
+    RegistryContract(rpc, REGISTRY).model(model_id)
+    request_id = chain.request(model_id, tensor.pack((1, 2), 4))
+    oracle = OracleContract(rpc, ORACLE)
+    (request,) = oracle.events(0, chain.height)
+    oracle.status(request_id)
+    oracle.fulfill_calldata(request, signer.address, [1, 2], b"proof")
+
+
 def main() -> None:
     """Fork a node for each line."""
+    _warm_up()
     for line in sys.stdin:
         child = os.fork()
         if child == 0:

@@ -6,6 +6,10 @@ All of it happens on each kind of store. On a shared one time passes the dead no
 is started again, or another node, which has its place already, takes over and goes on.
 The tables of `oracle.store.states` say which steps there are: one that no scenario takes, and that
 is not named here as out of reach, fails the test.
+
+`make test-long` kills at every point. Otherwise points are drawn anew each day (`tests.sampling`), so
+many that before and after each step's commit, and around a broadcast, a process is killed on SQLite,
+and on PostgreSQL before or after.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,7 @@ import pytest
 
 from oracle.chain.contracts import Status
 from oracle.store.states import INTENT_STEPS, JOB_STEPS, REQUEST_STEPS
+from tests import sampling
 from tests.node.world import KEY
 from tests.postgres import PostgresServer
 
@@ -31,6 +36,8 @@ from .outside import OTHER_KEY, Scenario
 from .scenarios import SCENARIOS
 
 Step = tuple[str, str, str]
+#: Scenario, process and point.
+Kill = tuple[str, int, Point]
 
 #: Steps that the tables allow and that nothing does.
 OUT_OF_REACH: dict[Step, str] = {
@@ -45,6 +52,10 @@ OUT_OF_REACH: dict[Step, str] = {
 #: Points after which a process is killed, over and over; each gets further than its start, which
 #: takes up to 14 of them.
 OVER_AND_OVER = (17, 19, 23)
+
+#: How many of these there are in a sample.
+_TAKE_OVERS = 8
+_RECOVERIES = 8
 
 #: The scenarios that are looked at from all sides.
 WHOLE = [scenario.name for scenario in SCENARIOS.values() if scenario.whole]
@@ -82,6 +93,8 @@ class Matrix:
     second: Forge
     surveys: dict[str, Survey]
     runs: Iterator[int]
+    #: Where processes are killed in this run of the tests.
+    chosen: list[Kill] = field(default_factory=list)
 
     def run(self, scenario: Scenario) -> Run:
         return Run(scenario, self.forge, self.folder / str(next(self.runs)), self.kind)
@@ -102,6 +115,13 @@ class Matrix:
             self.surveys[scenario.name] = Survey(
                 ending, tuple(map(tuple, run.points)), tuple(kills)
             )
+        every = [
+            (name, process, point)
+            for name, survey in self.surveys.items()
+            for process, point in survey.kills
+        ]
+        kinds = _steps if self.kind.is_shared else _sides
+        self.chosen = sampling.cover(f"kills, {kinds.__name__}", every, kinds)
 
     def steps(self) -> set[Step]:
         """Every step that was taken, ahead of whose commit and after it a process is killed."""
@@ -112,6 +132,18 @@ class Matrix:
             for point in points
             for step in point.steps
         }
+
+
+def _sides(kill: Kill) -> set[tuple[str, Step | None]]:
+    """What a process is killed before, or after."""
+    _, _, point = kill
+    return {(point.at, step) for step in point.steps or (None,)}
+
+
+def _steps(kill: Kill) -> set[Step | str]:
+    """What a process is killed before or after: each step takes a fork and a connection or two."""
+    _, _, point = kill
+    return set(point.steps) or {point.at}
 
 
 @contextmanager
@@ -140,7 +172,12 @@ def on_postgres(postgres: PostgresServer) -> Iterator[Matrix]:
         yield made
 
 
-@pytest.fixture(scope="module", params=["on_sqlite", "on_postgres"])
+# Two long halves, which share nothing.
+_SQLITE = pytest.param("on_sqlite", marks=pytest.mark.xdist_group("crash-sqlite"))
+_POSTGRES = pytest.param("on_postgres", marks=pytest.mark.xdist_group("crash-postgres"))
+
+
+@pytest.fixture(scope="module", params=[_SQLITE, _POSTGRES])
 def matrix(request: pytest.FixtureRequest) -> Any:
     return request.getfixturevalue(request.param)
 
@@ -176,16 +213,13 @@ def test_tables__every_step__is_taken_by_a_scenario_or_named_as_out_of_reach(
 
 
 def test_every_step__has_a_kill_before_and_after_its_commit(matrix: Matrix) -> None:
-    kills = {
-        (point.at, step)
-        for survey in matrix.surveys.values()
-        for _, point in survey.kills
-        for step in point.steps
-    }
-    expected = set(itertools.product(("before commit", "after commit"), matrix.steps()))
-    assert kills == expected
-    ats = {point.at for survey in matrix.surveys.values() for _, point in survey.kills}
-    assert {"before send", "after send"} <= ats
+    kills = {(point.at, step) for _, _, point in matrix.chosen for step in point.steps}
+    if sampling.is_whole() or not matrix.kind.is_shared:
+        assert kills == set(itertools.product(("before commit", "after commit"), matrix.steps()))
+    else:
+        assert {step for _, step in kills} == matrix.steps()
+    ats = {point.at for _, _, point in matrix.chosen}
+    assert ats == {"before commit", "after commit", "before send", "after send"}
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -194,7 +228,7 @@ def test_killed_at_a_step__restarted__ends_as_if_nothing_had_happened(
 ) -> None:
     survey = matrix.surveys[name]
     audit(survey.ending)
-    for process, point in survey.kills:
+    for process, point in [kill[1:] for kill in matrix.chosen if kill[0] == name]:
         run = matrix.run(SCENARIOS[name])
         ending = run.play([*[0] * process, point.number])
         assert run.killed == 1, point
@@ -202,6 +236,7 @@ def test_killed_at_a_step__restarted__ends_as_if_nothing_had_happened(
         assert ending == survey.ending, point
 
 
+@pytest.mark.xdist_group("crash-postgres")
 @pytest.mark.parametrize("key", [KEY, OTHER_KEY], ids=["same_account", "another_account"])
 @pytest.mark.parametrize("name", WHOLE)
 def test_killed_at_a_step__another_node_goes_on__ends_as_if_nothing_had_happened(
@@ -211,9 +246,8 @@ def test_killed_at_a_step__another_node_goes_on__ends_as_if_nothing_had_happened
     undisturbed = on_postgres.run(SCENARIOS[name])
     assert undisturbed.play_beside(second, key) == survey.ending
     first, _ = undisturbed.points
-    for point in first:
-        if not point.steps and "send" not in point.at:
-            continue
+    points = [point for point in first if point.steps or "send" in point.at]
+    for point in sampling.sample(f"take-over {name} {key}", points, _TAKE_OVERS):
         run = on_postgres.run(SCENARIOS[name])
         ending = run.play_beside(second, key, point.number)
         assert run.killed == 1, point
@@ -222,6 +256,7 @@ def test_killed_at_a_step__another_node_goes_on__ends_as_if_nothing_had_happened
         assert ending.in_vain == 0, point
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", WHOLE)
 @pytest.mark.parametrize("every", OVER_AND_OVER)
 def test_killed_over_and_over__ends_as_if_nothing_had_happened(
@@ -238,7 +273,8 @@ def test_killed_while_it_recovers_from_a_kill__ends_as_if_nothing_had_happened(
     matrix: Matrix,
 ) -> None:
     survey = matrix.surveys["batch_answered"]
-    for (_, first), second in itertools.product(survey.kills[::15], (1, 2, 3, 4)):
+    pairs = list(itertools.product(survey.kills[::15], (1, 2, 3, 4)))
+    for (_, first), second in sampling.sample("while it recovers", pairs, _RECOVERIES):
         run = matrix.run(SCENARIOS["batch_answered"])
         ending = run.play([first.number, second])
         audit(ending)

@@ -10,6 +10,7 @@ from oracle.config import project_root
 ROOT = project_root()
 PAGES = sorted(
     [
+        ROOT / "CONTRIBUTING.md",
         ROOT / "README.md",
         ROOT / "contracts" / "README.md",
         ROOT / "deployments" / "README.md",

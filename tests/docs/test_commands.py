@@ -35,6 +35,9 @@ README = "tests/docs/test_commands.py::test_readme__from_a_model_to_an_answer_an
 CONSUMER = "tests/e2e/test_command_line.py::test_consumers_page__its_contract__is_called_back"
 #: The test that runs a block, by page and how one of the block's commands begins.
 RUN_BY = {
+    ("CONTRIBUTING.md", "make setup"): (
+        "tests/docs/test_commands.py::test_contributing__what_it_names__are_tests"
+    ),
     ("README.md", "make demo"): "tests/docs/test_commands.py::test_readme__two_commands__are_run",
     ("README.md", "oracle model build"): README,
     ("README.md", "anvil --silent &"): README,
@@ -98,6 +101,30 @@ def test_claims__name_tests_that_exist(claim: str) -> None:
     for each in claim.split(", "):
         file, _, test = each.partition("::")
         assert re.search(rf"^def {test}\(", (ROOT / file).read_text(), re.MULTILINE)
+
+
+def test_contributing__what_it_names__are_tests() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    for path in re.findall(r"(?<![\w/])tests/[\w/.]*\w", text):
+        assert (ROOT / path).exists(), path
+    (block,) = [block for block in blocks() if block.page == "CONTRIBUTING.md"]
+    # Set up is all of this already, or this test would not run.
+    setup, *commands = block.commands
+    assert setup == "make setup"
+    assert [command.split()[0] for command in commands] == ["export", "pytest", "pytest"]
+    done = subprocess.run(
+        ["bash", "-euc", "\n".join(commands)],
+        cwd=ROOT,
+        # What they find is run by this very run.
+        env={**os.environ, "PYTEST_ADDOPTS": "--collect-only"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    assert "tests/node/test_watcher.py" in done.stdout
+    assert "tests/circuits/test_plans.py" in done.stdout
 
 
 def spans() -> Iterator[tuple[str, str]]:

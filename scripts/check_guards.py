@@ -1,0 +1,357 @@
+"""Do the tests bite? Take guards away, one at a time, and see a test fail for each.
+
+`make check-guards` changes a line, runs the tests that stand for it as `make test` runs
+them (exhaustive sets sampled), puts the line back, and writes ``build/bench/guards.json``. A guard
+without which the tests stay green fails the run, and so does one whose text is not in its file any
+more. It changes the checkout itself, so it wants one without other changes in these files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from oracle.config import build_dir, project_root
+from scripts.bench_report import table, write
+
+_ORACLE = "contracts/InferenceOracle.sol"
+_LEDGER = "oracle/store/ledger.py"
+_SUBMITTER = "oracle/services/submitter.py"
+_WATCHER = "oracle/services/watcher.py"
+_REVEAL = "oracle/circuits/reveal.py"
+_WORKER = "oracle/prover/worker.py"
+_MONEY = ("tests/contracts/test_money.py", "tests/contracts/test_gas_on_anvil.py", "tests/model")
+_DELIVERY = ("tests/contracts/test_fulfilment.py", "tests/contracts/test_batches.py", "tests/model")
+_CRASH = ("tests/crash",)
+
+
+@dataclass(frozen=True)
+class Guard:
+    """A line that something rests on."""
+
+    name: str
+    path: str
+    #: Occurs once in the file.
+    text: str
+    #: What is there without the guard.
+    without: str
+    #: Arguments of pytest.
+    tests: tuple[str, ...]
+
+
+GUARDS = (
+    # --- money ---
+    Guard(
+        "a request pays its gas at today's base fee at least",
+        _ORACLE,
+        "if (msg.value < required) revert Underpaid(msg.value, required);",
+        "",
+        _MONEY,
+    ),
+    Guard(
+        "a payee is paid at the transaction's gas price at most",
+        _ORACLE,
+        "if (price > tx.gasprice) price = tx.gasprice;",
+        "",
+        _MONEY,
+    ),
+    Guard(
+        "a payee is paid from the request's own gas money alone",
+        _ORACLE,
+        "if (gasPaid > req.gasMoney) gasPaid = req.gasMoney;",
+        "",
+        _MONEY,
+    ),
+    Guard(
+        "a credit that is withdrawn is gone",
+        _ORACLE,
+        "creditOf[token][account] = 0;",
+        "",
+        _MONEY,
+    ),
+    Guard(
+        "a refund waits for the deadline",
+        _ORACLE,
+        "if (block.timestamp <= req.deadline) revert DeadlineNotPassed(req.deadline);",
+        "",
+        _MONEY,
+    ),
+    Guard(
+        "a refund ends the request",
+        _ORACLE,
+        "commitments[requestId] = REFUNDED;",
+        "",
+        _MONEY,
+    ),
+    Guard(
+        "a signature is used once",
+        _ORACLE,
+        "_usedNonces[account].set(nonce);",
+        "",
+        ("tests/contracts/test_signed.py", "tests/model"),
+    ),
+    # --- what a proof is for ---
+    Guard(
+        "the tag names the payee",
+        "contracts/libraries/ProofTag.sol",
+        "return uint256(keccak256(abi.encode(chainId, oracle, idsHash, payee)));",
+        "return uint256(keccak256(abi.encode(chainId, oracle, idsHash, address(uint160(payee) & 0))));",
+        _DELIVERY,
+    ),
+    Guard(
+        "the tag names the requests of a batch",
+        "contracts/libraries/ProofTag.sol",
+        "hash := keccak256(add(ids, 32), mul(mload(ids), 32))",
+        "hash := keccak256(add(ids, 32), 32)",
+        _DELIVERY,
+    ),
+    Guard(
+        "the input is the one that was asked for",
+        _ORACLE,
+        'if (keccak256(input) != req.inputHash) revert PreimageMismatch("input");',
+        "",
+        _DELIVERY,
+    ),
+    Guard(
+        "the verifier is the one that was registered",
+        _ORACLE,
+        "if (terms.verifier.codehash != terms.codeHash) revert VerifierChanged(terms.verifier);",
+        "",
+        _DELIVERY,
+    ),
+    Guard(
+        "a verifier answers with one word",
+        "contracts/libraries/ExactCall.sol",
+        "return success && size == 32 && value == 1;",
+        "return success && value == 1;",
+        _DELIVERY,
+    ),
+    Guard(
+        "a request of a batch is paid once",
+        _ORACLE,
+        "            live[i] = true;\n            commitments[requestId] = FULFILLED;",
+        "            live[i] = true;",
+        _DELIVERY,
+    ),
+    Guard(
+        "an answer after the deadline is refused",
+        _ORACLE,
+        "        _requirePreimage(requestId, req);\n"
+        "        if (block.timestamp > req.deadline) revert DeadlinePassed(req.deadline);\n"
+        "        if (keccak256(input)",
+        "        _requirePreimage(requestId, req);\n        if (keccak256(input)",
+        _DELIVERY,
+    ),
+    Guard(
+        "a callback gets the gas that it was promised",
+        "contracts/libraries/ExactCall.sol",
+        "if (available < gasLimit) revert NotEnoughGas(available, gasLimit);",
+        "",
+        ("tests/contracts/test_callbacks.py",),
+    ),
+    Guard(
+        "a proof of another input or tag leaves no prover",
+        _WORKER,
+        "if instances[: len(stated)] != stated:",
+        "if instances[:0] != stated[:0]:",
+        ("tests/circuits/test_prover.py",),
+    ),
+    Guard(
+        "an SRS file is the one that the hash says",
+        _WORKER,
+        'if digest.hexdigest() != params["srs_hash"]:',
+        "if not digest.hexdigest():",
+        ("tests/circuits/test_prover.py", "tests/circuits/test_srs.py"),
+    ),
+    # --- the ledger of nonces, raw bytes first ---
+    Guard(
+        "a nonce that is in the ledger is not given again",
+        _LEDGER,
+        "return max(chain_nonce, last + 1)",
+        "return chain_nonce",
+        ("tests/store", "tests/node/test_submitter.py", *_CRASH),
+    ),
+    Guard(
+        "only a proved request of this payee gets a transaction",
+        _LEDGER,
+        "row and row.state is RequestState.PROVED and row.payee == self._payee",
+        "row",
+        ("tests/store", "tests/node", *_CRASH),
+    ),
+    Guard(
+        "signed bytes are stored before they are sent",
+        _SUBMITTER,
+        "        attempt = self._sign(nonce, delivery.gas, price, delivery.data)\n",
+        "        attempt = self._sign(nonce, delivery.gas, price, delivery.data)\n"
+        "        self._rpc.send_raw(attempt.raw)\n",
+        _CRASH,
+    ),
+    Guard(
+        "a transaction of unknown outcome is not taken for one that was taken",
+        _SUBMITTER,
+        '                "transaction sent, outcome unknown",\n'
+        "                **request_fields(request_ids),\n"
+        "                tx=attempt.hash,\n"
+        "                code=error.code,\n"
+        "                detail=error.message,\n"
+        "            )\n"
+        "            return\n",
+        '                "transaction sent, outcome unknown",\n'
+        "                **request_fields(request_ids),\n"
+        "                tx=attempt.hash,\n"
+        "                code=error.code,\n"
+        "                detail=error.message,\n"
+        "            )\n",
+        ("tests/node/test_submitter.py", *_CRASH),
+    ),
+    Guard(
+        "a receipt of a dropped block says nothing",
+        _SUBMITTER,
+        "if block is not None and block.hash == receipt.block_hash:",
+        "if block is not None:",
+        ("tests/node",),
+    ),
+    Guard(
+        "who lost a duty writes nothing under it",
+        _LEDGER,
+        "if duty is not None and self._holder(duty) != self._node_id:",
+        "if duty is not None and self._holder(duty) is None:",
+        ("tests/store", "tests/node/test_fleet.py"),
+    ),
+    # --- the cursor and its requests ---
+    Guard(
+        "the cursor moves with the requests that were read",
+        _WATCHER,
+        "                        ended.append((event, state))\n            and_then()\n",
+        "                        ended.append((event, state))\n        and_then()\n",
+        _CRASH,
+    ),
+    Guard(
+        "a block whose parent is another one rewinds",
+        _WATCHER,
+        "if known is not None and headers[0].parent_hash != known:",
+        "if known is not None and not headers[0].parent_hash:",
+        ("tests/node/test_watcher.py",),
+    ),
+    Guard(
+        "a head that moved while logs were read is read again",
+        _WATCHER,
+        "if again is None or again.hash != final.hash:",
+        "if again is None:",
+        ("tests/node/test_watcher.py", "tests/node/test_liars.py"),
+    ),
+    # --- what is revealed, and the model as it is rewritten ---
+    Guard(
+        "of equal scores the first is the greater",
+        _REVEAL,
+        'beaten = end.add("Less", end.take(scores, first), end.take(scores, second))',
+        'beaten = end.add("LessOrEqual", end.take(scores, first), end.take(scores, second))',
+        ("tests/circuits/test_reveal.py",),
+    ),
+    Guard(
+        "a score at the threshold is above it",
+        _REVEAL,
+        'below = end.add("Less", scores, end.number(reveal.parameter))',
+        'below = end.add("LessOrEqual", scores, end.number(reveal.parameter))',
+        ("tests/circuits/test_reveal.py",),
+    ),
+    Guard(
+        "a rewriting that changes the answers is refused",
+        "oracle/circuits/onnx.py",
+        "if misses.size and misses.max() > _TOLERANCE:",
+        "if misses.size and misses.max() > np.inf:",
+        ("tests/circuits/test_onnx.py",),
+    ),
+    Guard(
+        "a branch at its own threshold goes where ONNX says",
+        "oracle/circuits/lowering/trees.py",
+        '"BRANCH_LEQ": "LessOrEqual",',
+        '"BRANCH_LEQ": "Less",',
+        ("tests/circuits/test_lowering_ml.py",),
+    ),
+    Guard(
+        "the first of equal numbers is the greatest",
+        "oracle/circuits/lowering/greatest.py",
+        'above = graph.add("Greater", second[0], first[0])',
+        'above = graph.add("GreaterOrEqual", second[0], first[0])',
+        ("tests/circuits/test_lowering_greatest.py",),
+    ),
+    Guard(
+        "an input beyond a feature's limits is taken as at the limit",
+        "oracle/circuits/clamp.py",
+        'return self._add("Sub", above, beyond)',
+        'return self._add("Sub", above, self._add("Sub", beyond, beyond))',
+        ("tests/circuits/test_clamp.py",),
+    ),
+)
+
+
+def main() -> None:
+    """Check all guards, or those whose names hold a word."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("word", nargs="?", default="", help="only guards whose names hold it")
+    options = parser.parse_args()
+    _require_no_changes()
+    found = []
+    for guard in GUARDS:
+        if options.word in guard.name:
+            result = _check(guard)
+            print(f"{result['outcome']:6} {result['seconds']:6} s  {guard.name}", flush=True)
+            found.append(result)
+    target = build_dir() / "bench" / "guards.json"
+    red = sum(result["outcome"] == "red" for result in found)
+    write(target, {"guards": len(found), "red": red, "results": found})
+    rows = [[result["name"], result["outcome"], result["failed"]] for result in found]
+    print("\n" + table(["without the guard that", "tests are", "the first that fails"], rows))
+    print(f"\n{red} of {len(found)} red; written to {target}")
+    sys.exit(red != len(found))
+
+
+def _require_no_changes() -> None:
+    paths = sorted({guard.path for guard in GUARDS})
+    command = ["git", "diff", "--name-only", "HEAD", "--", *paths]
+    done = subprocess.run(command, cwd=project_root(), capture_output=True, text=True, check=True)
+    if done.stdout:
+        sys.exit(f"commit these first, they are changed for a while:\n{done.stdout}")
+
+
+def _check(guard: Guard) -> dict[str, Any]:
+    started = time.monotonic()
+    with _without(guard):
+        command = ["pytest", "-q", "-x", "-n", "auto", "--dist", "loadgroup", *guard.tests]
+        done = subprocess.run(
+            command, cwd=project_root(), capture_output=True, text=True, check=False
+        )
+    # 1: tests ran and some failed. Anything else is no answer.
+    outcome = {0: "green", 1: "red"}.get(done.returncode, "broken")
+    failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return {
+        "name": guard.name,
+        "path": guard.path,
+        "outcome": outcome,
+        "failed": failed[0].partition(" - ")[0] if failed else "",
+        "seconds": round(time.monotonic() - started, 1),
+    }
+
+
+@contextmanager
+def _without(guard: Guard) -> Iterator[None]:
+    path = project_root() / guard.path
+    text = path.read_text()
+    if text.count(guard.text) != 1:
+        sys.exit(f"{guard.path} does not hold this once: {guard.text}")
+    path.write_text(text.replace(guard.text, guard.without))
+    try:
+        yield
+    finally:
+        path.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
