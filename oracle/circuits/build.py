@@ -203,7 +203,9 @@ def build(
             spec=spec,
             input_name=model.input_name,
             output_name=model.output_name,
-            origin=_origin(onnx_path, model, dims, optimize, reveal, max_error),
+            origin=_origin(
+                onnx.file_hash(onnx_path, sandbox), model, dims, optimize, reveal, max_error
+            ),
             measures=[
                 dataclasses.replace(circuits[0].measures, build_seconds=time.monotonic() - started),
                 *(circuit.measures for circuit in circuits[1:]),
@@ -238,7 +240,7 @@ def build_cached(
     key = hashlib.sha256(
         json.dumps(
             [
-                sha256_file(onnx_path).hex(),
+                onnx.file_hash(onnx_path, Sandbox(limits)).hex(),
                 hashlib.sha256(np.ascontiguousarray(samples, np.float64).tobytes()).hexdigest(),
                 list(samples.shape),
                 name,
@@ -315,7 +317,7 @@ def _code_hash() -> str:
     """SHA-256 of the code that builds: a bundle that other code made is no answer."""
     folder = Path(__file__).parent
     sources = [*sorted(folder.rglob("*.py")), folder / "cost.json"]
-    sources.append(folder.parent / "prover" / "worker.py")
+    sources += [folder.parent / "prover" / name for name in ("preparation.py", "worker.py")]
     return hashlib.sha256(b"".join(sha256_file(path) for path in sources)).hexdigest()
 
 
@@ -410,7 +412,7 @@ def _rank(made: Made, objective: Objective) -> float:
 
 
 def _origin(
-    path: Path,
+    file_hash: bytes,
     model: onnx.Model,
     dims: Mapping[str, int],
     objective: Objective,
@@ -418,7 +420,7 @@ def _origin(
     max_error: float,
 ) -> Origin:
     return Origin(
-        file_hash=sha256_file(path),
+        file_hash=file_hash,
         inputs=model.inputs,
         outputs=model.outputs,
         labels=model.labels,

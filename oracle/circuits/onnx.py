@@ -8,10 +8,13 @@ untrusted bytes runs in the sandbox.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import math
+import os
+import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,10 +31,13 @@ from oracle.circuits.lowering.floats import to_float32
 from oracle.circuits.lowering.graph import CORE, ML, Node, known_shape, prune
 from oracle.circuits.plan import Plan
 from oracle.circuits.row import Range, TensorInfo
+from oracle.circuits.srs import sha256_file
 from oracle.errors import ModelMalformed, ModelUnsupported, ProverError, TensorLength, UsageError
 from oracle.prover.sandbox import Sandbox
 from oracle.types import TagLayout
 
+#: How protocol buffers name the field of a tensor that says which file holds it.
+_LOCATION = b"location"
 #: Name of the graph input that carries the tag.
 TAG = "tag"
 #: Larger files are refused unread (bytes).
@@ -72,7 +78,6 @@ _UNPROVABLE = frozenset(
         "GlobalLpPool",
         "GroupNormalization",
         "LRN",
-        "Mod",
         "Multinomial",
         "NonZero",
         "QuantizeLinear",
@@ -155,12 +160,14 @@ def load(
         original = Path(folder) / "model.onnx"
         original.write_bytes(data)
         _check_dims(dims)
-        given, prepared = _prepare(original, dims, sandbox)
+        external = _bring_data(path, original, sandbox)
+        given, prepared = _prepare(original, dims, sandbox, external=external)
         names = [value.name for value in _chosen(given.graph, outputs)]
         batched = _takes_batches(given.graph, names, dims)
         infos = [_info(value) for value in prepared.graph.input]
         to_float32(prepared.graph)
         prepared = _rewrite(prepared, names, Path(folder) / "lowered.onnx", sandbox)
+        lowering.lower_integers(prepared)
         if batched:
             _close_batch(prepared.graph.output)
         results = [_info(value) for value in prepared.graph.output]
@@ -229,13 +236,78 @@ def _read(path: Path) -> bytes:
         ) from None
 
 
+def data_files(path: Path, sandbox: Sandbox) -> list[Path]:
+    """The files beside a model that hold some of its tensors, by name; most models have none.
+
+    Raises:
+        ModelMalformed: the model cannot be read, or a file is missing.
+        ModelUnsupported: a name leads elsewhere than to a plain file in the model's folder, or the
+            files are too large.
+    """
+    data = _read(path)
+    if _LOCATION not in data:
+        return []
+    with tempfile.TemporaryDirectory(prefix="oracle-model-") as folder:
+        copy = Path(folder) / "model.onnx"
+        copy.write_bytes(data)
+        try:
+            names = sandbox.run("external_data", {"model": str(copy)})["locations"]
+        except ProverError as error:
+            raise _malformed(error.message) from None
+    return _checked(path, names, MAX_BYTES - len(data))
+
+
+def file_hash(path: Path, sandbox: Sandbox) -> bytes:
+    """SHA-256 of a publisher's file; of one with data files, of the hashes of all, its own first."""
+    hashes = [sha256_file(each) for each in (path, *data_files(path, sandbox))]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256(b"".join(hashes)).digest()
+
+
+def _checked(path: Path, names: Sequence[str], room: int) -> list[Path]:
+    """Each name as a file beside the model: it is the file's choice, and could name any other."""
+    found = []
+    for name in names:
+        file = path.parent / name
+        if name in {"", ".", ".."} or Path(name).name != name or file.is_symlink():
+            raise ModelUnsupported(
+                f"a tensor is stored in '{name}', which is no plain file in the model's folder",
+                remedy="Save the model as one file: onnx.save(onnx.load(path), path)",
+            )
+        try:
+            if not file.is_file():
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+            room -= file.stat().st_size
+        except OSError as error:
+            raise ModelMalformed(
+                f"cannot read {file}, where a tensor of {path.name} is stored: {error.strerror}",
+                remedy=f"Put {name} beside {path.name}, or save the model as one file",
+            ) from None
+        if room < 0:
+            raise ModelUnsupported(f"{path.name} and its data have more than {MAX_BYTES} bytes")
+        found.append(file)
+    return found
+
+
+def _bring_data(path: Path, original: Path, sandbox: Sandbox) -> bool:
+    """Put data files beside the copy of a model; whether there are any."""
+    files = data_files(path, sandbox)
+    for file in files:
+        shutil.copyfile(file, original.with_name(file.name), follow_symlinks=False)
+    return bool(files)
+
+
 def _prepare(
-    original: Path, dims: Mapping[str, int], sandbox: Sandbox
+    original: Path, dims: Mapping[str, int], sandbox: Sandbox, *, external: bool
 ) -> tuple[onnx.ModelProto, onnx.ModelProto]:
-    """The file as given, and with functions inlined, opset converted and dimensions fixed."""
-    path = original.with_name("prepared.onnx")
+    """The file as given, and with functions inlined, opset converted and dimensions fixed.
+
+    In both, what no input decides is a constant.
+    """
+    folded, path = original.with_name("folded.onnx"), original.with_name("prepared.onnx")
     params = {
         "model": str(original),
+        "external": external,
+        "folded": str(folded),
         "prepared": str(path),
         "dims": dict(dims),
         "opsets": list(OPSETS),
@@ -246,7 +318,7 @@ def _prepare(
         raise _malformed(f"the checker failed on it ({error.message})") from None
     if not verdict["valid"]:
         raise _malformed(verdict["reason"])
-    given = _parse(original)
+    given = _parse(folded if folded.exists() else original)
     _reject_unsupported(given.graph)
     if not given.functions:
         _reject_foreign(given.graph)
@@ -262,12 +334,12 @@ def _prepare(
     _reject_foreign(prepared.graph)
     unused = set(dims) - {
         dim.dim_param
-        for value in given.graph.input
+        for value in (*given.graph.input, *given.graph.output)
         for dim in value.type.tensor_type.shape.dim
-    }  # fmt: skip
+    }
     if unused:
         raise UsageError(
-            f"no input has a free dimension '{min(unused)}'",
+            f"no input or output has a free dimension '{min(unused)}'",
             remedy="Name free dimensions as the model does",
         )
     return given, prepared
@@ -309,13 +381,6 @@ def _reject_unsupported(graph: onnx.GraphProto) -> None:
             remedy="Use a smaller model",
         )
     _reject_control_flow(graph.node)
-    for tensor in _tensors(graph):
-        # The path of external data is the file's choice: it could name any file of this machine.
-        if tensor.data_location == TensorProto.EXTERNAL:
-            raise ModelUnsupported(
-                f"tensor '{tensor.name}' is stored in another file",
-                remedy="Save the model as one file",
-            )
 
 
 def _reject_control_flow(nodes: Sequence[onnx.NodeProto]) -> None:
@@ -330,16 +395,6 @@ def _reject_foreign(graph: onnx.GraphProto) -> None:
             raise Node(proto, index).refuse("is not a standard ONNX operator")
         if proto.domain in CORE and proto.op_type in _UNPROVABLE:
             raise Node(proto, index).refuse("cannot be proved")
-
-
-def _tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
-    """Every constant: initializers and attributes. Nested graphs are refused before this."""
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    for node in graph.node:
-        for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors)
 
 
 # --- inputs and outputs ---------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from oracle.errors import ProofInvalid, ProverError, ProverInput, ProverMemory, SrsMismatch
+from oracle.prover import preparation
 from oracle.tensor import R, from_field
 
 JsonObject = dict[str, Any]
@@ -186,128 +187,6 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text[:100])
 
 
-def _prepare_model(params: JsonObject) -> JsonObject:
-    """Check, inline functions, convert the opset, fix dimensions, infer shapes.
-
-    ``{valid, reason}``: not valid by ONNX's own checker and why; valid but not prepared and why; or
-    no reason, and the file ``prepared`` is written. Free first dimensions become 1, named ones
-    what ``dims`` says; other free dimensions stay.
-    """
-    import onnx
-    from onnx import shape_inference
-
-    data = Path(params["model"]).read_bytes()
-    try:
-        onnx.checker.check_model(data, full_check=True)
-        proto = onnx.load_model_from_string(data)
-    except Exception as error:  # noqa: BLE001 - hostile bytes raise many types
-        return {"valid": False, "reason": str(error)}
-    try:
-        proto = _inlined(proto, params["opsets"][1])
-        # What came with opset 18. Initializers that are no inputs, which the converter makes, need
-        # version 4; runtimes refuse versions newer than themselves.
-        proto.ir_version = 8
-        weights = {tensor.name for tensor in proto.graph.initializer}
-        inputs = [value for value in proto.graph.input if value.name not in weights]
-        del proto.graph.input[:]
-        proto.graph.input.extend(inputs)
-        proto = _at_opset(proto, *params["opsets"])
-        _fix_dimensions(proto.graph, params["dims"])
-        proto = shape_inference.infer_shapes(proto, data_prop=True)
-    except Exception as error:  # noqa: BLE001 - native code that hostile bytes reach
-        return {"valid": True, "reason": str(error) or type(error).__name__}
-    Path(params["prepared"]).write_bytes(proto.SerializeToString(deterministic=True))
-    return {"valid": True, "reason": ""}
-
-
-def _inlined(proto: Any, most: int) -> Any:
-    """The model without functions of its own or core operators made of others after ``most``."""
-    import onnx
-    from onnx import inliner
-
-    if proto.functions:
-        proto = inliner.inline_local_functions(proto)
-    composed = [
-        node
-        for node in proto.graph.node
-        if node.domain in {"", "ai.onnx"} and not _is_known(node.op_type, most)
-    ]
-    if not composed:
-        return proto
-    # The inliner leaves out default attributes and asks for the type of every input.
-    for node in composed:
-        given = {attribute.name for attribute in node.attribute}
-        for name, attribute in onnx.defs.get_schema(node.op_type).attributes.items():
-            if name not in given and attribute.default_value.name:
-                node.attribute.append(attribute.default_value)
-    for tensor in proto.graph.initializer:
-        proto.graph.value_info.append(
-            onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
-        )
-    proto = onnx.shape_inference.infer_shapes(proto)
-    return inliner.inline_selected_functions(
-        proto, sorted({("", node.op_type) for node in composed}), inline_schema_functions=True
-    )
-
-
-def _is_known(operator: str, opset: int) -> bool:
-    """Whether the opset has the operator with the meaning that it kept since."""
-    import onnx
-
-    try:
-        schema = onnx.defs.get_schema(operator, opset, "")
-    except onnx.defs.SchemaError:
-        return False
-    return not schema.deprecated
-
-
-def _at_opset(proto: Any, least: int, most: int) -> Any:
-    """The model with a core opset from ``least`` to ``most``."""
-    import onnx
-    from onnx import version_converter
-
-    core = [opset for opset in proto.opset_import if opset.domain in {"", "ai.onnx"}]
-    if not core or least <= core[0].version <= most:
-        return proto
-    try:
-        return version_converter.convert_version(proto, min(max(core[0].version, least), most))
-    except RuntimeError:
-        if core[0].version < least:
-            raise
-    # The converter lacks a step down for many operators that only learned more types, as most did
-    # after 18. Whether the older definition fits is checked here, and on samples.
-    for opset in core:
-        opset.version = most
-    onnx.checker.check_model(proto, full_check=True)
-    return proto
-
-
-def _fix_dimensions(graph: Any, dims: Mapping[str, int]) -> None:
-    for value in (*graph.input, *graph.output):
-        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
-            if dim.WhichOneof("value") == "dim_value":
-                continue
-            if dim.dim_param in dims:
-                dim.dim_value = dims[dim.dim_param]
-            elif value in graph.output:
-                # Left to shape inference.
-                dim.Clear()
-            elif axis == 0:
-                dim.dim_value = 1
-    # Shapes of inner tensors are hints, and name the dimensions that are now fixed.
-    del graph.value_info[:]
-
-
-def _infer_shapes(params: JsonObject) -> JsonObject:
-    """Add the shapes of inner tensors to the file ``model``."""
-    import onnx
-
-    proto = onnx.load_model_from_string(Path(params["model"]).read_bytes())
-    proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
-    Path(params["model"]).write_bytes(proto.SerializeToString(deterministic=True))
-    return {}
-
-
 def _run_original(params: JsonObject) -> JsonObject:
     """``{outputs}``: the answers of a model as it was given, one flat row for each of ``rows``.
 
@@ -321,6 +200,8 @@ def _run_original(params: JsonObject) -> JsonObject:
     try:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
+        # Beyond it operators are fused, and those of quantized weights round their inputs too.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         runner: Any = onnxruntime.InferenceSession(params["model"], options)
     except Exception:  # noqa: BLE001 - it has no base class for its errors
         runner = ReferenceEvaluator(params["model"])
@@ -640,8 +521,9 @@ def _verify(proof: Path, params: JsonObject) -> None:
 
 _VERBS: Mapping[str, Callable[[JsonObject], JsonObject]] = {
     "describe_model": _describe_model,
-    "prepare_model": _prepare_model,
-    "infer_shapes": _infer_shapes,
+    "external_data": preparation.external_data,
+    "prepare_model": preparation.prepare_model,
+    "infer_shapes": preparation.infer_shapes,
     "run_original": _run_original,
     "reference": _reference,
     "extremes": _extremes,

@@ -146,7 +146,10 @@ def test_load__batch_given_as_a_dimension__no_batches(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("dims", "words"),
-    [({"depth": 3}, "no input has a free dimension 'depth'"), ({"batch": 0}, "0 is no size")],
+    [
+        ({"depth": 3}, "no input or output has a free dimension 'depth'"),
+        ({"batch": 0}, "0 is no size"),
+    ],
     ids=["unknown", "zero"],
 )
 def test_load__dimension_that_makes_no_sense__usage_error(

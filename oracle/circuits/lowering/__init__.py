@@ -13,6 +13,7 @@ import onnx
 from oracle.circuits.lowering import (
     activations,
     greatest,
+    integers,
     linear,
     logic,
     preprocessing,
@@ -42,6 +43,17 @@ def lower_ml(proto: onnx.ModelProto) -> None:
         ModelUnsupported: one has no rule; named with its node.
     """
     _apply(proto, _ML_RULES)
+
+
+def lower_integers(proto: onnx.ModelProto) -> None:
+    """Rewrite casts to integers and bits, and what integers do otherwise than reals, in place.
+
+    Before inputs and outputs are packed: the casts that these need are of whole numbers.
+
+    Raises:
+        ModelUnsupported: as `lower_core`.
+    """
+    _apply(proto, integers.RULES)
 
 
 def lower_core(proto: onnx.ModelProto) -> None:
