@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from oracle.circuits import lowering
 from oracle.circuits.canonical import pack
@@ -67,6 +67,8 @@ _NUMERIC = frozenset(
         TensorProto.BOOL,
     }
 )
+#: Types of classes.
+_NAMES = frozenset({TensorProto.STRING, TensorProto.INT64, TensorProto.INT32})
 _CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})
 #: Core operators that the circuit compiler's loader takes and the compiler then fails on without a
 #: name, or computes wrongly. It names those that the loader does not know.
@@ -188,6 +190,37 @@ def load(
         if samples is not None:
             _compare(model, original, names, np.asarray(samples, dtype=np.float64), sandbox)
     return model
+
+
+def answers(
+    path: Path,
+    inputs: Sequence[TensorInfo],
+    outputs: Sequence[str],
+    labels: Sequence[str],
+    rows: Floats,
+    sandbox: Sandbox,
+) -> Floats:
+    """What a file itself answers, float [n, numbers of its outputs], by onnxruntime.
+
+    Args:
+        path: the file; data files lie beside it.
+        inputs: as they lie in a row.
+        outputs: names.
+        labels: texts that outputs may hold, by index.
+        rows: float [n, numbers of its inputs].
+        sandbox: runs it.
+
+    Raises:
+        ProverError: it does not run.
+    """
+    params = {
+        "model": str(path.resolve()),
+        "inputs": [(tensor.name, tensor.shape, tensor.dtype) for tensor in inputs],
+        "outputs": list(outputs),
+        "labels": list(labels),
+        "rows": rows.tolist(),
+    }
+    return np.asarray(sandbox.run("run_original", params)["outputs"], dtype=np.float64)
 
 
 def add_tag(model: Model, layout: TagLayout, rows: int = 1) -> bytes:
@@ -474,17 +507,46 @@ def _info(value: onnx.ValueInfoProto) -> TensorInfo:
 
 
 def _labels(graph: onnx.GraphProto) -> tuple[str, ...]:
-    """Names of a classifier's classes."""
-    for index, proto in enumerate(graph.node):
-        node = Node(proto, index)
-        for name in _LABELS:
-            found = node.attribute(name) if proto.domain == ML else None
-            if found:
-                return tuple(v.decode() if isinstance(v, bytes) else str(v) for v in found)
-    for tensor in graph.initializer:
-        if tensor.data_type == TensorProto.STRING:
-            return tuple(value.decode(errors="replace") for value in tensor.string_data)
+    """Names of a classifier's classes, by index; empty if the file names none.
+
+    Those behind the file's own label: ensembles hold other classifiers, which number the classes.
+    """
+    makers = {
+        name: Node(proto, index) for index, proto in enumerate(graph.node) for name in proto.output
+    }
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    labels = [value.name for value in graph.output if _is_label(value)]
+    waiting, seen = [*labels, *(value.name for value in graph.output)], set()
+    while waiting:
+        name = waiting.pop(0)
+        node = makers.get(name)
+        if node is None or name in seen:
+            continue
+        seen.add(name)
+        if found := _named_by(node, constants):
+            return found
+        waiting += node.inputs
     return ()
+
+
+def _named_by(node: Node, constants: Mapping[str, TensorProto]) -> tuple[str, ...]:
+    """The classes that a node turns an index into, or numbers itself."""
+    if node.key == (ML, "LabelEncoder"):
+        # Only where what it maps is the index.
+        keys = node.attribute("keys_int64s") or ()
+        listed = node.attribute("values_strings") or node.attribute("values_int64s") or ()
+        return _texts(listed) if list(keys) == list(range(len(listed))) else ()
+    if node.key in ((ML, "ArrayFeatureExtractor"), ("", "Gather")):
+        table = constants.get(node.input(0))
+        if table is None or table.data_type not in _NAMES:
+            return ()
+        return _texts(numpy_helper.to_array(table).ravel().tolist())
+    listed = next((found for name in _LABELS if (found := node.attribute(name))), ())
+    return _texts(listed) if node.key[0] == ML else ()
+
+
+def _texts(listed: Sequence[Any]) -> tuple[str, ...]:
+    return tuple(v.decode(errors="replace") if isinstance(v, bytes) else str(v) for v in listed)
 
 
 # --- rewriting ------------------------------------------------------------------------------------
@@ -532,27 +594,18 @@ def _compare(
             f"{model.input_length}",
             remedy=f"Give samples of shape [n, {model.input_length}]",
         )
-    rows = samples[:_COMPARED].tolist()
+    rows = samples[:_COMPARED]
     rewritten = original.with_name("rewritten.onnx")
     rewritten.write_bytes(model.data)
-    own = {
-        "model": str(original),
-        "inputs": [(tensor.name, tensor.shape, tensor.dtype) for tensor in model.inputs],
-        "outputs": list(names),
-        "labels": list(model.labels),
-        "rows": rows,
-    }
     flat = {
         "model": str(rewritten),
         "input": model.input_name,
         "output": model.output_name,
-        "rows": rows,
+        "rows": rows.tolist(),
     }
     try:
-        expected, found = (
-            np.asarray(sandbox.run(verb, params)["outputs"], dtype=np.float64)
-            for verb, params in (("run_original", own), ("reference", flat))
-        )
+        expected = answers(original, model.inputs, names, model.labels, rows, sandbox)
+        found = np.asarray(sandbox.run("reference", flat)["outputs"], dtype=np.float64)
     except ProverError as error:
         raise ModelUnsupported(
             f"the model does not run on the samples: {error.message}",

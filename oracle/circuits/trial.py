@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,12 @@ def run(graph: Graph, pinned: Json, rows: Floats, *, all_or_none: bool = False) 
     return _run(graph, {"settings": pinned, "all_or_none": all_or_none}, scale, rows)
 
 
+def run_integers(graph: Graph, pinned: Json, rows: Sequence[Sequence[int]]) -> Outcome:
+    """The circuit of the settings ``pinned`` on rows of fixed-point integers, and a full tag."""
+    circuit = {"settings": pinned, "all_or_none": False}
+    return _run_integers(graph, circuit, [list(row) for row in rows])
+
+
 def sketch(graph: Graph, run_args: Json, rows: Floats) -> Outcome:
     """The circuit that ezkl makes of ``run_args`` on ``rows`` and a full tag, all or none."""
     asked = run_args | graph.asked
@@ -93,9 +100,14 @@ def sketch(graph: Graph, run_args: Json, rows: Floats) -> Outcome:
 
 
 def _run(graph: Graph, circuit: Json, scale: int, rows: Floats) -> Outcome:
+    integers = [[quantize(value, scale) for value in row] for row in rows.tolist()]
+    return _run_integers(graph, circuit, integers)
+
+
+def _run_integers(graph: Graph, circuit: Json, rows: list[list[int]]) -> Outcome:
     params = circuit | {
         "model": str(graph.path),
-        "rows": [[quantize(value, scale) for value in row] for row in rows.tolist()],
+        "rows": rows,
         "tag": [(1 << graph.layout.bits) - 1] * graph.layout.limbs,
     }
     found = graph.sandbox.run("trial", params)

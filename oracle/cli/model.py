@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
-import numpy.typing as npt
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -23,8 +20,10 @@ from oracle.circuits.build import build as build_bundle
 from oracle.circuits.bundle import Bundle
 from oracle.circuits.cost import Objective
 from oracle.circuits.reveal import Reveal
+from oracle.circuits.rows import read_rows
 from oracle.circuits.srs import SrsSource
 from oracle.cli.audit import audit
+from oracle.cli.evaluate import evaluate
 from oracle.cli.inspect import inspect
 from oracle.cli.options import (
     Batch,
@@ -64,6 +63,14 @@ app.command(
     ),
 )(audit)
 app.command(
+    "evaluate",
+    epilog=examples(
+        "oracle model evaluate iris-bundle --inputs scripts/models/iris_samples.npy "
+        "--model scripts/models/iris.onnx",
+        "oracle model evaluate iris-bundle --inputs rows.csv --labels labels.csv --json",
+    ),
+)(evaluate)
+app.command(
     "register",
     epilog=examples(
         "oracle model register iris-bundle --key-file build/devnet/caller.key",
@@ -81,9 +88,7 @@ app.command(
 )
 def build(
     model: Model,
-    samples: Annotated[
-        Path, typer.Option(help="Typical inputs, a row each: .npy, or .csv without header.")
-    ],
+    samples: Annotated[Path, typer.Option(help="Typical inputs, a row each: .npy, .npz or .csv.")],
     out: Annotated[Path, typer.Option(help="Folder to create for the bundle.")],
     max_error: Annotated[
         float, typer.Option(help="Greatest accepted absolute difference from the float model.")
@@ -122,7 +127,7 @@ def build(
     console = Console(stderr=True)
     if unsafe_devnet_srs:
         console.print("[bold yellow]UNSAFE SRS:[/] this bundle's proofs can be forged; devnet only")
-    rows = read_samples(samples)
+    rows = read_rows(samples, "samples")
     with _bar(console, f"Build {out}") as (detail, advance):
         bundle = build_bundle(
             model,
@@ -177,26 +182,6 @@ def list_bundles(
             "[yellow]unsafe[/]" if entry["srs_unsafe"] else "ceremony",
         )
     Console().print(table)
-
-
-def read_samples(path: Path) -> npt.NDArray[np.float64]:
-    """Sample inputs, float [n, inputs].
-
-    Raises:
-        UsageError: the file is missing or holds something else.
-    """
-    try:
-        if path.suffix == ".npy":
-            rows = np.load(path, allow_pickle=False)
-        else:
-            with warnings.catch_warnings(action="error"):  # numpy only warns of an empty file
-                rows = np.loadtxt(path, delimiter=",", ndmin=2)
-        return np.asarray(rows, dtype=np.float64)
-    except (OSError, ValueError, UserWarning) as error:
-        raise UsageError(
-            f"cannot read samples from {path} ({error})",
-            remedy="Give numbers, a row for each input, as .npy or as .csv without a header",
-        ) from None
 
 
 @contextmanager

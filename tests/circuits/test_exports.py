@@ -14,17 +14,21 @@ import xgboost
 from onnxmltools import convert_lightgbm, convert_xgboost
 from onnxmltools.convert.common.data_types import FloatTensorType
 from skl2onnx import to_onnx
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA
 from sklearn.ensemble import (
+    BaggingClassifier,
     ExtraTreesClassifier,
     GradientBoostingClassifier,
     GradientBoostingRegressor,
     RandomForestClassifier,
     RandomForestRegressor,
+    StackingClassifier,
 )
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.naive_bayes import BernoulliNB, GaussianNB
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
@@ -99,6 +103,44 @@ def test_sklearn__probabilities_in_dictionaries__a_row_of_numbers(tmp_path: Path
     np.testing.assert_allclose(
         rewritten(model, ROWS), estimator.predict_proba(FLOWERS[::10]), atol=1e-4
     )
+
+
+ENSEMBLES = {
+    "bagging": lambda: BaggingClassifier(LogisticRegression(max_iter=200), 2, random_state=0),
+    "stacking": lambda: StackingClassifier(
+        [("line", LogisticRegression(max_iter=200)), ("tree", DecisionTreeClassifier(max_depth=2))],
+        LogisticRegression(max_iter=200),
+    ),
+    "network": lambda: MLPClassifier((4,), max_iter=30, random_state=0),
+    "bits": BernoulliNB,
+    "naive bayes": GaussianNB,
+    "calibrated": lambda: CalibratedClassifierCV(LinearSVC(), cv=2),
+}
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("classes", [(3, 7, 9), ("ash", "elm", "oak")], ids=["numbers", "text"])
+@pytest.mark.parametrize("name", ENSEMBLES)
+def test_sklearn__names_of_classes__are_those_of_its_own_label(
+    tmp_path: Path, name: str, classes: tuple[Any, ...]
+) -> None:
+    """What an ensemble is made of numbers the classes."""
+    target = np.array(classes)[np.unique(SPECIES, return_inverse=True)[1]]
+    estimator = ENSEMBLES[name]().fit(FLOWERS, target)
+    exported = to_onnx(estimator, FLOWERS[:1].astype(np.float32), options={"zipmap": False})
+    model = loaded(exported, tmp_path, ROWS)
+    assert model.labels == tuple(map(str, classes))
+
+
+@pytest.mark.parametrize("name", ["naive bayes", "calibrated"])
+def test_sklearn__scores_that_are_normalised__are_the_circuits(tmp_path: Path, name: str) -> None:
+    estimator = ENSEMBLES[name]().fit(FLOWERS, SPECIES)
+    exported = to_onnx(estimator, FLOWERS[:1].astype(np.float32), options={"zipmap": False})
+    model = loaded(exported, tmp_path, ROWS)
+    np.testing.assert_allclose(
+        rewritten(model, ROWS), estimator.predict_proba(FLOWERS[::10]), atol=1e-3
+    )
+    assert not np.isnan(circuit_error(model, ROWS[:4], tmp_path))
 
 
 def test_sklearn__categories_in_integers__one_hot(tmp_path: Path) -> None:

@@ -117,8 +117,28 @@ def _arg_extreme(graph: Graph, node: Node) -> list[str] | None:
 
 
 def _softmax(graph: Graph, node: Node) -> list[str] | None:
-    """``exp(x - max) / sum(exp(x - max))``."""
-    axis = node.attribute("axis", -1)
+    return _softmax_of(graph, node, node.attribute("axis", -1))
+
+
+def _exp(graph: Graph, node: Node) -> list[str] | None:
+    """``exp(x - log(sum(exp(x))))`` is a softmax, and written so its exponentials are at most 1."""
+    lowered = graph.maker(node.input(0))
+    if lowered is None or lowered.key[1] != "Sub":
+        return None
+    total = graph.maker(lowered.input(1))
+    if total is not None and total.key[1] == "Reshape":
+        # To a column again, where the sum had lost it.
+        total = graph.maker(total.input(0))
+    if total is None or total.key[1] != "ReduceLogSumExp" or total.input(0) != lowered.input(0):
+        return None
+    axes, shape = _axes(graph, total), graph.known_shape(lowered.input(0))
+    if axes is None or shape is None or [axis % len(shape) for axis in axes] != [len(shape) - 1]:
+        return None
+    return _softmax_of(graph, lowered, -1)
+
+
+def _softmax_of(graph: Graph, node: Node, axis: int) -> list[str] | None:
+    """``exp(x - max) / sum(exp(x - max))`` of a node's first input."""
     found = _dimensions(graph, node, [axis])
     if found is None:
         return None
@@ -156,6 +176,7 @@ def _dimensions(
 RULES: Rules = {
     ("", "ArgMax"): _arg_extreme,
     ("", "ArgMin"): _arg_extreme,
+    ("", "Exp"): _exp,
     ("", "ReduceMax"): _reduce_max,
     ("", "Softmax"): _softmax,
 }
