@@ -148,8 +148,8 @@ class Judge:
         self.rows = samples[self._indices]
         self._expected = _expected(subject, self.rows)
         self._subject = subject
-        self.promised = promised(samples)
         model = subject.model
+        self.promised = promised(samples, model.inputs)
         beyond = probes(
             subject.graph, model.input_name, self.promised, model.input_length, model.limits
         )

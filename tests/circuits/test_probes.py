@@ -13,7 +13,7 @@ from oracle.chain.toolchain import toolchain
 from oracle.circuits import trial
 from oracle.circuits.probes import probes
 from oracle.circuits.ranges import promised
-from oracle.circuits.row import Range
+from oracle.circuits.row import Range, TensorInfo
 from oracle.circuits.trial import Graph
 from oracle.prover.child import Limits
 from oracle.prover.sandbox import Sandbox
@@ -46,6 +46,21 @@ def graph(folder: Path) -> Graph:
 
 def test_promised__samples__their_range_and_a_quarter_more() -> None:
     assert promised(np.array([[0.0, 4.0], [1.0, 2.0]])) == Range(-1.0, 5.0)
+
+
+def of_type(*dtypes: str) -> list[TensorInfo]:
+    return [TensorInfo(f"input{i}", (1, 1), dtype) for i, dtype in enumerate(dtypes)]
+
+
+def test_promised__whole_numbers__no_more_than_the_samples_have() -> None:
+    ids = np.array([[0.0, 9.0], [3.0, 4.0]])
+    for dtypes in (("int64", "int64"), ("uint8", "int32"), ("int64", "bool")):
+        assert promised(ids, of_type(*dtypes)) == Range(0.0, 9.0)
+    assert promised(ids, of_type("int64", "float32")) == Range(-2.25, 11.25)
+
+
+def test_promised__bits__both_of_them_whatever_the_samples_have() -> None:
+    assert promised(np.zeros((2, 2)), of_type("bool", "bool")) == Range(0.0, 1.0)
 
 
 def test_probes__linear_layer__furthest_corner_of_each_extreme_sum(tmp_path: Path) -> None:
