@@ -32,7 +32,7 @@ IRIS_LABELS = ("setosa", "versicolor", "virginica")
 MAX_ERROR = 0.1
 
 _NODE_ETHER = 10 * 10**18
-_ANSWER_TIMEOUT = 60.0
+_ANSWER_TIMEOUT = 120.0
 
 
 class Report(Protocol):
@@ -226,7 +226,7 @@ def wait_for_answer(deployed: Deployed, asked: Asked) -> EventData:
     """The request's ``RequestFulfilled`` event.
 
     Raises:
-        RequestTimeout: none came within a minute.
+        RequestTimeout: none came within two minutes.
     """
     event = deployed.oracle.events.RequestFulfilled()
     deadline = time.monotonic() + _ANSWER_TIMEOUT

@@ -37,7 +37,7 @@ class Anvil:
     """A running anvil, on a free port by default; a context manager that stops it."""
 
     def __init__(
-        self, log: Path, *arguments: str, port: int = 0, start_timeout: float = 10
+        self, log: Path, *arguments: str, port: int = 0, start_timeout: float = 60
     ) -> None:
         self._log = log
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -114,7 +114,7 @@ class NodeProcess:
         complete = text[: text.rfind("\n") + 1]
         return [json.loads(line) for line in complete.splitlines() if line.startswith("{")]
 
-    def wait_for_event(self, event: str, timeout: float = 20) -> dict[str, Any]:
+    def wait_for_event(self, event: str, timeout: float = 60) -> dict[str, Any]:
         """The first log line of this name.
 
         Raises:
@@ -131,7 +131,7 @@ class NodeProcess:
         lines = self._log.read_text().splitlines() or ["nothing logged"]
         raise ChainError(f"the node did not get to '{event}': {lines[-1]}")
 
-    def stop(self, timeout: float = 20) -> int:
+    def stop(self, timeout: float = 60) -> int:
         """Ask it to drain and wait; its exit code."""
         self._process.terminate()
         return self._process.wait(timeout)
@@ -211,7 +211,7 @@ def transact(call: Any, sender: ChecksumAddress, value: int = 0) -> TxReceipt:
     """Send a contract call from an unlocked account and wait until it is mined."""
     w3: Web3 = call.w3
     receipt = w3.eth.wait_for_transaction_receipt(
-        call.transact({"from": sender, "value": Wei(value)}), timeout=30, poll_latency=0.01
+        call.transact({"from": sender, "value": Wei(value)}), timeout=60, poll_latency=0.01
     )
     if receipt["status"] != 1:
         raise ChainError(f"{call.fn_name} reverted")

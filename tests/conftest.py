@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -142,17 +143,28 @@ def iris_batch_bundle(iris_onnx: Path, iris_samples: np.ndarray, devnet_srs: Srs
 
 
 @pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[str]:
+def ray_folder() -> Iterator[Path]:
+    """Where the machines of `ray_cluster` keep files and jobs, and no other cluster does."""
+    # Its sockets are in there too, and their names may not be long.
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(ray_folder: Path) -> Iterator[str]:
     """Address of a Ray cluster of two machines with one processor each, both of them this one."""
+    machine = {"num_cpus": 1, "object_store_memory": 100 << 20, "include_dashboard": False}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_usage_stats_enabled", "0")
+        patch.setenv("TMPDIR", str(ray_folder))
         from ray.cluster_utils import Cluster
 
-        machine = {"num_cpus": 1, "object_store_memory": 100 << 20, "include_dashboard": False}
         cluster = Cluster(initialize_head=True, head_node_args=machine)
         try:
             cluster.add_node(**machine)
             cluster.wait_for_nodes()
-            yield cluster.address
-        finally:
+        except BaseException:
             cluster.shutdown()
+            raise
+    yield cluster.address
+    cluster.shutdown()

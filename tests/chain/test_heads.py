@@ -14,6 +14,7 @@ from websockets.sync.server import ServerConnection, serve
 
 from oracle.chain.heads import HeadListener
 from oracle.log import make_logger
+from tests.patience import PATIENCE
 
 HEAD = json.dumps({"method": "eth_subscription", "params": {"result": {"number": "0x1"}}})
 
@@ -28,7 +29,7 @@ class Bell:
         self._rung.release()
 
     def hear(self, times: int = 1) -> bool:
-        return all(self._rung.acquire(timeout=10) for _ in range(times))
+        return all(self._rung.acquire(timeout=PATIENCE) for _ in range(times))
 
 
 class Server:
@@ -40,7 +41,7 @@ class Server:
 
     def __call__(self, connection: ServerConnection) -> None:
         try:
-            self.asked.append(json.loads(connection.recv(10))["method"])
+            self.asked.append(json.loads(connection.recv(PATIENCE))["method"])
             act = self._script.pop(0) if len(self._script) > 1 else self._script[0]
             act(connection)
         except ConnectionClosed:
@@ -58,17 +59,17 @@ def told_once(connection: ServerConnection) -> None:
 
 def silent(connection: ServerConnection) -> None:
     subscribed(connection)
-    connection.recv(30)
+    connection.recv(PATIENCE)
 
 
 def told_and_kept_open(connection: ServerConnection) -> None:
     told_once(connection)
-    connection.recv(30)
+    connection.recv(PATIENCE)
 
 
 def refused(connection: ServerConnection) -> None:
     connection.send(json.dumps({"id": 1, "error": {"code": -32601, "message": "no"}}))
-    connection.recv(30)
+    connection.recv(PATIENCE)
 
 
 @contextmanager
@@ -94,7 +95,7 @@ def listening(url: str, silence: float = 60) -> Iterator[tuple[Bell, io.StringIO
         yield bell, lines
     finally:
         listener.stop()
-        listener.join(10)
+        listener.join(PATIENCE)
         assert not listener.is_alive()
 
 

@@ -15,6 +15,7 @@ from oracle import tensor
 from oracle.circuits.bundle import Bundle
 from oracle.prover.base import ProofOutcome, Prover, memory_cap
 from oracle.types import ProofJob
+from tests.patience import PATIENCE
 
 SEPAL_AND_PETAL = (5.1, 3.5, 1.4, 0.2)
 TAG = (2**24 - 1, 0, 1, 2, 3)
@@ -34,7 +35,7 @@ def job(bundle: Bundle, **changes: Any) -> ProofJob:
     return dataclasses.replace(good, **changes)
 
 
-def outcome(prover: Prover, within: float = 60) -> ProofOutcome:
+def outcome(prover: Prover, within: float = PATIENCE) -> ProofOutcome:
     """The next outcome; fails the test if there is none in time."""
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:
@@ -54,7 +55,7 @@ def alive(pid: int) -> bool:
     return state != "Z"
 
 
-def wait_until_gone(pid: int, within: float = 5) -> None:
+def wait_until_gone(pid: int, within: float = PATIENCE) -> None:
     """Fails the test if the process still runs in the end."""
     deadline = time.monotonic() + within
     while alive(pid):

@@ -20,6 +20,7 @@ from oracle.prover import nursery
 from oracle.prover.child import Limits
 from oracle.prover.sandbox import Sandbox
 from tests.circuits.makers import linear, saved, wait_until_gone
+from tests.patience import PATIENCE
 
 LIMITS = Limits(timeout=60, memory_bytes=8 << 30, threads=3)
 #: Height of an SRS that takes a minute to make.
@@ -49,7 +50,7 @@ def children(pid: int) -> list[int]:
 
 
 def only_child(pid: int) -> int:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while not (found := children(pid)):
         assert time.monotonic() < deadline, f"process {pid} started nothing"
         time.sleep(0.002)
@@ -70,7 +71,7 @@ class Running:
         before = set(children(os.getpid()))
         self._executor = ThreadPoolExecutor(1)
         self.future: Future[dict[str, Any]] = self._executor.submit(endless, folder, limits)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while not (started := set(children(os.getpid())) - before):
             assert time.monotonic() < deadline, "no process was started"
             time.sleep(0.002)
@@ -82,7 +83,7 @@ class Running:
             time.sleep(0.002)
 
     def error(self) -> BaseException | None:
-        return self.future.exception(timeout=20)
+        return self.future.exception(timeout=PATIENCE)
 
 
 def test_run__several_verbs__one_process_starts_them_and_each_is_alone(tmp_path: Path) -> None:
@@ -128,7 +129,7 @@ def test_threads__are_as_many_as_the_limits_say(tmp_path: Path) -> None:
     for threads in (1, 3):
         running = Running(tmp_path, Limits(60, 8 << 30, threads))
         try:
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + PATIENCE
             # Its own one, and the pool's.
             while len(list(Path(f"/proc/{running.child}/task").iterdir())) != 1 + threads:
                 assert time.monotonic() < deadline, "another number of threads"
@@ -189,7 +190,7 @@ def test_several_threads__run_at_once_and_get_their_own_answers(tmp_path: Path) 
     for each in threads:
         each.start()
     for each in threads:
-        each.join(60)
+        each.join(PATIENCE)
     assert answers == {name: {"MatMul", name} for name in ("Relu", "Sigmoid", "Tanh")}
 
 

@@ -19,8 +19,9 @@ from oracle.prover.sandbox import Sandbox
 from oracle.types import TagLayout
 from tests.circuits.lowered import assert_same, circuit_error, rewritten
 from tests.circuits.makers import linear, saved, single_node
+from tests.patience import PATIENCE
 
-SANDBOX = Sandbox(Limits(timeout=30, memory_bytes=4 << 30, threads=1))
+SANDBOX = Sandbox(Limits(timeout=PATIENCE, memory_bytes=4 << 30, threads=1))
 
 
 def branching() -> onnx_format.ModelProto:

@@ -36,6 +36,7 @@ from oracle.prover.ray import RayProver
 from oracle.types import Proof
 from tests.circuits.makers import alive, job, wait_until_gone
 from tests.circuits.makers import outcome as outcome_within
+from tests.patience import PATIENCE
 
 
 @pytest.fixture
@@ -60,15 +61,19 @@ def processes(text: str) -> list[int]:
 
 def outcome(prover: RayProver) -> ProofOutcome:
     # A machine of the cluster starts a new process for what was killed, which takes its time.
-    return outcome_within(prover, 120)
+    return outcome_within(prover)
 
 
-def child_of_task(within: float = 60) -> int:
+def jobs_of(ray_folder: Path) -> str:
+    """What stands in the command line of each proof on the cluster's machines."""
+    return str(ray_folder / ray_task._JOBS.format(uid=os.getuid()))
+
+
+def child_of_task(ray_folder: Path, within: float = PATIENCE) -> int:
     """The subprocess that makes a proof on one of the cluster's machines."""
     deadline = time.monotonic() + within
-    jobs = str(Path(tempfile.gettempdir()) / ray_task._JOBS.format(uid=os.getuid()))
     while time.monotonic() < deadline:
-        if found := [pid for pid in processes(jobs) if alive(pid)]:
+        if found := [pid for pid in processes(jobs_of(ray_folder)) if alive(pid)]:
             return found[0]
         time.sleep(0.02)
     raise AssertionError("no proof was started")
@@ -78,7 +83,7 @@ def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
 
 
-def both(prover: RayProver, within: float = 120) -> list[ProofOutcome]:
+def both(prover: RayProver, within: float = PATIENCE) -> list[ProofOutcome]:
     found: list[ProofOutcome] = []
     deadline = time.monotonic() + within
     while len(found) < 2:
@@ -116,10 +121,10 @@ def test_capacity__is_no_more_than_the_clusters_processors(
 
 
 def test_cancel__running_job__its_process_is_gone_and_the_slot_free(
-    prover: RayProver, iris_bundle: Bundle
+    prover: RayProver, iris_bundle: Bundle, ray_folder: Path
 ) -> None:
     prover.submit(job(iris_bundle))
-    pid = child_of_task()
+    pid = child_of_task(ray_folder)
     prover.cancel("job/1")
     prover.cancel("never submitted")
     wait_until_gone(pid)
@@ -130,11 +135,11 @@ def test_cancel__running_job__its_process_is_gone_and_the_slot_free(
 
 
 def test_deadline_passes__timeout_and_no_process_left(
-    prover: RayProver, iris_bundle: Bundle
+    prover: RayProver, iris_bundle: Bundle, ray_folder: Path
 ) -> None:
     prover.submit(job(iris_bundle, timeout=0.2))
     assert isinstance(failure(prover), ProverTimeout)
-    assert not [pid for pid in processes("oracle-jobs-") if alive(pid)]
+    assert not [pid for pid in processes(jobs_of(ray_folder)) if alive(pid)]
 
 
 def test_job_that_the_cluster_does_not_run__times_out_all_the_same(
@@ -150,10 +155,10 @@ def test_job_that_the_cluster_does_not_run__times_out_all_the_same(
 
 
 def test_task_killed__crash_error_and_the_next_job_succeeds(
-    prover: RayProver, iris_bundle: Bundle
+    prover: RayProver, iris_bundle: Bundle, ray_folder: Path
 ) -> None:
     prover.submit(job(iris_bundle))
-    pid = child_of_task()
+    pid = child_of_task(ray_folder)
     os.kill(parent_of(pid), signal.SIGKILL)
     assert isinstance(failure(prover), ProverCrashed)
     wait_until_gone(pid)
@@ -162,13 +167,13 @@ def test_task_killed__crash_error_and_the_next_job_succeeds(
 
 
 def test_driver_killed__crash_error_then_a_new_connection(
-    prover: RayProver, iris_bundle: Bundle
+    prover: RayProver, iris_bundle: Bundle, ray_folder: Path
 ) -> None:
     prover.submit(job(iris_bundle))
-    pid = child_of_task()
+    pid = child_of_task(ray_folder)
     prover._driver._process.kill()
     assert isinstance(failure(prover), ProverCrashed)
-    wait_until_gone(pid, within=10)
+    wait_until_gone(pid)
     with pytest.raises(ProverUnavailable, match="no proof can start on the Ray cluster"):
         prover.submit(job(iris_bundle))
     prover._driver.wait_until_connected(30)
@@ -202,15 +207,24 @@ def test_proof_larger_than_any_machine__memory_error(
 
 
 def test_environment__secrets_of_the_node__in_no_process_of_the_cluster(
-    ray_cluster: str, tmp_path: Path, iris_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    ray_cluster: str,
+    ray_folder: Path,
+    tmp_path: Path,
+    iris_bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("ORACLE_NODE__RPC_URLS", '["https://user:hunter2@rpc.example"]')
     monkeypatch.setenv("ORACLE_PRIVATE_KEY", "hunter2")
     prover = RayProver(tmp_path, address=ray_cluster, cpus=1)
     try:
         prover.submit(job(iris_bundle))
-        child = child_of_task()
-        chain = [child, parent_of(child), prover._driver._process.pid, *processes("raylet")]
+        child = child_of_task(ray_folder)
+        chain = [
+            child,
+            parent_of(child),
+            prover._driver._process.pid,
+            *processes(f"--gcs-address={ray_cluster}"),
+        ]
         for pid in chain:
             environment = Path(f"/proc/{pid}/environ").read_bytes()
             assert environment, pid

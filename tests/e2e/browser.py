@@ -14,7 +14,7 @@ from typing import Any
 from websockets.sync.client import ClientConnection, connect
 
 #: Seconds for the browser to start, and for one answer.
-_PATIENCE = 60.0
+_PATIENCE = 120.0
 
 
 class Browser:
@@ -67,7 +67,9 @@ class Browser:
             assert time.monotonic() < deadline, "chromium did not start"
             time.sleep(0.05)
         port = port_file.read_text().splitlines()[0]
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=10) as answer:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{port}/json/list", timeout=_PATIENCE
+        ) as answer:
             (target,) = [each for each in json.load(answer) if each["type"] == "page"]
         return connect(target["webSocketDebuggerUrl"], max_size=None, proxy=None)
 
@@ -136,4 +138,4 @@ class Browser:
 
     def _end(self) -> None:
         self._process.terminate()
-        self._process.wait(20)
+        self._process.wait(_PATIENCE)

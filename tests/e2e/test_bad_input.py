@@ -14,6 +14,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from oracle.devnet import CHAIN_ID, fund_new_key
+from tests.patience import PATIENCE
 
 from .conftest import Place
 
@@ -24,7 +25,7 @@ def oracle(*arguments: object, **environment: str) -> subprocess.CompletedProces
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         env={**os.environ, **environment},
     )
 

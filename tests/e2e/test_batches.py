@@ -18,6 +18,7 @@ from oracle.devnet import CHAIN_ID, transact
 from oracle.prover.base import memory_cap
 from oracle.prover.local import LocalProver
 from oracle.types import Proof, ProofJob, Request
+from tests.patience import PATIENCE
 
 from .conftest import Place
 
@@ -29,7 +30,7 @@ def rpc(place: Place, method: str, *params: Any) -> Any:
     return place.anvil.w3.provider.make_request(method, list(params))  # type: ignore[arg-type]
 
 
-def wait(done: Callable[[], bool], seconds: float = 60) -> None:
+def wait(done: Callable[[], bool], seconds: float = PATIENCE) -> None:
     deadline = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < deadline, "it did not happen in time"

@@ -24,6 +24,7 @@ from oracle.circuits.bundle import Bundle
 from oracle.config import project_root
 from oracle.devnet import CHAIN_ID
 from oracle.errors import RequestUnknown
+from tests.patience import PATIENCE
 
 from .test_bad_input import refusal
 
@@ -271,7 +272,7 @@ def test_process__another_with_the_same_id__is_left_alone() -> None:
         Process(sleeper.pid, mine.started + 1).stop()
         assert sleeper.poll() is None
         mine.stop()
-        assert sleeper.wait(10) == -signal.SIGTERM
+        assert sleeper.wait(PATIENCE) == -signal.SIGTERM
         assert not mine.is_running
     finally:
         sleeper.kill()
@@ -323,7 +324,7 @@ def test_interrupt__ends_without_a_traceback(shell: Shell, devnet: Any) -> None:
     while process.poll() is None and not talks(process.pid):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode in (130, RequestUnknown.exit_code)
     assert "Traceback" not in said
 

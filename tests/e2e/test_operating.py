@@ -21,6 +21,7 @@ from oracle import demo
 from oracle.devnet import NodeProcess
 from tests.circuits.makers import wait_until_gone
 from tests.ops.test_health import free_port
+from tests.patience import PATIENCE
 
 from .conftest import Place
 
@@ -38,7 +39,7 @@ def children(node: NodeProcess) -> list[int]:
 def stopped_prover(node: NodeProcess) -> Iterator[int]:
     """The process of the running proof, stopped where it is."""
     node.wait_for_event("proving")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while not (found := children(node)):
         assert time.monotonic() < deadline, "no prover was started"
         time.sleep(0.002)
@@ -64,7 +65,7 @@ def test_stop__while_proving__finishes_and_sends_the_proof_then_exits_with_zero(
     with stopped_prover(node):
         node._process.send_signal(signal.SIGTERM)
         node.wait_for_event("stopping")
-    assert node._process.wait(60) == 0
+    assert node._process.wait(PATIENCE) == 0
     assert place.fulfilments(asked) == 1
     events = [line["event"] for line in node.log_events()]
     assert events.index("stopping") < events.index("transaction signed") < events.index("stopped")
@@ -100,7 +101,7 @@ def test_stop__second_signal__ends_at_once_and_leaves_no_prover(place: Place, se
         with pytest.raises(subprocess.TimeoutExpired):
             node._process.wait(0.5)
         node._process.send_signal(second)
-        assert node._process.wait(5) == 128 + second
+        assert node._process.wait(PATIENCE) == 128 + second
     wait_until_gone(pid)
 
 
@@ -152,7 +153,7 @@ def test_health__real_process__is_live_ready_and_counts_what_it_did(place: Place
     node.wait_for_event("ready")
 
     def get(path: str) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE) as answer:
             return str(answer.read().decode())
 
     demo.wait_for_answer(place.deployed, place.ask(5.1, 3.5, 1.4, 0.2))
@@ -173,13 +174,13 @@ def test_systemd__is_told_of_the_start_and_the_stop(
 ) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(place.folder / "notify"))
-        systemd.settimeout(20)
+        systemd.settimeout(PATIENCE)
         monkeypatch.setenv("NOTIFY_SOCKET", str(place.folder / "notify"))
         node = place.start_node()
         assert systemd.recv(100) == b"READY=1"
         node._process.terminate()
         assert systemd.recv(100) == b"STOPPING=1"
-        assert node._process.wait(20) == 0
+        assert node._process.wait(PATIENCE) == 0
 
 
 _WITNESS = """
@@ -210,7 +211,7 @@ def test_network__a_request_from_start_to_end__only_the_endpoint_is_spoken_to(pl
         demo.wait_for_answer(place.deployed, place.ask(5.1, 3.5, 1.4, 0.2))
     finally:
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE) == 0
     port = place.anvil.url.rpartition(":")[2]
     lines = set(peers.read_text().splitlines())
     assert lines == {f"PEER ('127.0.0.1', {port})", "NAME 127.0.0.1"}

@@ -23,6 +23,7 @@ from oracle.log import request_hex
 from oracle.store.database import Location
 from oracle.store.states import IntentState
 from oracle.testing import ORACLE
+from tests.patience import PATIENCE
 from tests.store.makers import make_request
 
 from .world import Clock, World
@@ -151,7 +152,7 @@ def test_cancel__beside_a_transaction_of_the_node__waits_for_it(
 
     writer = threading.Thread(target=write)
     writer.start()
-    assert begun.wait(10)
+    assert begun.wait(PATIENCE)
     assert node("cancel", request_hex(request_id)).exit_code == 0
     writer.join()
     cursor = world.store.cursor()

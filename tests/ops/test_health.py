@@ -20,6 +20,7 @@ from oracle import node as node_module
 from oracle.errors import ProverCrashed, ProverUnavailable, RpcUnreachable, StoreError
 from oracle.health import ChainProbe, Pulse
 from tests.node.world import World
+from tests.patience import PATIENCE
 
 from .stage import Stage
 
@@ -33,7 +34,7 @@ def free_port() -> int:
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while not holds():
         assert time.monotonic() < deadline, "it never held"
         time.sleep(0.02)
@@ -51,14 +52,16 @@ class Running:
     def get(self, path: str) -> tuple[int, dict[str, Any]]:
         port = self.world.options["http_port"]
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{port}{path}", timeout=PATIENCE
+            ) as answer:
                 return answer.status, json.loads(answer.read())
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read())
 
     def stop(self) -> None:
         self.world.node.stop()
-        self.thread.join(20)
+        self.thread.join(PATIENCE)
         assert not self.thread.is_alive()
 
 
@@ -86,7 +89,7 @@ def test_livez__a_service_hangs__fails_and_names_it_until_it_goes_on(
     step = service.step
 
     def hang() -> bool:
-        held.wait(30)
+        held.wait(PATIENCE)
         return step()
 
     service.step = hang  # type: ignore[method-assign]
@@ -140,7 +143,7 @@ def test_stopping__stays_alive_but_is_not_ready(run: Callable[..., Running]) -> 
     assert node.get("/readyz")[1]["wrong"]["services"] == "the node is stopping"
     assert node.get("/livez")[0] == 200
     node.world.prover.held = False
-    node.thread.join(10)
+    node.thread.join(PATIENCE)
     assert not node.thread.is_alive()
 
 
@@ -162,14 +165,14 @@ def test_watchdog__a_service_hangs__systemd_hears_nothing_more(
     monkeypatch.setattr(node_module, "_WATCHDOG_SECONDS", 0.05)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
-        systemd.settimeout(10)
+        systemd.settimeout(PATIENCE)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         node = run(stall_seconds=0.3)
         assert systemd.recv(100) == b"READY=1"
         assert systemd.recv(100) == b"WATCHDOG=1"
         held, watcher = threading.Event(), node.world.node.watcher
         step = watcher.step
-        watcher.step = lambda: held.wait(30) and step()  # type: ignore[method-assign]
+        watcher.step = lambda: held.wait(PATIENCE) and step()  # type: ignore[method-assign]
         wait_until(lambda: any(node.world.node.health.alive().values()))
         systemd.settimeout(0.5)
         # What was sent before it hung is read first.
@@ -179,7 +182,7 @@ def test_watchdog__a_service_hangs__systemd_hears_nothing_more(
         with pytest.raises(TimeoutError):
             systemd.recv(100)
         held.set()
-        systemd.settimeout(10)
+        systemd.settimeout(PATIENCE)
         assert systemd.recv(100) == b"WATCHDOG=1"
 
 

@@ -16,6 +16,7 @@ import pytest
 from oracle.errors import ConfigError, StoreError
 from oracle.log import make_logger
 from oracle.services.http import HttpService, Page, Query, Response
+from tests.patience import PATIENCE
 
 Serve = Callable[[Mapping[str, Page]], HttpService]
 
@@ -39,7 +40,7 @@ def serve(lines: io.StringIO) -> Iterator[Serve]:
 def get(service: HttpService, path: str, method: str = "GET") -> tuple[int, str, str]:
     request = urllib.request.Request(f"http://127.0.0.1:{service.port}{path}", method=method)
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return answer.status, answer.headers["Content-Type"], answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.headers["Content-Type"], error.read().decode()
@@ -97,7 +98,7 @@ def test_page__hangs__others_answer(serve: Serve) -> None:
     held = threading.Event()
 
     def slow(_: Query) -> Response:
-        held.wait(30)
+        held.wait(PATIENCE)
         return Response(b"slow")
 
     service = serve({"/slow": slow, "/quick": lambda _: Response(b"quick")})
@@ -105,7 +106,7 @@ def test_page__hangs__others_answer(serve: Serve) -> None:
     caller.start()
     assert get(service, "/quick")[2] == "quick"
     held.set()
-    caller.join(10)
+    caller.join(PATIENCE)
 
 
 def test_callers__that_say_nothing_or_garbage__do_not_stop_it(serve: Serve) -> None:

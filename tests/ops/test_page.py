@@ -20,6 +20,7 @@ from oracle.store.records import ProverStep
 from oracle.store.states import RequestState
 from tests.e2e.browser import Browser
 from tests.node.world import World
+from tests.patience import PATIENCE
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 
@@ -68,7 +69,7 @@ def served(world: World, pages: dict[str, Page]) -> Iterator[int]:
 def call(
     port: int, method: str = "GET", path: str = "/", body: bytes | None = None, **headers: str
 ) -> tuple[int, Any, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     connection.request(method, path, body, headers)
     answer = connection.getresponse()
     return answer.status, answer.headers, answer.read()

@@ -15,6 +15,7 @@ from oracle.errors import StoreError, StoreMismatch
 from oracle.store.ledger import Store
 from oracle.store.running import is_running
 from oracle.store.states import RequestState
+from tests.patience import PATIENCE
 from tests.postgres import PostgresServer
 
 from .makers import make_request, make_store
@@ -196,7 +197,7 @@ def test_text__with_a_nul__is_kept_without_it(url: SecretStr) -> None:
 
 def _wait_for_a_waiter(store: Store) -> None:
     """Until another session waits for the write lock."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         found = store._db._connection().execute(
             "SELECT count(*) AS n FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
