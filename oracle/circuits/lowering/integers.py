@@ -24,6 +24,8 @@ _INTEGERS = frozenset(
         TensorProto.UINT64,
     }
 )
+#: Dividends are divided exactly up to the divisor times two to twice so many.
+_QUOTIENT_BITS = 5
 #: What makes numbers without a fraction.
 _WHOLE = frozenset({"Ceil", "Floor", "Round", "Sign"})
 
@@ -94,8 +96,13 @@ def _floor(graph: Graph, x: str, divisor: Array, half: float) -> str:
     """``floor((x + half) / |divisor|)``."""
     if half:
         x = graph.add("Add", x, float32s([half]))
-    if np.any(np.abs(divisor) != 1):
-        x = graph.add("Mul", x, float32s(1 / np.abs(divisor)))
+    size = np.abs(divisor)
+    if np.any(size != 1):
+        # In two factors: a single 1/3 with the weights' few bits would be a whole unit off from a
+        # dozen on. The second is nothing at a scale at which the first is too coarse, so that no
+        # circuit of such a scale is taken for accurate.
+        room = 2.0 ** (np.ceil(np.log2(size)) + _QUOTIENT_BITS)
+        x = graph.add("Mul", graph.add("Mul", x, float32s(room / size)), float32s(1 / room))
     return graph.add("Floor", x)
 
 
