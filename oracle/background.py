@@ -34,7 +34,7 @@ PORT = 8545
 _STATE = "devnet.json"
 _CALLER_WEI = 10 * 10**18
 #: Seconds for a process to end when asked to; a node finishes its step first.
-_PATIENCE = 40.0
+_PATIENCE = 120.0
 #: Seconds for a node to be ready: a busy machine takes its time to import all that it needs.
 _READY = 120.0
 
