@@ -29,6 +29,8 @@ _WORKER = "oracle/prover/worker.py"
 _MONEY = ("tests/contracts/test_money.py", "tests/contracts/test_gas_on_anvil.py", "tests/model")
 _DELIVERY = ("tests/contracts/test_fulfilment.py", "tests/contracts/test_batches.py", "tests/model")
 _CRASH = ("tests/crash",)
+#: What fails where the changed text is no program.
+_NO_CODE = ("SolidityRejected", "SyntaxError", "NameError", "ImportError")
 
 
 @dataclass(frozen=True)
@@ -328,8 +330,10 @@ def _check(guard: Guard) -> dict[str, Any]:
         done = subprocess.run(
             command, cwd=project_root(), capture_output=True, text=True, check=False
         )
-    # 1: tests ran and some failed. Anything else is no answer.
+    # 1: tests ran and some failed. Anything else is no answer, nor is code that does not even run.
     outcome = {0: "green", 1: "red"}.get(done.returncode, "broken")
+    if outcome == "red" and any(name in done.stdout for name in _NO_CODE):
+        outcome = "broken"
     failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
     return {
         "name": guard.name,
