@@ -330,11 +330,14 @@ def _check(guard: Guard) -> dict[str, Any]:
         done = subprocess.run(
             command, cwd=project_root(), capture_output=True, text=True, check=False
         )
-    # 1: tests ran and some failed. Anything else is no answer, nor is code that does not even run.
-    outcome = {0: "green", 1: "red"}.get(done.returncode, "broken")
-    if outcome == "red" and any(name in done.stdout for name in _NO_CODE):
-        outcome = "broken"
     failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    if done.returncode == 0:
+        outcome = "green"
+    elif failed and not any(name in done.stdout for name in _NO_CODE):
+        outcome = "red"
+    else:
+        # No test was run, or the code itself does not run: no answer.
+        outcome = "broken"
     return {
         "name": guard.name,
         "path": guard.path,

@@ -28,11 +28,15 @@ from .conftest import Place
 Edit = Callable[[str, str], None]
 
 
-def children(node: NodeProcess) -> list[int]:
-    """Process ids of the provers of a node, or of another process's."""
-    pid = node._process.pid
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+def provers(node: NodeProcess) -> list[int]:
+    """Process ids of a node's proofs, as soon as they run their program.
+
+    One that is stopped before would stop the node with it, which waits until it has begun.
+    """
+    tasks = Path(f"/proc/{node.pid}/task").iterdir()
+    found = [child for task in tasks for child in (task / "children").read_text().split()]
+    lines = {int(child): Path(f"/proc/{child}/cmdline") for child in found}
+    return [pid for pid, line in lines.items() if b"oracle.prover.worker" in line.read_bytes()]
 
 
 @contextmanager
@@ -40,7 +44,7 @@ def stopped_prover(node: NodeProcess) -> Iterator[int]:
     """The process of the running proof, stopped where it is."""
     node.wait_for_event("proving")
     deadline = time.monotonic() + PATIENCE
-    while not (found := children(node)):
+    while not (found := provers(node)):
         assert time.monotonic() < deadline, "no prover was started"
         time.sleep(0.002)
     (pid,) = found
