@@ -35,8 +35,15 @@ def provers(node: NodeProcess) -> list[int]:
     """
     tasks = Path(f"/proc/{node.pid}/task").iterdir()
     found = [child for task in tasks for child in (task / "children").read_text().split()]
-    lines = {int(child): Path(f"/proc/{child}/cmdline") for child in found}
-    return [pid for pid, line in lines.items() if b"oracle.prover.worker" in line.read_bytes()]
+    return [int(child) for child in found if "oracle.prover.worker" in command_of(child)]
+
+
+def command_of(pid: str) -> str:
+    """A process's command line; empty once it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 @contextmanager
