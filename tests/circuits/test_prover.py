@@ -560,3 +560,39 @@ def test_verify__any_changed_byte_or_instance__rejected_locally_and_panics_are_c
     assert "PanicException" in verdicts.pop("panic message")
     assert len(verdicts) > len(proof.instances) + 30
     assert set(verdicts.values()) == {ProofInvalid.code}, verdicts
+
+
+#: Proves other numbers than it was asked to, as a circuit file or a library that is wrong might.
+_ASTRAY = """
+import json, os, sys
+from oracle.prover import worker
+params, changed = json.loads(sys.argv[1]), sys.argv[2]
+write = worker._write_inputs
+
+def astray(path, inputs, tag):
+    given = {"inputs": list(inputs), "tag": list(tag)}
+    given[changed][-1] += 1
+    write(path, given["inputs"], given["tag"])
+
+worker._write_inputs = astray
+print(json.dumps(worker._answer(worker._prove, params)), flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("changed", ["inputs", "tag"])
+def test_proof__of_other_numbers_than_were_asked_for__not_handed_out(
+    iris_bundle: Bundle, tmp_path: Path, changed: str
+) -> None:
+    good = json.dumps(prove_params(job(iris_bundle)))
+    done = subprocess.run(
+        [sys.executable, "-c", _ASTRAY, good, changed],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    answer = json.loads(done.stdout.splitlines()[-1])
+    assert answer["error"]["code"] == ProofInvalid.code
+    assert "another input or tag" in answer["error"]["message"]
