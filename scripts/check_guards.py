@@ -228,10 +228,11 @@ GUARDS = (
     ),
     # --- the cursor and its requests ---
     Guard(
-        "the cursor moves with the requests that were read",
+        "the cursor does not move before the requests that were read",
         _WATCHER,
-        "                        ended.append((event, state))\n            and_then()\n",
-        "                        ended.append((event, state))\n        and_then()\n",
+        "        with self._store.transaction(DUTY):\n            for event in events:\n",
+        "        and_then()\n"
+        "        with self._store.transaction(DUTY):\n            for event in events:\n",
         _CRASH,
     ),
     Guard(
