@@ -66,11 +66,12 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
 
 
-def pytest_report_header() -> str:
-    if sampling.is_whole():
-        return "exhaustive sets: whole"
-    return (
-        f"exhaustive sets: sampled, --sample {sampling.seed()} repeats it (whole: make test-long)"
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    # In the end: a quiet run has no header.
+    terminalreporter.write_line(
+        "exhaustive sets: whole"
+        if sampling.is_whole()
+        else f"exhaustive sets: sampled, --sample {sampling.seed()} repeats it (whole: make test-long)"
     )
 
 

@@ -55,6 +55,16 @@ def alive(pid: int) -> bool:
     return state != "Z"
 
 
+def children_of(pid: int) -> list[int]:
+    """Processes that a process has started and not reaped; none once it is gone."""
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        texts = [(task / "children").read_text() for task in tasks]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [int(child) for text in texts for child in text.split()]
+
+
 def wait_until_gone(pid: int, within: float = PATIENCE) -> None:
     """Fails the test if the process still runs in the end."""
     deadline = time.monotonic() + within

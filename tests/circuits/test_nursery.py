@@ -19,7 +19,7 @@ from oracle.errors import ProverCrashed, ProverError, ProverMemory, ProverTimeou
 from oracle.prover import nursery
 from oracle.prover.child import Limits
 from oracle.prover.sandbox import Sandbox
-from tests.circuits.makers import linear, saved, wait_until_gone
+from tests.circuits.makers import children_of, linear, saved, wait_until_gone
 from tests.patience import PATIENCE
 
 LIMITS = Limits(timeout=60, memory_bytes=8 << 30, threads=3)
@@ -39,19 +39,9 @@ def describe(path: Path) -> dict[str, Any]:
     return Sandbox(LIMITS).run("describe_model", {"model": str(path)})
 
 
-def children(pid: int) -> list[int]:
-    """Processes that a process has started and not reaped; none once it is gone."""
-    try:
-        tasks = list(Path(f"/proc/{pid}/task").iterdir())
-        texts = [(task / "children").read_text() for task in tasks]
-    except FileNotFoundError:
-        return []
-    return [int(child) for text in texts for child in text.split()]
-
-
 def only_child(pid: int) -> int:
     deadline = time.monotonic() + PATIENCE
-    while not (found := children(pid)):
+    while not (found := children_of(pid)):
         assert time.monotonic() < deadline, f"process {pid} started nothing"
         time.sleep(0.002)
     (child,) = found
@@ -68,11 +58,11 @@ class Running:
 
     def __init__(self, folder: Path, limits: Limits = LIMITS) -> None:
         nursery._close_all()
-        before = set(children(os.getpid()))
+        before = set(children_of(os.getpid()))
         self._executor = ThreadPoolExecutor(1)
         self.future: Future[dict[str, Any]] = self._executor.submit(endless, folder, limits)
         deadline = time.monotonic() + PATIENCE
-        while not (started := set(children(os.getpid())) - before):
+        while not (started := set(children_of(os.getpid())) - before):
             assert time.monotonic() < deadline, "no process was started"
             time.sleep(0.002)
         (self.nursery,) = started
@@ -88,12 +78,12 @@ class Running:
 
 def test_run__several_verbs__one_process_starts_them_and_each_is_alone(tmp_path: Path) -> None:
     path = saved(linear(), tmp_path)
-    before = set(children(os.getpid()))
+    before = set(children_of(os.getpid()))
     first = describe(path)
-    (process,) = set(children(os.getpid())) - before
+    (process,) = set(children_of(os.getpid())) - before
     assert describe(path) == first
-    assert set(children(os.getpid())) - before == {process}
-    assert children(process) == []
+    assert set(children_of(os.getpid())) - before == {process}
+    assert children_of(process) == []
 
 
 def test_run__verb_that_fails__says_why_and_the_next_one_is_answered(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from eth_account import Account
 
 from oracle import demo
 from oracle.devnet import NodeProcess
-from tests.circuits.makers import wait_until_gone
+from tests.circuits.makers import children_of, wait_until_gone
 from tests.ops.test_health import free_port
 from tests.patience import PATIENCE
 
@@ -33,12 +33,10 @@ def provers(node: NodeProcess) -> list[int]:
 
     One that is stopped before would stop the node with it, which waits until it has begun.
     """
-    tasks = Path(f"/proc/{node.pid}/task").iterdir()
-    found = [child for task in tasks for child in (task / "children").read_text().split()]
-    return [int(child) for child in found if "oracle.prover.worker" in command_of(child)]
+    return [pid for pid in children_of(node.pid) if "oracle.prover.worker" in command_of(pid)]
 
 
-def command_of(pid: str) -> str:
+def command_of(pid: int) -> str:
     """A process's command line; empty once it is gone."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().decode()
