@@ -29,9 +29,9 @@ contract InputRanges is IInputChecker {
     function check(bytes calldata input, uint8 codec, uint8 width, uint8 scale) external pure {
         (bytes memory ranges, uint256 length, uint256 rangeWidth) = _ranges();
         if (codec == CODEC_PACKED) {
-            uint256 elements = input.length / (length * width) * length;
-            if (_anyOutside(input, elements, width, ranges, rangeWidth)) {
-                _revertWithFirst(input, elements, width, ranges, rangeWidth);
+            bytes calldata rows = input[:input.length - input.length % (length * width)];
+            if (_anyOutside(rows, width, ranges, rangeWidth)) {
+                _revertWithFirst(rows, width, ranges, rangeWidth);
             }
             return;
         }
@@ -99,12 +99,11 @@ contract InputRanges is IInputChecker {
         }
     }
 
-    /// @dev Whether one of `elements` packed elements, whole rows, is outside of its range. As in
-    ///      `TensorCodec.check`: no range is empty, so `value - minimum`, as an unsigned number, is
-    ///      greater than the bounds' difference exactly for values outside.
+    /// @dev Whether an element of packed rows is outside of its range. As in `TensorCodec.check`: no
+    ///      range is empty, so `value - minimum`, as an unsigned number, is greater than the bounds'
+    ///      difference exactly for values outside.
     function _anyOutside(
-        bytes calldata input,
-        uint256 elements,
+        bytes calldata rows,
         uint256 width,
         bytes memory ranges,
         uint256 rangeWidth
@@ -114,8 +113,8 @@ contract InputRanges is IInputChecker {
             let rangeShift := sub(256, mul(8, rangeWidth))
             let first := add(ranges, 32)
             let last := add(first, mload(ranges))
-            let position := input.offset
-            for { let end := add(position, mul(elements, width)) } lt(position, end) {} {
+            let position := rows.offset
+            for { let end := add(position, rows.length) } lt(position, end) {} {
                 for { let range := first } lt(range, last) {} {
                     let minimum := sar(rangeShift, mload(range))
                     range := add(range, rangeWidth)
@@ -131,16 +130,16 @@ contract InputRanges is IInputChecker {
     }
 
     function _revertWithFirst(
-        bytes calldata input,
-        uint256 elements,
+        bytes calldata rows,
         uint256 width,
         bytes memory ranges,
         uint256 rangeWidth
     ) private pure {
         uint256 length = ranges.length / (2 * rangeWidth);
+        uint256 elements = rows.length / width;
         for (uint256 i = 0; i < elements; ++i) {
             (int256 minimum, int256 maximum) = _range(ranges, i % length, rangeWidth);
-            int256 value = TensorCodec.element(input, i, width);
+            int256 value = TensorCodec.element(rows, i, width);
             if (value < minimum || value > maximum) revert TensorCodec.InputRange(i, value);
         }
     }
