@@ -947,9 +947,10 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         view
     {
         uint256 length = rows * terms.inputLength();
-        (int256 minimum, int256 maximum) = terms.has(RequestTermsLibrary.WIDE_INPUT)
-            ? registry.inputBounds(modelId)
-            : terms.inputBounds();
+        (int256 minimum, int256 maximum) =
+            terms.has(RequestTermsLibrary.WIDE_INPUT | RequestTermsLibrary.HAS_CHECKER)
+                ? registry.checkInput(modelId, input)
+                : terms.inputBounds();
         if (terms.codec() == CODEC_PACKED) {
             uint256 expected = length * terms.inputWidth();
             if (input.length != expected) revert InputLength(input.length, expected);

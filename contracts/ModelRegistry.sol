@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.24;
 
+import {IInputChecker} from "./interfaces/IInputChecker.sol";
 import {IModelRegistry} from "./interfaces/IModelRegistry.sol";
 import {CeremonySrs} from "./libraries/CeremonySrs.sol";
 import {RequestTerms, RequestTermsLibrary as Terms} from "./libraries/RequestTerms.sol";
@@ -30,7 +31,8 @@ contract ModelRegistry is IModelRegistry {
     uint256 private constant SIZE_MASK = type(uint16).max;
 
     /// @dev A `Model` in the order that keeps reads few: a request of one row reads slot 0, a
-    ///      fulfilment 0 to 2 and two of its verifier; wide bounds and a fee in a token add some.
+    ///      fulfilment 0 to 2 and two of its verifier; wide bounds, a fee in a token and an input
+    ///      checker add some.
     struct Entry {
         // Slot 0, with the gas of the first verifier.
         RequestTerms terms;
@@ -44,12 +46,13 @@ contract ModelRegistry is IModelRegistry {
         // Slot 2.
         int128 outputMinimum;
         int128 outputMaximum;
-        // Slots 3 to 7, one each. `sizes` holds the batch sizes, 16 bits each, the least lowest.
+        // Slots 3 to 8, one each. `sizes` holds the batch sizes, 16 bits each, the least lowest.
         address token;
         address publisher;
         bytes32 onnxHash;
         uint256 sizes;
         uint256 successor;
+        address inputChecker;
     }
 
     /// @inheritdoc IModelRegistry
@@ -73,6 +76,7 @@ contract ModelRegistry is IModelRegistry {
         entry.tagBits = model.tagBits;
         entry.receiverBps = model.receiverBps;
         entry.receiver = model.receiver;
+        entry.inputChecker = model.inputChecker;
         entry.token = model.token;
         entry.publisher = msg.sender;
         entry.onnxHash = model.onnxHash;
@@ -102,7 +106,7 @@ contract ModelRegistry is IModelRegistry {
     function getModel(uint256 modelId) external view returns (Model memory model) {
         Entry storage entry = _known(modelId);
         RequestTerms terms = entry.terms;
-        (int256 inputMinimum, int256 inputMaximum) = inputBounds(modelId);
+        (int256 inputMinimum, int256 inputMaximum) = _inputBounds(modelId, terms);
         (int256 outputMinimum, int256 outputMaximum) = _outputBounds(modelId, entry);
         model.onnxHash = entry.onnxHash;
         model.codec = terms.codec();
@@ -122,6 +126,7 @@ contract ModelRegistry is IModelRegistry {
             minimum: outputMinimum,
             maximum: outputMaximum
         });
+        model.inputChecker = entry.inputChecker;
         model.token = entry.token;
         model.fee = terms.fee();
         model.receiver = entry.receiver;
@@ -181,10 +186,18 @@ contract ModelRegistry is IModelRegistry {
     }
 
     /// @inheritdoc IModelRegistry
-    function inputBounds(uint256 modelId) public view returns (int256, int256) {
-        RequestTerms terms = _entries[modelId].terms;
-        if (!terms.has(Terms.WIDE_INPUT)) return terms.inputBounds();
-        return (_wideBounds[modelId][0], _wideBounds[modelId][1]);
+    function checkInput(uint256 modelId, bytes calldata input)
+        external
+        view
+        returns (int256, int256)
+    {
+        Entry storage entry = _entries[modelId];
+        RequestTerms terms = entry.terms;
+        if (terms.has(Terms.HAS_CHECKER)) {
+            IInputChecker(entry.inputChecker)
+                .check(input, terms.codec(), terms.inputWidth(), terms.inputScale());
+        }
+        return _inputBounds(modelId, terms);
     }
 
     /// @inheritdoc IModelRegistry
@@ -231,9 +244,12 @@ contract ModelRegistry is IModelRegistry {
             model.codec
         );
         if (model.token != address(0)) terms = terms.with(Terms.HAS_TOKEN);
-        if (model.codec != CODEC_TEXT && _coversWidth(model.input)) {
+        // 32 bytes hold more than the field: of that nothing gets in, whatever a checker says.
+        bool checked = model.inputChecker != address(0) && model.input.width < 32;
+        if (model.codec != CODEC_TEXT && (checked || _coversWidth(model.input))) {
             terms = terms.with(Terms.INPUT_UNBOUNDED);
         }
+        if (model.inputChecker != address(0)) terms = terms.with(Terms.HAS_CHECKER);
         Tensor calldata input = model.input;
         Tensor calldata output = model.output;
         if (input.minimum < type(int32).min || input.maximum > type(int32).max) {
@@ -261,6 +277,15 @@ contract ModelRegistry is IModelRegistry {
             _verifiers[modelId][i] = verifiers[i];
             sizes |= uint256(verifiers[i].size) << (SIZE_BITS * i);
         }
+    }
+
+    function _inputBounds(uint256 modelId, RequestTerms terms)
+        private
+        view
+        returns (int256, int256)
+    {
+        if (!terms.has(Terms.WIDE_INPUT)) return terms.inputBounds();
+        return (_wideBounds[modelId][0], _wideBounds[modelId][1]);
     }
 
     function _outputBounds(uint256 modelId, Entry storage entry)
@@ -309,6 +334,7 @@ contract ModelRegistry is IModelRegistry {
         if (tagBits < MIN_TAG_BITS || tagBits > MAX_TAG_BITS) revert InvalidModel("tag");
         _validate(model.input, model.codec, "input");
         _validate(model.output, model.codec, "output");
+        if (model.inputChecker != address(0)) _validateChecker(model.inputChecker, model.input);
         // A token without code would seem to accept every transfer.
         if (model.token != address(0) && model.token.code.length == 0) {
             revert InvalidModel("token");
@@ -350,6 +376,15 @@ contract ModelRegistry is IModelRegistry {
         if (tensor.minimum > tensor.maximum || tensor.minimum < least || tensor.maximum > greatest)
         {
             revert InvalidModel(field);
+        }
+    }
+
+    /// @dev Only the hull is looked at: that each range is the circuits' own is for whoever audits.
+    function _validateChecker(address checker, Tensor calldata input) private view {
+        if (checker.code.length == 0) revert InvalidModel("inputChecker");
+        (uint256 length, int256 minimum, int256 maximum) = IInputChecker(checker).hull();
+        if (length != input.length || minimum < input.minimum || maximum > input.maximum) {
+            revert InvalidModel("inputChecker");
         }
     }
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from oracle import tensor
 from oracle.chain.codec import ContractAbi
 from oracle.chain.contracts import verifier_accepts
 from oracle.chain.rpc import Rpc, redacted
@@ -173,11 +174,12 @@ def trial(model: ServedModel, config: NodeConfig, rpc: Rpc | None, verifier: str
         ProverError: no proof, or none that the verifier accepts.
     """
     circuit, spec = model.circuits[0], model.spec
-    zero = min(max(0, spec.input.minimum), spec.input.maximum)
+    ranges = tensor.ranges_of(spec.input, spec.input_ranges)
+    zeros = tuple(min(max(0, low), high) for low, high in ranges)
     job = ProofJob(
         job_id="trial",
         circuit=circuit.circuit,
-        inputs=(zero,) * (spec.input.length * circuit.size),
+        inputs=zeros * circuit.size,
         tag=(1,) * spec.tag.limbs,
         timeout=config.prove_timeout,
         memory_bytes=circuit.memory_bytes,

@@ -41,7 +41,7 @@ from oracle.errors import (
     UsageError,
 )
 from oracle.log import request_hex
-from oracle.types import ZERO_ADDRESS, Codec, RegisteredModel, Request, TensorSpec
+from oracle.types import ZERO_ADDRESS, Codec, ModelSpec, RegisteredModel, Request, TensorSpec
 from oracle.why import Report, explain
 
 #: Seconds that a request of one row leaves for an answer unless told otherwise.
@@ -207,7 +207,7 @@ class OracleClient:
         """
         model = self.model(model_id)
         rows = _array(values)
-        data = _encode(np.atleast_2d(rows), model.spec.input, model.spec.codec)
+        data = _encode(np.atleast_2d(rows), model.spec)
         count = 1 if rows.ndim == 1 else len(rows)
         most = circuits_of(model.spec)[-1].size
         if count > most:
@@ -421,9 +421,11 @@ def _array(values: npt.ArrayLike) -> Array:
     return array
 
 
-def _encode(rows: Array, spec: TensorSpec, codec: Codec) -> bytes:
-    separator = b"," if codec is Codec.TEXT else b""
-    return separator.join(tensor.encode(row.tolist(), spec, codec) for row in rows)
+def _encode(rows: Array, spec: ModelSpec) -> bytes:
+    separator = b"," if spec.codec is Codec.TEXT else b""
+    return separator.join(
+        tensor.encode(row.tolist(), spec.input, spec.codec, spec.input_ranges) for row in rows
+    )
 
 
 def _decode(data: bytes, spec: TensorSpec, codec: Codec) -> Array:

@@ -140,7 +140,7 @@ def _ask_and_attack(
     expected: npt.NDArray[np.float64],
     started: float,
 ) -> DemoResult:
-    data = tensor.encode(features.tolist(), bundle.spec.input)
+    data = tensor.encode(features.tolist(), bundle.spec.input, ranges=bundle.spec.input_ranges)
     with report.step("Ask from the caller contract; wait for the proved answer") as detail:
         asked = ask(deployed, data)
         answer = wait_for_answer(deployed, asked)

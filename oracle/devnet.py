@@ -22,10 +22,12 @@ from web3.contract import Contract
 from web3.types import TxReceipt, Wei
 
 from oracle.chain.artifacts import contract as artifact
+from oracle.chain.input_ranges import creation_code
 from oracle.chain.registration import registration
 from oracle.chain.toolchain import toolchain
 from oracle.circuits.bundle import Bundle
 from oracle.errors import ChainError, WrongChain
+from oracle.types import ZERO_ADDRESS
 
 CHAIN_ID = 31337
 #: Publisher's price for the demo model (wei) and the publisher's share of it.
@@ -163,7 +165,7 @@ class Deployed:
 
 
 def deploy(w3: Web3, bundle: Bundle, consumer: str) -> Deployed:
-    """Deploy registry, oracle, the bundle's verifiers and a caller; register the model.
+    """Deploy registry, oracle, the bundle's verifiers and input ranges, and a caller; register the model.
 
     Args:
         w3: connection to a devnet with unlocked accounts.
@@ -185,12 +187,16 @@ def deploy(w3: Web3, bundle: Bundle, consumer: str) -> Deployed:
         _create(w3, publisher, sized.verifier_abi, sized.verifier_bytecode)
         for sized in bundle.circuits
     ]
+    ranges, checker = bundle.spec.input_ranges, ZERO_ADDRESS
+    if ranges:
+        checker = _create(w3, publisher, [], creation_code(ranges)).address
     model = registration(
         bundle.spec,
         verifiers=[verifier.address for verifier in verifiers],
         fee=MODEL_FEE,
         receiver=publisher,
         receiver_bps=RECEIVER_BPS,
+        input_checker=checker,
     )
     receipt = transact(registry.functions.register(model), publisher)
     (registered,) = registry.events.ModelRegistered().process_receipt(receipt)

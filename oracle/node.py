@@ -776,6 +776,12 @@ def _registered(rpc: Rpc, registry: RegistryContract, served: ServedModel) -> Re
             continue
         if model is None or not same_circuit(model.spec, served.spec):
             continue
+        if model.spec.input_ranges != served.spec.input_ranges:
+            differs = ContractMismatch(
+                f"model {model_id} holds its inputs to other ranges than the bundle {served.name}",
+                remedy="Use the bundle that the model was registered with",
+            )
+            continue
         actual = code_hash(rpc, model.verifier)
         if actual == served.spec.verifier_code_hash:
             return model

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum, auto
 
 from oracle import fees, tensor
+from oracle.chain.input_ranges import is_foreign_checker
 from oracle.chain.registration import circuits_of
 from oracle.errors import TensorError
 from oracle.types import BatchVerifier, CircuitFiles, ModelSpec, RegisteredModel, Request
@@ -21,7 +22,8 @@ class Reason(StrEnum):
     MODEL_UNSUPPORTED = auto()
     #: This node has no bundle for the model.
     NO_BUNDLE = auto()
-    #: The verifier's code on chain is not what was registered or what the bundle was built with.
+    #: The verifier's code on chain is not what was registered or what the bundle was built with, or
+    #: the input checker's is none that is known.
     VERIFIER_DIFFERS = auto()
     #: The registered terms are not the bundle's.
     BUNDLE_DIFFERS = auto()
@@ -161,7 +163,7 @@ def decide(request: Request, situation: Situation) -> Skip | None:
     try:
         rows = tensor.rows(request.input, served.spec.input, served.spec.codec)
         for row in rows:
-            tensor.check(row, served.spec.input)
+            tensor.check(row, served.spec.input, served.spec.input_ranges)
     except TensorError as error:
         return Skip(Reason.INPUT_INVALID, error.message)
     circuit = fitting(model, served, len(rows), situation.code_hashes)
@@ -268,6 +270,15 @@ def _check_identity(model: RegisteredModel, served: ServedModel) -> Skip | None:
     ):
         return Skip(
             Reason.BUNDLE_DIFFERS, f"model {model.model_id} is registered with other tensors"
+        )
+    if is_foreign_checker(model):
+        return Skip(
+            Reason.VERIFIER_DIFFERS,
+            f"the input checker of model {model.model_id}, {model.input_checker}, has unknown code",
+        )
+    if ours.input_ranges != theirs.input_ranges:
+        return Skip(
+            Reason.BUNDLE_DIFFERS, f"model {model.model_id} is registered with other input ranges"
         )
     return None
 

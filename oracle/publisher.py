@@ -10,6 +10,7 @@ from oracle.chain.account import Account
 from oracle.chain.codec import ContractAbi
 from oracle.chain.contracts import RegistryContract, code_hash
 from oracle.chain.evidence import LogQuery
+from oracle.chain.input_ranges import creation_code, deployed_code
 from oracle.chain.registration import registration
 from oracle.chain.rpc import Rpc
 from oracle.chain.signer import Signer
@@ -25,6 +26,8 @@ class Registered:
     model_id: int
     #: Addresses of the verifiers, the one for a single row first.
     verifiers: tuple[str, ...]
+    #: Address of the contract that holds the input ranges; the zero address without any.
+    input_checker: str
     transaction_hash: bytes
     #: Gas of all transactions.
     gas_used: int
@@ -43,7 +46,7 @@ def register(
     progress: Callable[[str], None] = lambda _: None,
     account: Account | None = None,
 ) -> Registered:
-    """Deploy a bundle's verifiers and register its model.
+    """Deploy a bundle's verifiers and what holds its input ranges; register its model.
 
     Args:
         bundle: what was built.
@@ -59,10 +62,13 @@ def register(
 
     Raises:
         SrsUnsafe: the bundle is for devnets and this chain is none; nothing was sent.
-        ContractMismatch: a verifier's code on the chain is not the bundle's.
+        ModelUnsupported: more input ranges than a contract holds; nothing was sent.
+        ContractMismatch: a contract's code on the chain is not the bundle's.
         ChainError: a transaction failed.
     """
     bundle.require_safe(rpc.chain_id)
+    ranges = bundle.spec.input_ranges
+    checker_code = creation_code(ranges) if ranges else b""
     account = account or Account(rpc, signer)
     abi = ContractAbi.of("ModelRegistry")
     verifiers, gas = [], 0
@@ -80,6 +86,17 @@ def register(
                 remedy="Audit the bundle: oracle model audit",
             )
         verifiers.append(receipt.contract)
+    checker = ZERO_ADDRESS
+    if ranges:
+        progress("deploying the input ranges")
+        receipt = account.send(None, checker_code)
+        gas += receipt.gas_used
+        if receipt.contract is None or rpc.code(receipt.contract) != deployed_code(ranges):
+            raise ContractMismatch(
+                f"the contract at {receipt.contract} does not hold the bundle's input ranges",
+                remedy="Ask another RPC endpoint",
+            )
+        checker = receipt.contract
     progress("registering the model")
     model = registration(
         bundle.spec,
@@ -88,6 +105,7 @@ def register(
         receiver=receiver or account.address,
         receiver_bps=receiver_bps,
         token=token,
+        input_checker=checker,
     )
     call = abi.call("register", _tuple(model))
     # Before the estimate: an endpoint words its refusal less clearly than the contract does.
@@ -99,6 +117,7 @@ def register(
     return Registered(
         model_id=abi.event("ModelRegistered", mine)["modelId"],
         verifiers=tuple(verifiers),
+        input_checker=checker,
         transaction_hash=receipt.transaction_hash,
         gas_used=gas + receipt.gas_used,
     )

@@ -25,6 +25,9 @@ from collections.abc import Iterable, Sequence
 from oracle.errors import TensorEncoding, TensorLength, TensorRange
 from oracle.types import Codec, TagLayout, TensorSpec
 
+#: Least and greatest integer, both inclusive, of each element of a row.
+Ranges = Sequence[tuple[int, int]]
+
 #: Order of BN254's scalar field.
 R = 21888242871839275222246405745257275088548364400416034343698204186575808495617
 
@@ -80,26 +83,41 @@ def from_field(element: int) -> int:
     return element if element <= R // 2 else element - R
 
 
-def check(integers: Sequence[int], spec: TensorSpec) -> None:
-    """Raise unless ``integers`` has the length and range of ``spec``."""
+def check(integers: Sequence[int], spec: TensorSpec, ranges: Ranges = ()) -> None:
+    """Raise unless ``integers`` has the length of ``spec`` and each is in its range.
+
+    Args:
+        integers: one row.
+        spec: the tensor.
+        ranges: as in `ranges_of`.
+    """
     _require_count(len(integers), spec)
-    for index, integer in enumerate(integers):
-        if not spec.minimum <= integer <= spec.maximum:
+    for index, (integer, (low, high)) in enumerate(
+        zip(integers, ranges_of(spec, ranges), strict=True)
+    ):
+        if not low <= integer <= high:
             raise TensorRange(
                 f"value {index} is {dequantize(integer, spec.scale)}, outside "
-                f"[{dequantize(spec.minimum, spec.scale)}, {dequantize(spec.maximum, spec.scale)}]",
+                f"[{dequantize(low, spec.scale)}, {dequantize(high, spec.scale)}]",
                 remedy="Scale the input to the range that the model was built for",
             )
 
 
-def encode(values: Iterable[float], spec: TensorSpec, codec: Codec = Codec.PACKED) -> bytes:
-    """Real values as request bytes, checked against ``spec``.
+def ranges_of(spec: TensorSpec, ranges: Ranges) -> Ranges:
+    """Least and greatest integer of each element of a row; that of ``spec`` where there are none."""
+    return ranges or ((spec.minimum, spec.maximum),) * spec.length
+
+
+def encode(
+    values: Iterable[float], spec: TensorSpec, codec: Codec = Codec.PACKED, ranges: Ranges = ()
+) -> bytes:
+    """Real values as request bytes, checked against ``spec`` and, as in `check`, ``ranges``.
 
     In text each number is the shortest that reads back as its fixed-point integer; that is exact up
     to scale 59, beyond it 18 fraction digits do not name every integer.
     """
     integers = [quantize(value, spec.scale) for value in values]
-    check(integers, spec)
+    check(integers, spec, ranges)
     if codec is Codec.PACKED:
         return pack(integers, spec.width)
     numbers = [_shortest(integer, spec.scale) for integer in integers]

@@ -24,6 +24,7 @@ from hexbytes import HexBytes
 from oracle import tensor
 from oracle.chain.codec import ContractAbi
 from oracle.chain.contracts import Status
+from oracle.chain.input_ranges import deployed_code
 from oracle.chain.registration import registration
 from oracle.chain.rpc import Rpc, Transport
 from oracle.circuits.bundle import srs_unsafe
@@ -314,8 +315,20 @@ class FakeChain:
             receiver_bps=receiver_bps,
             is_open=True,
             batch_verifiers=tuple(others),
+            input_checker=self._checker(model_id, spec),
         )
         return model_id
+
+    def _checker(self, model_id: int, spec: ModelSpec) -> str:
+        if not spec.input_ranges:
+            return ZERO_ADDRESS
+        address = to_checksum_address(keccak(b"checker" + bytes([model_id]))[:20])
+        self._code[address] = deployed_code(spec.input_ranges)
+        return address
+
+    def change_checker(self, model_id: int, code: bytes) -> None:
+        """Put other code where a model's input checker is."""
+        self._code[self._models[model_id].input_checker] = code
 
     def change_code(self, model_id: int, code: bytes) -> None:
         """Put other code where a model's verifiers are."""
@@ -510,6 +523,7 @@ class FakeChain:
             receiver=model.receiver,
             receiver_bps=model.receiver_bps,
             token=model.token,
+            input_checker=model.input_checker,
         )
         return abi.encode_result("getModel", _tuple(row))
 

@@ -78,6 +78,9 @@ class ModelSpec:
     tag: TagLayout = TagLayout()
     #: By ascending size. Scales, widths and ranges are the same for every size.
     batches: tuple[BatchVerifier, ...] = ()
+    #: Least and greatest integer of each element of an input row, within the range of ``input``;
+    #: empty where that one range serves all.
+    input_ranges: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,9 @@ class RegisteredModel:
     token: str = ZERO_ADDRESS
     #: Verifiers of ``spec.batches``, in the same order.
     batch_verifiers: tuple[str, ...] = ()
+    #: Contract that holds requests to ``spec.input_ranges``; the zero address is none. These are
+    #: empty all the same where its code is not the one that is known to hold some.
+    input_checker: str = ZERO_ADDRESS
 
 
 @dataclass(frozen=True, slots=True)

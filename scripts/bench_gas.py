@@ -5,7 +5,7 @@ Writes ``build/bench/gas.json`` and prints it. The verifiers are the generated o
 steady state: accounts have asked and been paid before. A request asks something new, but for
 ``request_4_repeated``, which asks what its account asked before. Requests have no callback.
 ``batch32_*`` are 32 requests of one account, delivered together; ``batch32_one_request_*`` is one
-request of 32 rows.
+request of 32 rows. ``request_784_ranges`` asks a model whose input elements have ranges of their own.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from web3.types import TxReceipt
 
 from oracle import tensor
 from oracle.chain.artifacts import contract
+from oracle.chain.input_ranges import creation_code
 from oracle.chain.registration import registration
 from oracle.circuits.build import build_cached
 from oracle.circuits.bundle import Bundle
@@ -70,9 +71,15 @@ class Bench:
             fee=10**14,
             receiver=self.accounts[3],
             receiver_bps=5_000,
+            input_checker=self._checker(spec),
         )
         send(self.anvil, self.registry.functions.register(model), self.accounts[3])
         return int(self.registry.functions.count().call())
+
+    def _checker(self, spec: ModelSpec) -> str:
+        if not spec.input_ranges:
+            return ZERO_ADDRESS
+        return str(deploy(self.anvil, [], creation_code(spec.input_ranges)).address)
 
     def request(self, model_id: int, numbers: Sequence[int], width: int) -> TxReceipt:
         """Ask through ORA's call."""
@@ -215,7 +222,10 @@ def measure(bundle: Bundle) -> dict[str, Any]:
                 for sized in bundle.circuits
             ]
             model_id = bench.register(bundle.spec, (single, wide))
-            image = bench.register(*_image(anvil))
+            image_spec, stub = _image(anvil)
+            image = bench.register(image_spec, stub)
+            every_pixel = ((PIXELS.minimum, PIXELS.maximum),) * PIXELS.length
+            ranged = bench.register(replace(image_spec, input_ranges=every_pixel), stub)
             first = rows()
             # The account's first repeat writes a slot that later ones only change.
             asked, _, repeated = [bench.request(model_id, first, shape.width) for _ in range(3)]
@@ -223,6 +233,7 @@ def measure(bundle: Bundle) -> dict[str, Any]:
             asked = bench.request(model_id, rows(), shape.width)
             done, proof = bench.fulfil(asked)
             large = bench.request(image, pixels, PIXELS.width)
+            large_ranged = bench.request(ranged, pixels, PIXELS.width)
             batch = [bench.request(model_id, rows(), shape.width) for _ in range(BATCH)]
             together, batch_proof = bench.fulfil_batch(batch)
             at_once = bench.request_batch(model_id, rows(BATCH), shape.width)
@@ -236,6 +247,7 @@ def measure(bundle: Bundle) -> dict[str, Any]:
         "request_4": request_4,
         "request_4_repeated": int(repeated["gasUsed"]),
         "request_784": int(large["gasUsed"]),
+        "request_784_ranges": int(large_ranged["gasUsed"]),
         "fulfil": int(done["gasUsed"]),
         "fulfil_overhead": int(done["gasUsed"]) - bare,
         "verify": bare,

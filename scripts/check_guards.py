@@ -158,6 +158,27 @@ GUARDS = (
         ("tests/contracts/test_callbacks.py",),
     ),
     Guard(
+        "an input element is held to its own range",
+        "contracts/ModelRegistry.sol",
+        "if (terms.has(Terms.HAS_CHECKER)) {",
+        "if (terms.has(0)) {",
+        ("tests/contracts/test_input_ranges.py",),
+    ),
+    Guard(
+        "a model's checker is one of such an input",
+        "contracts/ModelRegistry.sol",
+        "if (length != input.length || minimum < input.minimum || maximum > input.maximum) {",
+        "if (length == 0 || minimum > maximum) {",
+        ("tests/contracts/test_input_ranges.py",),
+    ),
+    Guard(
+        "a node proves no element that is beyond its own range",
+        "oracle/policy.py",
+        "tensor.check(row, served.spec.input, served.spec.input_ranges)",
+        "tensor.check(row, served.spec.input)",
+        ("tests/node/test_scheduler.py",),
+    ),
+    Guard(
         "a proof of another input or tag leaves no prover",
         _WORKER,
         "if instances[: len(stated)] != stated:",

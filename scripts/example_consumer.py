@@ -51,7 +51,9 @@ def main() -> None:
     model_id = gardener.functions.MODEL().call()
     client = OracleClient(Rpc([options.rpc], w3.eth.chain_id), address)
     model = client.model(model_id)
-    measurements = tensor.encode(FLOWER, model.spec.input, model.spec.codec)
+    measurements = tensor.encode(
+        FLOWER, model.spec.input, model.spec.codec, model.spec.input_ranges
+    )
     gas = gardener.functions.CALLBACK_GAS().call()
     price = oracle.functions.estimateFee(model_id, gas).call()
     asked = gardener.functions.ask(measurements).transact({"value": price})

@@ -15,6 +15,8 @@ from oracle.config import project_root
 CONTRACTS = ("InferenceLens", "InferenceOracle", "ModelRegistry")
 #: Contracts that a call brings along, as `oracle.chain.lens` does.
 CARRIED = ("InferenceLens",)
+#: Contracts whose code is known by heart, as to `oracle.chain.input_ranges`.
+KNOWN = ("InputRanges",)
 
 
 def abi_path(name: str) -> Path:
@@ -40,11 +42,23 @@ def code_text(name: str) -> str:
     return json.dumps("0x" + contract(name).bytecode.hex()) + "\n"
 
 
+def deployed_path(name: str) -> Path:
+    """Where the committed deployed code of a contract lies."""
+    return abi_path(name).with_suffix(".deployed.json")
+
+
+def deployed_text(name: str) -> str:
+    """The deployed code of a contract as committed: hex in a JSON string."""
+    return json.dumps("0x" + contract(name).deployed_bytecode.hex()) + "\n"
+
+
 def main() -> None:
     for name in CONTRACTS:
         abi_path(name).write_text(abi_text(name))
     for name in CARRIED:
         code_path(name).write_text(code_text(name))
+    for name in KNOWN:
+        deployed_path(name).write_text(deployed_text(name))
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ CONTRACTS = {
     "ModelRegistry": "contracts/ModelRegistry.sol",
     "InferenceLens": "contracts/InferenceLens.sol",
     "TextCoder": "contracts/TextCoder.sol",
+    "InputRanges": "contracts/InputRanges.sol",
     "InferenceConsumer": "contracts/InferenceConsumer.sol",
     "IAIOracleErrorReceiver": "contracts/interfaces/IAIOracle.sol",
     "IVerifier": "contracts/interfaces/IVerifier.sol",

@@ -47,6 +47,8 @@ interface IModelRegistry {
     /// @param tagBits Bits per tag input.
     /// @param input Shape of one input.
     /// @param output Shape of one output.
+    /// @param inputChecker Holds each input element to a range of its own, within that of `input`;
+    ///        zero where that one range serves all.
     /// @param token Currency of the fee: an ERC-20, or zero for ETH.
     /// @param fee Price of one inference in `token`, gas money (always ETH) not included.
     /// @param receiver Who gets the publisher's share of the fee.
@@ -59,6 +61,7 @@ interface IModelRegistry {
         uint8 tagBits;
         Tensor input;
         Tensor output;
+        address inputChecker;
         address token;
         uint96 fee;
         address receiver;
@@ -145,8 +148,15 @@ interface IModelRegistry {
     /// @notice Currency of the model's fee. Zero is ETH, and for unknown ids.
     function tokenOf(uint256 modelId) external view returns (address);
 
-    /// @notice Least and greatest integer that the model's circuits accept. Zero for unknown ids.
-    function inputBounds(uint256 modelId) external view returns (int256 minimum, int256 maximum);
+    /// @notice Check the elements of an input, one row or several, against the ranges of their own, if
+    ///         the model has an `inputChecker`; reverts as that does. The length is not checked.
+    /// @return minimum Least integer that the model's circuits accept, whatever the element. Zero for
+    ///         unknown ids.
+    /// @return maximum Greatest such integer.
+    function checkInput(uint256 modelId, bytes calldata input)
+        external
+        view
+        returns (int256 minimum, int256 maximum);
 
     /// @notice The part of a model that a fulfilment of `rows` inputs needs. All zero for unknown
     ///         ids; reverts with `InvalidBatchSize` as above.

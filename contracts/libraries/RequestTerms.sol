@@ -18,12 +18,15 @@ library RequestTermsLibrary {
     uint256 internal constant CLOSED = 1;
     /// @notice The fee is in a token.
     uint256 internal constant HAS_TOKEN = 2;
-    /// @notice The input's range is all that its packed width can say: nothing to check.
+    /// @notice Packed, the input has no bounds to check besides: its range is all that its width can
+    ///         say, or `HAS_CHECKER`.
     uint256 internal constant INPUT_UNBOUNDED = 4;
-    /// @notice The input's range is beyond 32 bits: `IModelRegistry.inputBounds` has it.
+    /// @notice The input's range is beyond 32 bits: `IModelRegistry.checkInput` has it.
     uint256 internal constant WIDE_INPUT = 8;
     /// @notice The output's range is beyond 128 bits.
     uint256 internal constant WIDE_OUTPUT = 16;
+    /// @notice Input elements have ranges of their own: `IModelRegistry.checkInput` holds them.
+    uint256 internal constant HAS_CHECKER = 32;
 
     uint256 private constant FEE = 32;
     uint256 private constant INPUT_LENGTH = 128;

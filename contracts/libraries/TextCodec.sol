@@ -30,10 +30,10 @@ library TextCodec {
         pure
         returns (uint256 count)
     {
-        uint256 position = _skip(text, 0);
+        uint256 position = skip(text, 0);
         while (position < text.length) {
             int256 value;
-            (value, position) = _number(text, position, scale);
+            (value, position) = number(text, position, scale);
             if (value < minimum || value > maximum) revert IInferenceOracle.TextRange(count, value);
             ++count;
         }
@@ -51,10 +51,10 @@ library TextCodec {
 
     /// @notice Write the text's numbers, `countNumbers` of them, into `fields` as field elements.
     function toFields(bytes calldata text, uint256 scale, uint256[] memory fields) internal pure {
-        uint256 position = _skip(text, 0);
+        uint256 position = skip(text, 0);
         for (uint256 i = 0; i < fields.length; ++i) {
             int256 value;
-            (value, position) = _number(text, position, scale);
+            (value, position) = number(text, position, scale);
             // Negative: the two's complement sum wraps to R - |value|.
             unchecked {
                 fields[i] = value < 0 ? TensorCodec.R + uint256(value) : uint256(value);
@@ -86,9 +86,9 @@ library TextCodec {
         }
     }
 
-    /// @dev The number that begins at `position`, and where the next one begins.
-    function _number(bytes calldata text, uint256 position, uint256 scale)
-        private
+    /// @notice The number that begins at `position`, and where the next one begins.
+    function number(bytes calldata text, uint256 position, uint256 scale)
+        internal
         pure
         returns (int256 value, uint256 next)
     {
@@ -101,7 +101,7 @@ library TextCodec {
             (digits, end) = _digits(text, position, digits, MAX_FRACTION_DIGITS);
             unit = 10 ** (end - position);
         }
-        next = _skip(text, end);
+        next = skip(text, end);
         if (next == end && end < text.length) revert IInferenceOracle.TextSyntax(end);
         // Half away from zero: the magnitude is rounded half up.
         uint256 magnitude = ((digits << (scale + 1)) + unit) / (2 * unit);
@@ -124,7 +124,8 @@ library TextCodec {
         return (digits, end);
     }
 
-    function _skip(bytes calldata text, uint256 position) private pure returns (uint256) {
+    /// @notice Where the first number at or behind `position` begins; the text's end if none does.
+    function skip(bytes calldata text, uint256 position) internal pure returns (uint256) {
         while (position < text.length && _isSeparator(uint8(text[position]))) ++position;
         return position;
     }

@@ -681,7 +681,7 @@ contract MockInferenceOracle is IInferenceOracle {
         view
     {
         uint256 length = rows * terms.inputLength();
-        (int256 minimum, int256 maximum) = registry.inputBounds(modelId);
+        (int256 minimum, int256 maximum) = registry.checkInput(modelId, input);
         if (terms.codec() == CODEC_PACKED) {
             uint256 expected = length * terms.inputWidth();
             if (input.length != expected) revert InputLength(input.length, expected);

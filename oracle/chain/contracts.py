@@ -14,6 +14,7 @@ from eth_utils.crypto import keccak
 
 from oracle.chain.codec import ContractAbi
 from oracle.chain.evidence import Block, Log, LogQuery
+from oracle.chain.input_ranges import ranges_in
 from oracle.chain.rpc import Receipt, Rpc
 from oracle.errors import (
     ContractMismatch,
@@ -369,7 +370,7 @@ class RegistryContract:
             if error.name == "UnknownModel":
                 return None
             raise
-        (onnx, codec, limbs, bits, input_, output, *rest) = row
+        (onnx, codec, limbs, bits, input_, output, checker, *rest) = row
         token, fee, receiver, receiver_bps, verifiers = rest
         (_, gas, verifier, code, settings, vk, srs), *batches = verifiers
         if codec not in Codec.__members__.values():
@@ -398,6 +399,7 @@ class RegistryContract:
                     )
                     for size, gas, _, code, settings, vk, srs in batches
                 ),
+                input_ranges=self._input_ranges(checker),
             ),
             verifier=_checksum(verifier),
             fee=fee,
@@ -406,7 +408,14 @@ class RegistryContract:
             is_open=self._read("isOpen", model_id, then=bool),
             token=_checksum(token),
             batch_verifiers=tuple(_checksum(address) for _, _, address, *_ in batches),
+            input_checker=_checksum(checker),
         )
+
+    def _input_ranges(self, checker: str) -> tuple[tuple[int, int], ...]:
+        """What a model's input checker holds inputs to, by its code: a call could say anything."""
+        if _checksum(checker) == ZERO_ADDRESS:
+            return ()
+        return ranges_in(self._rpc.code(_checksum(checker))) or ()
 
     def successor(self, model_id: int) -> int | None:
         """The model that the publisher recommends instead, if there is one."""

@@ -17,6 +17,7 @@ def registration(
     receiver: str,
     receiver_bps: int,
     token: str = ZERO_ADDRESS,
+    input_checker: str = ZERO_ADDRESS,
 ) -> dict[str, Any]:
     """The argument of ``ModelRegistry.register``.
 
@@ -28,15 +29,22 @@ def registration(
         receiver: who gets the publisher's share.
         receiver_bps: that share in basis points.
         token: currency of the fee; the zero address is ETH.
+        input_checker: address of the deployed `InputRanges` of ``spec.input_ranges``; the zero
+            address where these are empty.
 
     Raises:
-        UsageError: not one verifier for each circuit.
+        UsageError: not one verifier for each circuit, or no checker for input ranges.
     """
     circuits = circuits_of(spec)
     if len(circuits) != len(verifiers):
         raise UsageError(
             f"{len(verifiers)} verifiers for {len(circuits)} circuits",
             remedy="Deploy one verifier for each batch size",
+        )
+    if bool(spec.input_ranges) != (input_checker != ZERO_ADDRESS):
+        raise UsageError(
+            "a model has an input checker if, and only if, its input elements have ranges",
+            remedy="Deploy the checker of the model's input ranges",
         )
     return {
         "onnxHash": spec.onnx_hash,
@@ -45,6 +53,7 @@ def registration(
         "tagBits": spec.tag.bits,
         "input": _tensor(spec.input),
         "output": _tensor(spec.output),
+        "inputChecker": input_checker,
         "token": token,
         "fee": fee,
         "receiver": receiver,

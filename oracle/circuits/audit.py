@@ -18,8 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
+from eth_utils.crypto import keccak
 from google.protobuf.message import DecodeError
 
+from oracle.chain.input_ranges import deployed_code
 from oracle.chain.registration import circuits_of
 from oracle.chain.toolchain import toolchain
 from oracle.circuits import bundle as files
@@ -46,6 +48,7 @@ _BINDING = {
     "ignore_range_check_inputs_outputs": False,
 }
 _MISSING = "missing"
+_NONE = "none"
 _SAME_MODEL = "the one-row model, for more rows"
 
 
@@ -73,6 +76,8 @@ class OnChain:
     code_hashes: tuple[bytes, ...]
     #: The registry's mark.
     srs_unsafe: bool
+    #: EXTCODEHASH of what checks the model's inputs; None if nothing does.
+    checker_hash: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +308,11 @@ def _registered(spec: ModelSpec, code_hashes: list[str], on_chain: OnChain) -> I
         )
     marks = (files.srs_unsafe(spec), on_chain.srs_unsafe)
     yield Check(f"SRS, {where}", *("unsafe" if mark else "ceremony" for mark in marks))
+    yield Check(
+        f"code of the input checker, {where}",
+        keccak(deployed_code(spec.input_ranges)).hex() if spec.input_ranges else _NONE,
+        _NONE if on_chain.checker_hash is None else on_chain.checker_hash.hex(),
+    )
     addresses = (on_chain.model.verifier, *on_chain.model.batch_verifiers)
     made = dict(zip(files.sizes(spec), code_hashes, strict=True))
     for size, address, found in zip(

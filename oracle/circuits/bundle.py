@@ -31,9 +31,10 @@ from oracle.circuits.row import Range, TensorInfo
 from oracle.circuits.srs import ceremony_pins, find, is_pinned, sha256_file
 from oracle.config import build_dir
 from oracle.errors import BundleInvalid, SrsUnsafe, UsageError
+from oracle.tensor import Ranges
 from oracle.types import BatchVerifier, CircuitFiles, Codec, ModelSpec, TagLayout, TensorSpec
 
-FORMAT = 7
+FORMAT = 8
 #: Chain ids of development nodes, the only ones where a home-made SRS will do.
 LOCAL_CHAINS = (1337, 31337)
 MODEL = "model.onnx"
@@ -299,8 +300,12 @@ def origin_json(origin: Origin) -> dict[str, Any]:
 
 
 def spec_from(values: dict[str, Any]) -> ModelSpec:
-    """The inverse of `spec_json`."""
-    return ModelSpec(
+    """The inverse of `spec_json`.
+
+    Raises:
+        KeyError, TypeError, ValueError: the values are not those of one.
+    """
+    spec = ModelSpec(
         onnx_hash=bytes.fromhex(values["onnx_hash"]),
         settings_hash=bytes.fromhex(values["settings_hash"]),
         vk_hash=bytes.fromhex(values["vk_hash"]),
@@ -322,6 +327,17 @@ def spec_from(values: dict[str, Any]) -> ModelSpec:
             )
             for batch in values["batches"]
         ),
+        input_ranges=tuple((int(low), int(high)) for low, high in values["input_ranges"]),
+    )
+    if spec.input_ranges and not _are_of(spec.input_ranges, spec.input):
+        raise ValueError("input_ranges")
+    return spec
+
+
+def _are_of(ranges: Ranges, spec: TensorSpec) -> bool:
+    """Whether there is a range for each element, none empty, none beyond the tensor's."""
+    return len(ranges) == spec.length and all(
+        spec.minimum <= low <= high <= spec.maximum for low, high in ranges
     )
 
 

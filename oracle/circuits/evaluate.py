@@ -30,7 +30,7 @@ from oracle.errors import (
     UsageError,
 )
 from oracle.prover.sandbox import Sandbox
-from oracle.types import TensorSpec
+from oracle.types import ModelSpec
 
 OK, REFUSED, UNPROVABLE = "ok", "refused", "unprovable"
 #: Rows that one child computes.
@@ -153,7 +153,7 @@ def evaluate(
             f"{source} is not the file that {bundle.name} was built from",
             remedy="Give the publisher's file, byte for byte",
         )
-    quantized = [_quantized(row, spec) for row in inputs.tolist()]
+    quantized = [_quantized(row, bundle.spec) for row in inputs.tolist()]
     accepted = [row for row, numbers in enumerate(quantized) if numbers is not None]
     proved: dict[int, list[int]] = {}
     for start in range(0, len(accepted), _CHUNK):
@@ -167,10 +167,10 @@ def evaluate(
     return _compared(bundle, inputs, quantized, answers, source, sandbox)
 
 
-def _quantized(row: list[float], spec: TensorSpec) -> tuple[int, ...] | None:
+def _quantized(row: list[float], spec: ModelSpec) -> tuple[int, ...] | None:
     """What a request would carry; None if the contract refuses it."""
     try:
-        return tensor.unpack(tensor.encode(row, spec), spec)
+        return tensor.unpack(tensor.encode(row, spec.input, ranges=spec.input_ranges), spec.input)
     except TensorRange:
         return None
 

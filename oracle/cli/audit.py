@@ -22,6 +22,7 @@ from oracle.cli.options import Json, SrsFolder, SrsUrl
 from oracle.cli.progress import report
 from oracle.config import build_dir
 from oracle.errors import AuditFailed, UsageError
+from oracle.types import ZERO_ADDRESS
 
 #: Characters of a hash that a table shows.
 _SHOWN = 24
@@ -103,7 +104,14 @@ def _on_chain(
         )
     addresses = (model.verifier, *model.batch_verifiers)
     hashes = tuple(code_hash(endpoint, each) for each in addresses)
-    return OnChain(endpoint.chain_id, model, hashes, contract.srs_unsafe(model_id))
+    checker = model.input_checker
+    return OnChain(
+        endpoint.chain_id,
+        model,
+        hashes,
+        contract.srs_unsafe(model_id),
+        None if checker == ZERO_ADDRESS else code_hash(endpoint, checker),
+    )
 
 
 def _values(found: Audit) -> dict[str, object]:

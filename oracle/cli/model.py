@@ -317,6 +317,13 @@ def _show(console: Console, bundle: Bundle) -> None:
             highlight=False,
             soft_wrap=True,
         )
+    if bundle.spec.input_ranges:
+        console.print(
+            f"each of {len(bundle.spec.input_ranges)} inputs has a range of its own, beyond which a "
+            f"request is refused (spec.input_ranges: {files.MANIFEST})",
+            highlight=False,
+            soft_wrap=True,
+        )
     if bundle.origin.flat:
         console.print(
             f"curves are constant where they are flat to within {bundle.origin.flat:.2g}",

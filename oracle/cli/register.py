@@ -47,7 +47,10 @@ def register(
     srs: SrsFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Deploy the bundle's verifiers and register its model; both are for good."""
+    """Deploy the bundle's verifiers, and what holds its input ranges, and register its model.
+
+    All of it is for good.
+    """
     signer = signer_of(key_file, keystore, password_file, "register with")
     chain = chain_of(rpc, chain_id, oracle)
     share_to = None if receiver is None else address_of(receiver, "--receiver")
@@ -71,6 +74,7 @@ def register(
                 {
                     "model_id": found.model_id,
                     "verifiers": found.verifiers,
+                    "input_checker": found.input_checker if loaded.spec.input_ranges else None,
                     "transaction": "0x" + found.transaction_hash.hex(),
                     "gas_used": found.gas_used,
                 }

@@ -16,6 +16,7 @@ from structlog.typing import FilteringBoundLogger
 from oracle import tensor
 from oracle.batching import Limits, plan
 from oracle.chain.contracts import RegistryContract, code_hash
+from oracle.chain.input_ranges import is_foreign_checker
 from oracle.chain.registration import circuits_of
 from oracle.chain.rpc import Rpc
 from oracle.errors import ModelUnsupported
@@ -333,7 +334,8 @@ class Scheduler:
                 for size, verifier in zip(sizes, verifiers, strict=True)
             }
             registered = {v.size: v.verifier_code_hash for v in circuits_of(model.spec)}
-            if hashes != registered:
+            # Either may be an endpoint that lacks the newest blocks.
+            if hashes != registered or is_foreign_checker(model):
                 return model, hashes
             self._models[model_id] = (model, hashes)
         return self._models[model_id]

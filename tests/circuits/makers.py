@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from oracle import tensor
+from oracle.circuits import bundle as files
 from oracle.circuits.bundle import Bundle
 from oracle.prover.base import ProofOutcome, Prover, memory_cap
 from oracle.types import ProofJob
@@ -33,6 +36,16 @@ def job(bundle: Bundle, **changes: Any) -> ProofJob:
         memory_bytes=memory_cap(bundle.circuit),
     )
     return dataclasses.replace(good, **changes)
+
+
+def ranged(bundle: Bundle, folder: Path, ranges: tensor.Ranges) -> Bundle:
+    """A copy of a bundle, in a new folder, whose input elements have ranges of their own."""
+    path = Path(shutil.copytree(bundle.path, folder))
+    manifest = json.loads((path / files.MANIFEST).read_text())
+    manifest["spec"]["input_ranges"] = list(map(list, ranges))
+    manifest["bundle_id"] = files.spec_id(files.spec_from(manifest["spec"]))
+    (path / files.MANIFEST).write_text(json.dumps(manifest))
+    return Bundle.load(path, bundle.circuit.srs.parent)
 
 
 def outcome(prover: Prover, within: float = PATIENCE) -> ProofOutcome:

@@ -11,8 +11,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from eth_utils.crypto import keccak
 from onnx import numpy_helper
 
+from oracle import tensor
+from oracle.chain.input_ranges import deployed_code
 from oracle.chain.toolchain import SOLC_VERIFIERS, compile_solidity, toolchain
 from oracle.circuits import audit as audit_module
 from oracle.circuits import bundle as files
@@ -24,7 +27,7 @@ from oracle.circuits.srs import SrsSource, sha256_file
 from oracle.errors import BundleInvalid, SrsMismatch
 from oracle.prover.sandbox import Sandbox
 from oracle.types import RegisteredModel
-from tests.circuits.makers import linear, saved
+from tests.circuits.makers import linear, ranged, saved
 
 ACCEPTS_ALL = """// SPDX-License-Identifier: MIT
 pragma solidity ^0.8.0;
@@ -121,7 +124,7 @@ def registered(bundle: Bundle, **changes: object) -> OnChain:
     spec = dataclasses.replace(bundle.spec, **changes)
     model = RegisteredModel(7, spec, "0x01", 1, "0x03", 0, True, batch_verifiers=("0x02",))
     hashes = [bundle.spec.verifier_code_hash, bundle.spec.batches[0].verifier_code_hash]
-    return OnChain(31337, model, tuple(hashes), srs_unsafe=True)
+    return OnChain(31337, model, tuple(hashes), srs_unsafe=True, checker_hash=None)
 
 
 def test_audit__chain_says_something_else__each_field_and_contract_named(
@@ -148,10 +151,37 @@ def test_audit__chain_says_something_else__each_field_and_contract_named(
 def test_audit__chain_lacks_a_batch_size__named(bundle: Bundle, devnet_srs: SrsSource) -> None:
     full = registered(bundle, batches=())
     model = dataclasses.replace(full.model, batch_verifiers=())
-    on_chain = OnChain(1, model, full.code_hashes[:1], srs_unsafe=True)
+    on_chain = OnChain(1, model, full.code_hashes[:1], srs_unsafe=True, checker_hash=None)
     assert differing(audited(bundle.path, devnet_srs, on_chain)) == {
         "circuit for 2 rows, model 7 on chain 1"
     }
+
+
+def test_audit__input_ranges__are_compared_and_so_is_the_code_that_holds_them(
+    other: Bundle, devnet_srs: SrsSource, tmp_path: Path
+) -> None:
+    """A checker of unknown code is read as one without ranges, whatever it says of itself."""
+    row = (other.spec.input.minimum, other.spec.input.maximum)
+    ours, theirs = (row, (0, 1)), (row, (0, 2))
+    copy = ranged(other, tmp_path / "ranged", ours)
+
+    def on_chain(ranges: tensor.Ranges, code: bytes | None) -> OnChain:
+        spec = dataclasses.replace(copy.spec, input_ranges=ranges)
+        model = RegisteredModel(7, spec, "0x01", 1, "0x03", 0, True)
+        checker = None if code is None else keccak(code)
+        return OnChain(31337, model, (spec.verifier_code_hash,), True, checker)
+
+    subjects = {"input_ranges", "code of the input checker"}
+    both = {f"{subject}, model 7 on chain 31337" for subject in subjects}
+    code = "code of the input checker, model 7 on chain 31337"
+    for chains, expected in (
+        (on_chain(ours, deployed_code(ours)), set()),
+        (on_chain(theirs, deployed_code(theirs)), both),
+        (on_chain((), b"a lie"), both),
+        (on_chain((), None), both),
+    ):
+        assert differing(audited(copy.path, devnet_srs, chains)) == expected
+    assert differing(audited(other.path, devnet_srs, on_chain((), b"a lie"))) == {code}
 
 
 @pytest.mark.parametrize("file", files.FILES)

@@ -103,8 +103,19 @@ def test_bundle__every_sample_and_corner_of_the_range__proves_within_the_error_b
 
 
 def test_spec__survives_its_json(iris_bundle: Bundle) -> None:
-    text = json.dumps(files.spec_json(iris_bundle.spec))
-    assert files.spec_from(json.loads(text)) == iris_bundle.spec
+    row = (iris_bundle.spec.input.minimum, iris_bundle.spec.input.maximum)
+    ranged = dataclasses.replace(iris_bundle.spec, input_ranges=(row, (0, 1), (0, 0), row))
+    for spec in (iris_bundle.spec, ranged):
+        text = json.dumps(files.spec_json(spec))
+        assert files.spec_from(json.loads(text)) == spec
+
+
+@pytest.mark.parametrize("change", [[(0, 0)] * 3, [(0, 0)] * 5, [(1, 0)] * 4, [(0, 1 << 40)] * 4])
+def test_spec__ranges_that_are_not_of_its_input__is_none(
+    iris_bundle: Bundle, change: list[tuple[int, int]]
+) -> None:
+    with pytest.raises(ValueError, match="input_ranges"):
+        files.spec_from({**files.spec_json(iris_bundle.spec), "input_ranges": change})
 
 
 def test_spec_id__any_field_changed__differs(iris_bundle: Bundle) -> None:
@@ -113,6 +124,7 @@ def test_spec_id__any_field_changed__differs(iris_bundle: Bundle) -> None:
         {"vk_hash": bytes(32)},
         {"verify_gas": spec.verify_gas + 1},
         {"input": dataclasses.replace(spec.input, maximum=1)},
+        {"input_ranges": ((0, 1),) * spec.input.length},
     ):
         assert files.spec_id(dataclasses.replace(spec, **change)) != iris_bundle.bundle_id
 
@@ -138,12 +150,22 @@ def test_load__missing_file__named(copied: Path, devnet_srs: SrsSource) -> None:
         lambda m: m["spec"].update(verify_gas=1),
         lambda m: m["spec"].update(vk_hash="00" * 32),
         lambda m: m["spec"].pop("input"),
+        lambda m: m["spec"].update(input_ranges=[[0, 1]]),
         lambda m: m.update(format=0),
         lambda m: m["measures"].pop(),
         lambda m: m.update(files=[]),
         lambda m: m["origin"].pop("reveal"),
     ],
-    ids=["gas", "vk", "no input", "format", "no measures", "no files", "no reveal policy"],
+    ids=[
+        "gas",
+        "vk",
+        "no input",
+        "ranges",
+        "format",
+        "no measures",
+        "no files",
+        "no reveal policy",
+    ],
 )
 def test_load__manifest_altered__invalid(copied: Path, devnet_srs: SrsSource, change) -> None:
     manifest = json.loads((copied / files.MANIFEST).read_text())

@@ -94,6 +94,18 @@ def test_evaluate__floats_between_the_grids__error_is_of_what_a_request_carries(
     assert beside.rounding_error > 0
 
 
+def test_evaluate__rows_beyond_an_elements_own_range__are_refused(
+    iris_bundle: Bundle, grid: np.ndarray
+) -> None:
+    shape = iris_bundle.spec.input
+    row, last = (shape.minimum, shape.maximum), tensor.quantize(grid[0][3], shape.scale)
+    spec = dataclasses.replace(iris_bundle.spec, input_ranges=(row, row, row, (last, last)))
+    step = 2.0**-shape.scale
+    rows = np.array([[*grid[0][:3], grid[0][3] + by] for by in (0, step, -step)])
+    evaluation = evaluate(dataclasses.replace(iris_bundle, spec=spec), rows, SANDBOX)
+    assert evaluation.status == ("ok", "refused", "refused")
+
+
 def test_evaluate__rows_that_the_contract_refuses__said_row_by_row(
     iris_bundle: Bundle, iris_onnx: Path, grid: np.ndarray
 ) -> None:

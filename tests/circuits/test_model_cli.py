@@ -12,6 +12,7 @@ from eth_account import Account
 from typer.testing import CliRunner, Result
 
 from oracle.chain.deployments import load
+from oracle.chain.input_ranges import deployed_code, ranges_in
 from oracle.chain.rpc import Rpc
 from oracle.chain.signer import LocalSigner
 from oracle.circuits.bundle import Bundle
@@ -29,7 +30,7 @@ from oracle.errors import (
     UsageError,
     WrongChain,
 )
-from tests.circuits.makers import linear, saved
+from tests.circuits.makers import linear, ranged, saved
 
 
 def oracle_model(*arguments: object) -> Result:
@@ -233,11 +234,40 @@ def test_register__bundle__a_model_with_every_verifier_that_an_audit_passes(
     model = deployed.registry.functions.getModel(found["model_id"]).call()
     assert [verifier[2] for verifier in model[-1]] == found["verifiers"]
     assert len(found["verifiers"]) == 2
-    assert model[7] == 7
+    assert model[8] == 7
     audit = audited(
         *(bundle, anvil, "--model-id", found["model_id"], "--oracle", deployed.oracle.address)
     )
     assert audit.exit_code == 0, audit.exception
+
+
+def test_register__bundle_with_input_ranges__their_checker_too_which_an_audit_reads(
+    summary: dict, chain: tuple[Anvil, Deployed], key: Path, devnet_srs: SrsSource, tmp_path: Path
+) -> None:
+    anvil, deployed = chain
+    plain = Bundle.load(Path(summary["path"]), devnet_srs.folder)
+    row = (plain.spec.input.minimum, plain.spec.input.maximum)
+    bundle = ranged(plain, tmp_path / "ranged", (row, (-1, 1))).path
+    result = registered(bundle, anvil, deployed, "--key-file", key)
+    assert result.exit_code == 0, result.exception
+    found = json.loads(result.stdout)
+    model = deployed.registry.functions.getModel(found["model_id"]).call()
+    assert model[6] == found["input_checker"]
+    code = anvil.w3.eth.get_code(model[6])
+    assert ranges_in(bytes(code)) == (row, (-1, 1))
+    where = ("--model-id", found["model_id"], "--oracle", deployed.oracle.address)
+    audit = audited(bundle, anvil, *where)
+    assert audit.exit_code == 0, audit.exception
+    other = audited(plain.path, anvil, *where)
+    assert isinstance(other.exception, AuditFailed)
+    assert "input_ranges" in other.exception.line()
+    # Other ranges, with the very logic.
+    changed = deployed_code((row, (-1, 2)))
+    anvil.w3.provider.make_request("anvil_setCode", [model[6], "0x" + changed.hex()])
+    audit = audited(bundle, anvil, *where)
+    assert isinstance(audit.exception, AuditFailed)
+    differ = {c["subject"].split(",")[0] for c in json.loads(audit.stdout)["checks"] if not c["ok"]}
+    assert differ == {"input_ranges", "code of the input checker"}
 
 
 def test_register__oracle_left_out__is_the_recorded_one_and_the_model_is_recorded(

@@ -137,6 +137,7 @@ def register(devnet: Devnet, registry: Any, verifier: str, length: int = INPUT.l
         tensor_tuple(replace(INPUT, length=length)),
         tensor_tuple(OUTPUT),
         ZERO,
+        ZERO,
         FEE,
         RECEIVER,
         RECEIVER_BPS,

@@ -94,13 +94,16 @@ class Chain:
         built = artifact(name)
         inputs = next((e["inputs"] for e in built.abi if e["type"] == "constructor"), [])
         code = built.bytecode + encode([collapse_if_tuple(i) for i in inputs], arguments)
+        return self.create(code, name, sender=sender)
+
+    def create(self, code: bytes, name: str, sender: str = DEPLOYER) -> Contract:
+        """Run creation code; what it leaves answers as the contract of this name."""
         self.revm.reset_transient_storage()
         try:
             address = to_checksum_address(self.revm.deploy(sender, code))
         except RuntimeError as error:
             raise self._reverted(error) from None
-        self._contracts[address] = built
-        return Contract(self, address, built)
+        return self.at(address, name)
 
     def at(self, address: str, name: str) -> Contract:
         """A contract that another one created."""

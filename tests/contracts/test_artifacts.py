@@ -4,7 +4,17 @@ import pytest
 
 from oracle.chain.artifacts import contract
 from oracle.errors import ToolchainError
-from scripts.export_abi import CARRIED, CONTRACTS, abi_path, abi_text, code_path, code_text
+from scripts.export_abi import (
+    CARRIED,
+    CONTRACTS,
+    KNOWN,
+    abi_path,
+    abi_text,
+    code_path,
+    code_text,
+    deployed_path,
+    deployed_text,
+)
 from tests.contracts.evm import selector as selector_of
 
 
@@ -16,6 +26,11 @@ def test_committed_abi__equals_the_sources(name: str) -> None:
 @pytest.mark.parametrize("name", CARRIED)
 def test_committed_code__equals_the_sources(name: str) -> None:
     assert code_path(name).read_text() == code_text(name), "run: make abi"
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_committed_deployed_code__equals_the_sources(name: str) -> None:
+    assert deployed_path(name).read_text() == deployed_text(name), "run: make abi"
 
 
 @pytest.mark.parametrize("name", ["InferenceOracle", "ModelRegistry", "InferenceLens"])

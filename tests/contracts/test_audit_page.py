@@ -71,7 +71,13 @@ def test_audit_page__storage_layout__is_the_compilers() -> None:
             entry["label"],
             layout["types"][entry["type"]]["label"],
         )
-        for name in ("InferenceOracle", "ModelRegistry", "InferenceLens", "TextCoder")
+        for name in (
+            "InferenceOracle",
+            "ModelRegistry",
+            "InferenceLens",
+            "TextCoder",
+            "InputRanges",
+        )
         for layout in [output["contracts"][f"contracts/{name}.sol"][name]["storageLayout"]]
         for entry in layout["storage"]
     ]

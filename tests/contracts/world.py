@@ -124,6 +124,7 @@ class World:
             "tagBits": TAG.bits,
             "input": tensor_tuple(INPUT),
             "output": tensor_tuple(OUTPUT),
+            "inputChecker": ZERO,
             "token": ZERO,
             "fee": FEE,
             "receiver": RECEIVER,

@@ -12,6 +12,7 @@ import pytest
 from oracle import demo, tensor
 from oracle.circuits.bundle import Bundle
 from oracle.devnet import Anvil, Deployed, NodeProcess, deploy
+from tests.circuits.makers import ranged
 
 
 @dataclass
@@ -58,6 +59,16 @@ def opened(folder: Path, bundle: Bundle) -> Iterator[Place]:
 @pytest.fixture
 def place(tmp_path: Path, iris_bundle: Bundle) -> Iterator[Place]:
     with opened(tmp_path, iris_bundle) as result:
+        yield result
+
+
+@pytest.fixture
+def ranged_place(tmp_path: Path, iris_bundle: Bundle) -> Iterator[Place]:
+    """The last element of an input has a range of its own, 0 to 3."""
+    spec = iris_bundle.spec.input
+    row, last = (spec.minimum, spec.maximum), (0, 3 << spec.scale)
+    bundle = ranged(iris_bundle, tmp_path / "bundle", (row, row, row, last))
+    with opened(tmp_path, bundle) as result:
         yield result
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from web3.exceptions import ContractCustomError
 
 from oracle.devnet import CHAIN_ID, fund_new_key
 from tests.patience import PATIENCE
@@ -104,6 +105,31 @@ def test_request__bad_input__is_refused_before_money_moves(
     )
     assert refusal(done).startswith(f"{code}: ")
     assert place.anvil.w3.eth.get_balance(account) == 10**18
+
+
+def test_request__element_beyond_its_own_range__is_refused_and_the_rest_answered(
+    ranged_place: Place,
+) -> None:
+    """By the command, and by the contract where a caller does not ask the command."""
+    place, key = ranged_place, ranged_place.folder / "caller.key"
+    account = fund_new_key(place.anvil.w3, key, 10**18)
+
+    def request(values: str) -> subprocess.CompletedProcess[str]:
+        return oracle(
+            *("request", "--rpc", place.anvil.url, "--chain-id", CHAIN_ID),
+            *("--oracle", place.deployed.oracle.address, "--key-file", key, "--", values),
+        )
+
+    # Within the row's range, for the first three elements reach further.
+    line = refusal(request("5.1,3.5,1.4,3.5"))
+    assert line.startswith("TENSOR_RANGE: value 3 is 3.5, outside [0.0, 3.0]")
+    assert place.anvil.w3.eth.get_balance(account) == 10**18
+    with pytest.raises(ContractCustomError):
+        place.ask(5.1, 3.5, 1.4, 3.5)
+    place.start_node()
+    done = request("5.1,3.5,1.4,3")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split(",")) == 3
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,10 @@ class Chain:
             (e["inputs"] for e in built.abi if e["type"] == "constructor"), []
         )
         code = built.bytecode + encode([collapse_if_tuple(i) for i in inputs], arguments)
+        return self.create(code, name, with_base_fee=with_base_fee)
+
+    def create(self, code: bytes, name: str, *, with_base_fee: bool = False) -> Deployed:
+        """Run creation code; what it leaves answers as the contract of this name."""
         address = to_checksum_address(self._revm.deploy(self._deployer, code))
         if with_base_fee:
             self.set_code(address, _read_base_fee_from_coinbase(self.code(address)))

@@ -75,6 +75,7 @@ class Model:
     provable: bool = True
     verifier: str = ZERO
     tag: TagLayout = TAG
+    input_ranges: tensor.Ranges = ()
 
     def size(self, rows: int) -> int | None:
         """Rows of the smallest circuit for so many; None where there is none."""
@@ -633,11 +634,14 @@ class Protocol:
         if model.codec is Codec.TEXT and len(data) > TEXT_BYTES * spec.length:
             return {"TextTooLong", "TextSyntax", "InputLength", "TextRange"}
         try:
-            tensor.check(tensor.read(data, spec, model.codec), spec)
+            numbers = tensor.read(data, spec, model.codec)
+            tensor.check(numbers, spec, tuple(model.input_ranges) * rows)
         except TensorRange:
             return {"InputRange" if model.codec is Codec.PACKED else "TextRange"}
         except TensorLength:
-            return {"InputLength"} if model.codec is Codec.PACKED else {"InputLength", "TextRange"}
+            if model.codec is Codec.TEXT:
+                return {"InputLength", "TextRange"}
+            return {"InputLength", *(["InputRange"] if model.input_ranges else [])}
         except TensorEncoding:
             # What cannot be read may also be too long or out of range.
             return {"TextSyntax", "TextRange", "InputLength"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from oracle import tensor
+from oracle.chain.input_ranges import creation_code
 from oracle.circuits.srs import ceremony_pins
 from oracle.errors import TensorError
 from oracle.types import Codec, TensorSpec
@@ -41,6 +43,9 @@ INPUT = TensorSpec(length=3, width=2, scale=8, minimum=-2_000, maximum=2_000)
 OUTPUT = TensorSpec(length=2, width=3, scale=14, minimum=-400_000, maximum=400_000)
 #: Its range is its width's whole range.
 BYTES = TensorSpec(length=5, width=1, scale=0, minimum=-128, maximum=127)
+
+#: Of `INPUT`, one for each element.
+RANGES = ((-2_000, 300), (-50, 50), (-1, 0))
 
 
 class Mood(IntEnum):
@@ -182,6 +187,8 @@ class World:
         hopeless = replace(first, provable=False, verifier=self.burning_verifier)
         self._register(replace(hopeless, verify_gas={1: 30_000}))
         self._register(replace(first, verifier=self.changing_verifier))
+        self._register(replace(first, input_ranges=RANGES))
+        self._register(replace(first, codec=Codec.TEXT, input=text, input_ranges=RANGES))
 
     def _register(self, model: Model) -> None:
         code_hash = self.chain.code_hash(model.verifier)
@@ -189,6 +196,10 @@ class World:
             (size, gas, model.verifier, code_hash, b"\1" * 32, b"\1" * 32, ceremony_pins()[11])
             for size, gas in model.verify_gas.items()
         ]
+        checker = ZERO
+        if model.input_ranges:
+            code = creation_code(model.input_ranges)
+            checker = self.chain.create(code, "InputRanges").address
         fields = (
             b"\1" * 32,
             int(model.codec),
@@ -196,6 +207,7 @@ class World:
             model.tag.bits,
             _fields(model.input),
             _fields(model.output),
+            checker,
             model.token,
             model.fee,
             model.receiver,
@@ -253,14 +265,16 @@ class World:
         model_id = model_id or self._rarely(self.random.choice(usable), self.random.choice(likely))
         model = self.model.models.get(model_id) or self.model.models[1]
         spec, length = model.input, rows * model.input.length + self._rarely(1, 0)
+        ranges = tensor.ranges_of(spec, model.input_ranges)
         numbers = [
-            self.random.choice([spec.minimum, spec.maximum, 0, -1])
+            self.random.choice([low, high, 0, -1])
             if self.random.random() < 0.2
-            else self.random.randint(spec.minimum, spec.maximum)
-            for _ in range(length)
+            else self.random.randint(low, high)
+            for low, high in itertools.islice(itertools.cycle(ranges), length)
         ]
         if numbers and spec.width > 1:
-            numbers[0] = self._rarely(spec.maximum + 1, self._rarely(spec.minimum - 1, numbers[0]))
+            low, high = ranges[0]
+            numbers[0] = self._rarely(high + 1, self._rarely(low - 1, numbers[0]))
         if model.codec is Codec.PACKED:
             return model_id, tensor.pack(numbers, spec.width) + self._rarely(b"\0", b"")
         separator = self.random.choice([", ", ",", "\n", " "])

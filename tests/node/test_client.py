@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from web3.contract import Contract
 from oracle import client as module
 from oracle import tensor
 from oracle.chain.artifacts import contract
+from oracle.chain.input_ranges import creation_code
+from oracle.chain.registration import registration
 from oracle.chain.rpc import Rpc
 from oracle.chain.signer import LocalSigner
 from oracle.client import OracleClient
@@ -32,15 +35,18 @@ from oracle.errors import (
     TransactionReverted,
     UsageError,
 )
-from oracle.types import Codec, TensorSpec
+from oracle.types import Codec
 from oracle.why import Cause
 
 from .test_anvil import Devnet, devnet
 from .world import Clock
+from .world import spec as make_spec
 
 __all__ = ["devnet"]  # pytest finds the fixture by its name here
 
 ETHER = 10**18
+#: The second element within -1 to 1, in 256ths.
+RANGES = ((-1000, 1000), (-256, 256))
 
 
 @pytest.fixture
@@ -198,6 +204,33 @@ def test_request__input_that_does_not_fit__is_refused_before_money_moves(
     assert devnet.anvil.w3.eth.get_balance(client.account) == ETHER  # type: ignore[arg-type]
 
 
+def test_request__element_beyond_its_own_range__is_refused_before_money_moves(
+    devnet: Devnet, client: OracleClient, registry: Contract
+) -> None:
+    """Of any row, though the other element reaches that far."""
+    w3 = devnet.anvil.w3
+    publisher = w3.eth.accounts[1]
+    sent = w3.eth.send_transaction({"from": publisher, "data": creation_code(RANGES)})
+    checker = w3.eth.wait_for_transaction_receipt(sent, poll_latency=0.01)["contractAddress"]
+    plain = client.model(devnet.model_id)
+    terms = registration(
+        replace(plain.spec, input_ranges=RANGES),
+        verifiers=(plain.verifier, *plain.batch_verifiers),
+        fee=plain.fee,
+        receiver=plain.receiver,
+        receiver_bps=0,
+        input_checker=str(checker),
+    )
+    transact(registry.functions.register(terms), publisher)
+    model = client.model(2)
+    assert (model.spec.input_ranges, model.input_checker) == (RANGES, checker)
+    for values in ([2, 1.5], [2, -1.5], [[2, 1], [2, 2]]):
+        with pytest.raises(TensorRange, match=r"value 1 is .*, outside \[-1\.0, 1\.0\]"):
+            client.request(2, values)
+    assert w3.eth.get_balance(client.account) == ETHER  # type: ignore[arg-type]
+    assert client.request(2, [[2, 1], [2, -1]]).model == model
+
+
 def test_request__more_rows_than_any_circuit__says_how_many_there_can_be(
     devnet: Devnet, client: OracleClient
 ) -> None:
@@ -284,9 +317,9 @@ def test_retry__callback_that_did_not_fail__is_refused(
 
 @pytest.mark.parametrize("codec", list(Codec))
 def test_rows__encoded_and_decoded__are_the_same_whatever_the_codec(codec: Codec) -> None:
-    spec = TensorSpec(length=2, width=4, scale=8, minimum=-1000, maximum=1000)
-    rows = np.array([[0.5, -1.25], [1, 2], [0, 0.25]])
-    data = module._encode(rows, spec, codec)
+    model = make_spec(codec=codec)
+    rows, spec = np.array([[0.5, -1.25], [1, 2], [0, 0.25]]), model.input
+    data = module._encode(rows, model)
     assert tensor.rows(data, spec, codec) == ((128, -320), (256, 512), (0, 64))
     output = tensor.write(
         [value for row in tensor.rows(data, spec, codec) for value in row], spec, codec

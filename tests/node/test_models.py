@@ -53,3 +53,13 @@ def test_find__only_another_verifier__is_a_mismatch_that_names_it() -> None:
 def test_find__nothing__says_so() -> None:
     with pytest.raises(ContractMismatch, match="not registered"):
         found(FakeChain())
+
+
+def test_find__same_hashes_with_other_input_ranges_came_first__the_real_one_is_found() -> None:
+    chain = FakeChain()
+    ranged = spec(input_ranges=((-1000, 0), (1, 5)))
+    chain.register(spec(), verifier_code=VERIFIER_CODE)
+    with pytest.raises(ContractMismatch, match="model 1 holds its inputs to other ranges"):
+        found(chain, ranged)
+    chain.register(ranged, verifier_code=VERIFIER_CODE)
+    assert found(chain, ranged) == "swap is model 2 (rows in a proof: 1; unsafe SRS)"

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from oracle import tensor
+from oracle.chain.input_ranges import deployed_code
 from oracle.services import scheduler
 from oracle.testing import CALLER, GAS_UNITS, ORACLE
 
@@ -92,6 +93,49 @@ def test_decide__fee_without_the_publishers_share__must_reach_the_minimum(
 @pytest.mark.parametrize("data", [b"", b"\0" * 7, b"\0" * 9, b"\x7f" * 8])
 def test_decide__input_of_wrong_length_or_range__skips(world: World, data: bytes) -> None:
     assert refusal(world, world.chain.request(world.model_id, data)) == "input_invalid"
+
+
+RANGED = spec(input_ranges=((-1000, 0), (1, 5)))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "state"),
+    [((0, 5), "final"), ((-1000, 1), "final"), ((1, 1), "skipped"), ((0, 0), "skipped")],
+)
+def test_decide__element_in_or_beyond_its_own_range__counts_for_itself(
+    make_world: Callable[..., World], numbers: tuple[int, int], state: str
+) -> None:
+    """The contract refuses such a request; one whose checker does not is for the node to skip."""
+    world = make_world(served=(served(RANGED),))
+    model = world.chain.register(RANGED, verifier_code=VERIFIER_CODE)
+    request_id = world.ask(*numbers, model_id=model)
+    world.settle()
+    assert world.state(request_id) == state
+    if state == "skipped":
+        assert refusal(world, request_id) == "input_invalid"
+
+
+@pytest.mark.parametrize("ranges", [(), ((-1000, 0), (1, 6))])
+def test_decide__bundle_with_other_input_ranges__skips(
+    make_world: Callable[..., World], ranges: tuple[tuple[int, int], ...]
+) -> None:
+    world = make_world(served=(served(RANGED),))
+    other = world.chain.register(spec(input_ranges=ranges), verifier_code=VERIFIER_CODE)
+    assert refusal(world, world.ask(0, 1, model_id=other)) == "bundle_differs"
+
+
+def test_decide__input_checker_not_there_yet__is_taken_up_once_the_endpoint_has_it(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world(served=(served(RANGED),))
+    model = world.chain.register(RANGED, verifier_code=VERIFIER_CODE)
+    world.chain.change_checker(model, b"")
+    request_id = world.ask(0, 1, model_id=model)
+    assert refusal(world, request_id) == "verifier_differs"
+    world.chain.change_checker(model, deployed_code(RANGED.input_ranges))
+    world.clock.now += 61
+    world.settle()
+    assert world.state(request_id) == "final"
 
 
 def test_decide__deadline_nearer_than_proof_and_margin__skips(

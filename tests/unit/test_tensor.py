@@ -127,6 +127,27 @@ def test_check__out_of_range__says_which_value_and_the_range() -> None:
         tensor.check([0, 2001, 0], SPEC)
 
 
+RANGES = ((-1000, 0), (5, 5), (0, 2000))
+
+
+@pytest.mark.parametrize("codec", Codec)
+@pytest.mark.parametrize(
+    ("index", "value"), [(0, -1001), (0, 1), (1, 4), (1, 6), (2, -1), (2, 2001)]
+)
+def test_encode__element_beyond_its_own_range__range_error_naming_both(
+    index: int, value: int, codec: Codec
+) -> None:
+    numbers = [0, 5, 0]
+    for edge in RANGES[index]:
+        numbers[index] = edge
+        tensor.encode([number / 2**7 for number in numbers], SPEC, codec, RANGES)
+    numbers[index] = value
+    low, high = (bound / 2**7 for bound in RANGES[index])
+    message = f"value {index} is {value / 2**7}, outside [{low}, {high}]"
+    with pytest.raises(TensorRange, match=re.escape(message)):
+        tensor.encode([number / 2**7 for number in numbers], SPEC, codec, RANGES)
+
+
 def test_encode__wrong_number_of_values__length_error() -> None:
     with pytest.raises(TensorLength, match="takes 3 values, got 2"):
         tensor.encode([1.0, 2.0], SPEC)

@@ -39,6 +39,7 @@ def model_id(project: Any, accounts: Any, oracle: Any) -> int:
             "tagBits": TAG.bits,
             "input": shape(INPUT),
             "output": shape(OUTPUT),
+            "inputChecker": ZERO,
             "token": ZERO,
             "fee": FEE,
             "receiver": accounts[0],
