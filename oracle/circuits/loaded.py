@@ -11,6 +11,7 @@ front of the shape, and constants are one row.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +36,14 @@ TABLES = frozenset({"Erf", "Exp", "HardSwish", "Log", "Power", "Sigmoid", "Tanh"
 
 _FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16)
 _INTEGERS = (TensorProto.INT32, TensorProto.INT64)
+
+
+#: Operators of one number after the other, which the loader does of slices where only slices of
+#: the result are needed.
+_ELEMENTWISE = frozenset(
+    {"Abs", "Add", "And", "InverseRoot", "Max", "Min", "Mul", "Neg", "Not", "Or", "Reciprocal",
+     "Relu", "Sqrt", "Sub", "Xor"}
+) | COMPARISONS | TABLES  # fmt: skip
 
 
 class Unmodelled(Exception):
@@ -64,7 +73,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A graph; arguments come before what is made of them, constants anywhere."""
+    """A graph."""
 
     values: tuple[Value, ...]
     #: Positions of the input and of the outputs.
@@ -183,6 +192,7 @@ class _Loader:
             self._names[proto.output[0]] = rule(node)
         outputs = tuple(self._names[value.name] for value in self._graph.output)
         self._fuse(outputs)
+        outputs = self._split(outputs)
         live = self._live(outputs)
         uses = Counter(
             argument
@@ -191,7 +201,7 @@ class _Loader:
             if self._values[argument].constant is not None
         )
         names = {name: position for name, position in self._names.items() if position in live}
-        order = tuple(each for each in sorted(live) if self._values[each].inputs)
+        order = tuple(each for each in self._sorted(outputs) if self._values[each].inputs)
         return Loaded(tuple(self._values), self._input, outputs, order, names, uses)
 
     def _rules(self) -> Mapping[str, Callable[[Node], int]]:
@@ -572,6 +582,19 @@ class _Loader:
                 waiting += self._values[position].inputs
         return live
 
+    def _sorted(self, outputs: Sequence[int]) -> list[int]:
+        """What the outputs need, arguments before what is made of them."""
+        found: dict[int, None] = {}
+        waiting = [(position, False) for position in reversed(outputs)]
+        while waiting:
+            position, is_ready = waiting.pop()
+            if is_ready:
+                found[position] = None
+            elif position not in found:
+                inputs = self._values[position].inputs
+                waiting += [(position, True), *((each, False) for each in reversed(inputs))]
+        return list(found)
+
     def _fuse(self, outputs: tuple[int, ...]) -> None:
         """Rewrite, in place, results that are made of one that nothing else needs."""
         changed = True
@@ -587,6 +610,79 @@ class _Loader:
                     if users[each] == 1 and each not in outputs
                 ]
                 changed |= any(self._fused(value, place) for place in alone)
+
+    def _split(self, outputs: tuple[int, ...]) -> tuple[int, ...]:
+        """Do operators of whose results only slices are needed of slices, each by itself.
+
+        A constant that all of them need is then used several times. The outputs' positions.
+        """
+        while True:
+            users: dict[int, list[int]] = {}
+            order = self._sorted(outputs)
+            for position in order:
+                for each in self._values[position].inputs:
+                    users.setdefault(each, []).append(position)
+            for position in order:
+                cut = self._cut(position, users.get(position, []))
+                if cut is None or position in outputs:
+                    continue
+                axis, bounds = cut
+                pieces = {
+                    span: self._piece(position, axis, *span) for span in itertools.pairwise(bounds)
+                }
+                for user in users[position]:
+                    _, start, end = self._slice_of(user) or (0, 0, 0)
+                    inside = [pieces[s] for s in pieces if start <= s[0] and s[1] <= end]
+                    new = inside[0] if len(inside) == 1 else self._add("Concat", *inside, axis=axis)
+                    for value in self._values:
+                        value.inputs = tuple(new if each == user else each for each in value.inputs)
+                    outputs = tuple(new if each == user else each for each in outputs)
+                break
+            else:
+                return outputs
+
+    def _slice_of(self, position: int) -> tuple[int, int, int] | None:
+        """Axis, start and end, if all that a value does is to take a slice of its argument."""
+        value = self._values[position]
+        if value.operator == "Gather":
+            indices = value.settings["indices"]
+            if isinstance(indices, list) and len(indices) == 1 and isinstance(indices[0], int):
+                return value.settings["axis"], indices[0], indices[0] + 1
+        if value.operator == "Slice":
+            shape = self._values[value.inputs[0]].shape
+            cut = [
+                (axis, each.start, each.stop)
+                for axis, (each, n) in enumerate(zip(value.settings["slices"], shape, strict=True))
+                if (each.start, each.stop) != (0, n)
+            ]
+            if len(cut) == 1:
+                return cut[0]
+        return None
+
+    def _cut(self, position: int, users: Sequence[int]) -> tuple[int, list[int]] | None:
+        """Where an operator's result is cut, if only slices along one axis are needed of it."""
+        value = self._values[position]
+        slices = [self._slice_of(user) for user in users]
+        known = [each for each in slices if each is not None]
+        if value.operator not in _ELEMENTWISE or not known or len(known) < len(slices):
+            return None
+        axis, size = known[0][0], value.shape[known[0][0]]
+        if any(each[0] != axis for each in known):
+            return None
+        bounds = sorted({0, size, *(end for each in known for end in each[1:])})
+        return (axis, bounds) if len(bounds) > 2 else None
+
+    def _piece(self, position: int, axis: int, start: int, end: int) -> int:
+        """The operator of slices of its arguments, as far as they are longer than one."""
+        value = self._values[position]
+        inputs = []
+        for each in value.inputs:
+            shape = self._values[each].shape
+            slices = tuple(
+                slice(start, end) if place == axis else slice(0, n) for place, n in enumerate(shape)
+            )
+            inputs.append(each if shape[axis] == 1 else self._add("Slice", each, slices=slices))
+        return self._add(value.operator, *inputs, kind=value.kind, **value.settings)
 
     def _fused(self, value: Value, place: int) -> bool:
         """Whether a result now takes on what made its argument, which only it needs."""
