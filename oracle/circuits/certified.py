@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from oracle.circuits.arithmetic import Arithmetic, Step, curve
+from oracle.circuits.greater import Tournaments
 from oracle.circuits.loaded import (
     COMPARISONS,
     MOVES,
@@ -48,6 +49,8 @@ _MORE = 4
 _CURVE = 2.0**-21
 #: Relative error of a table's base of exponentials.
 _BASE = 4e-8
+#: Shapes of one number.
+_SINGLE = frozenset((1,) * rank for rank in range(8))
 #: How far, in units, the nearest square root may be off: of numbers next to zero, the most.
 _ROOT = 0.75
 #: Relative difference that is certainly no more than rounding of what the file's constants are of.
@@ -151,6 +154,10 @@ class _Prover:
         self._steps = {step.position: step for step in arithmetic.steps}
         self._known: dict[int, _Bounds] = {}
         self._nudges = _nudges(arithmetic)
+        has_exponentials = any(step.value.operator == "Exp" for step in arithmetic.steps)
+        self._tournaments = Tournaments(arithmetic.loaded) if has_exponentials else None
+        #: By position, the tensor of which it is a power of two times, and that power.
+        self._roots: dict[int, tuple[int, float]] = {}
         self.margin = 0.0
         self._rules: Mapping[str, Callable[[Step, Sequence[_Bounds]], _Bounds]] = {
             **dict.fromkeys(MOVES, self._move),
@@ -199,6 +206,9 @@ class _Prover:
         rule = self._rules.get(step.value.operator)
         if rule is None:
             raise Unmodelled(step.value.operator)
+        if self._tournaments is not None:
+            self._tournaments.follow(step.position, step.value, 2.0 ** (step.given[0] - step.scale)
+                                     if step.value.operator == "Identity" else 1.0)  # fmt: skip
         found = rule(step, [self._of(each) for each in step.value.inputs])
         if step.divisor > 1:
             found = self._rescaled(found, step)
@@ -245,6 +255,11 @@ class _Prover:
         if found.literals is not None and unit <= 1 and found.is_exact:
             # Nought or a whole power of two, which divides.
             return found
+        if step.value.operator == "MatMul" and step.divisor <= 1 << max(step.given[0], 0):
+            bits = self._of(step.value.inputs[0])
+            if bits.literals is not None and bits.is_exact:
+                # Each term is a multiple of the divisor.
+                return found
         off = np.full(found.low.shape, unit * (1 - 1 / step.divisor))
         return dataclasses.replace(found, error=found.error.plus(self._symbols.new(off)))
 
@@ -279,8 +294,23 @@ class _Prover:
         )
         if value.operator == "Identity" and step.given[0] != step.scale:
             # The same numbers at another scale.
-            return _scaled(found, 2.0 ** (step.given[0] - step.scale))
+            return self._by_power(step.position, value.inputs[0], step.given[0] - step.scale)
         return found
+
+    def _by_power(self, position: int, source: int, exponent: int) -> _Bounds:
+        """A tensor times a power of two, which float32 does exactly."""
+        factor = 2.0**exponent
+        root, before = self._roots.get(source, (source, 1.0))
+        self._roots[position] = root, before * factor
+        return _scaled(self._of(source), factor)
+
+    def _power_of_two(self, position: int) -> int | None:
+        """The exponent, of a constant that is a single power of two in file and circuit."""
+        if not self._is_constant(position) or self._values[position].shape not in _SINGLE:
+            return None
+        exact, apart, _ = self._parts(position)
+        mantissa, exponent = math.frexp(float(exact.flat[0]))
+        return exponent - 1 if mantissa == 0.5 and not apart.any() else None
 
     def _pad(self, step: Step, given: Sequence[_Bounds]) -> _Bounds:
         pads = ((0, 0), *step.value.settings["pads"])
@@ -297,11 +327,13 @@ class _Prover:
         low, high = first.low + other.low, first.high + other.high
         low, high = self._tighter(step, low, high)
         error, value = first.error.plus(other.error), first.value.plus(other.value)
-        if step.value.inputs[0] == step.value.inputs[1] and sign == -1:
-            raise Unmodelled("Sub")
         own = np.maximum(np.abs(low), np.abs(high))
         error, value = self._floats(error, value, own)
-        return _Bounds.of(value, error, low - own * 2**-20, high + own * 2**-20)
+        high = high + own * 2**-20
+        if sign == -1 and self._tournaments is not None:
+            lacks = self._tournaments.is_not_positive(step.position)
+            high = np.where(lacks, np.minimum(high, own * 2**-20), high)
+        return _Bounds.of(value, error, low - own * 2**-20, high)
 
     def _tighter(self, step: Step, low: Floats, high: Floats) -> tuple[Floats, Floats]:
         """Better bounds of the forms that a Relu, or the greater of two, is written in."""
@@ -341,12 +373,22 @@ class _Prover:
         count = x.low.size // found.low.size
         size = x.size.sum(axis=axes, keepdims=True)
         error, value = self._floats(found.error, found.value, size, count)
-        return _Bounds.of(value, error, found.low - size * 2**-18, found.high + size * 2**-18)
+        low = found.low - size * 2**-18
+        if self._tournaments is not None:
+            whole = self._tournaments.holds_one(step.value.inputs[0], step.value.settings["axes"])
+            low = np.where(whole, np.maximum(low, 1 - size * 2**-18), low)
+        return _Bounds.of(value, error, low, found.high + size * 2**-18)
 
     # --- products ---------------------------------------------------------------------------------
 
     def _product(self, step: Step, given: Sequence[_Bounds]) -> _Bounds:
         inputs = step.value.inputs
+        for place in (0, 1):
+            exponent = self._power_of_two(inputs[place])
+            if exponent is not None and len(self._values[inputs[1 - place]].shape) == len(
+                step.value.shape
+            ):
+                return self._by_power(step.position, inputs[1 - place], exponent)
         constant = [self._is_constant(each) for each in inputs]
         if any(constant):
             place = constant.index(True)
@@ -357,11 +399,17 @@ class _Prover:
             return _bits(both)
         corners = [a * b for a in (first.low, first.high) for b in (second.low, second.high)]
         low, high = np.minimum.reduce(corners), np.maximum.reduce(corners)
-        if inputs[0] == inputs[1]:
+        if len({self._roots.get(each, (each, 1.0))[0] for each in inputs}) == 1:
+            # A square, times a positive number.
             low = np.maximum(low, 0)
+            low, high = (
+                np.where((first.low <= 0) & (first.high >= 0), 0, low),
+                np.maximum(low, high),
+            )
         found = self._both(first, second, _multiplied, 1)
         slack = np.maximum(np.abs(low), np.abs(high)) * 2**-20
-        return _Bounds.of(found.value, found.error, low - slack, high + slack)
+        least = np.where(low == 0, 0, low - slack)
+        return _Bounds.of(found.value, found.error, least, high + slack)
 
     def _matrices(self, step: Step, given: Sequence[_Bounds]) -> _Bounds:
         inputs, count = step.value.inputs, given[0].low.shape[-1]
@@ -512,7 +560,7 @@ class _Prover:
         operator, constant = step.value.operator, step.value.inputs[1 - place]
         exact = self._parts(constant)[0]
         known = exact * 2.0 ** self._arithmetic.scales[step.value.inputs[place]]
-        doubt = self._nudges[constant] * np.abs(known)
+        steps = round(self._nudges[constant] / (2 * _FLOAT))
         known, proved = aligned(
             [
                 known,
@@ -523,13 +571,13 @@ class _Prover:
         scale = 2.0 ** self._arithmetic.scales[step.value.inputs[place]]
         least, most = x.low * scale, x.high * scale
         if operator == "Equal":
-            return np.asarray(np.broadcast_to((known == proved) & (doubt == 0), x.low.shape))
+            return np.asarray(np.broadcast_to((known == proved) & (steps == 0), x.low.shape))
         # The first whole number on the far side of the constant.
         strict = (operator in ("Less", "GreaterOrEqual")) == (place == 0)
         reach: Callable[[Floats], Floats] = np.ceil if strict else _above
-        ends: list[Floats] = [
-            np.asarray(reach(numbers)) for numbers in (known - doubt, known + doubt, proved)
-        ]
+        # The model's constant may be some float32 steps nearer to zero.
+        less = known * (1 - 2 * steps * _FLOAT)
+        ends: list[Floats] = [np.asarray(reach(numbers)) for numbers in (known, less, proved)]
         same = (ends[0] == ends[2]) & (ends[1] == ends[2])
         below = np.logical_and.reduce([end <= least for end in ends])
         above = np.logical_and.reduce([end > most for end in ends])
@@ -704,6 +752,8 @@ class _Prover:
         off = unit / 2 + own
         if step.value.operator == "Exp":
             off = off + _BASE * np.maximum(np.abs(least), np.abs(most)) * np.exp(most)
+        if step.value.operator == "Power":
+            off = off + _exponent_doubt(step.value.settings["exponent"], least, most)
         found = self._sloped(x, slopes, (low - own, high + own), off, otherwise)
         if not np.isfinite(found.error.most).all():
             raise Unmodelled(step.value.operator)
@@ -860,6 +910,17 @@ def _slopes(
     if (low <= 0).any():
         raise Unmodelled("Pow")
     return (np.minimum(*ends), np.maximum(*ends)), None
+
+
+def _exponent_doubt(exponent: float, low: Floats, high: Floats) -> Floats:
+    """What it makes of a power that the exponent may be one float32 off."""
+    if exponent > 0:
+        # The greatest of x**p |log x| below one, and its value at the upper end.
+        most = np.maximum(high, 1)
+        sizes = 1 / (exponent * math.e) + np.power(most, exponent) * np.log(most)
+    else:
+        sizes = np.power(low, exponent) * np.maximum(np.abs(np.log(low)), np.abs(np.log(high)))
+    return np.asarray(2 * _FOLDED * max(1, abs(exponent)) * sizes)
 
 
 def _sigmoid_slope(x: Floats) -> Floats:
