@@ -49,6 +49,8 @@ _MORE = 4
 _CURVE = 2.0**-21
 #: Relative error of a table's base of exponentials.
 _BASE = 4e-8
+#: Tables whose numbers never fall.
+_RISING = frozenset({"Erf", "Exp", "Log", "Sigmoid", "Tanh"})
 #: Shapes of one number.
 _SINGLE = frozenset((1,) * rank for rank in range(8))
 #: How far, in units, the nearest square root may be off: of numbers next to zero, the most.
@@ -113,6 +115,9 @@ class _Bounds:
     #: For bits: of which tests each is the conjunction (1), or of which test's contrary (-1);
     #: [tests, *shape].
     literals: Literals | None = None
+    #: What the circuit's numbers are at least, and at most, where more is known than follows.
+    least: Floats | float = -math.inf
+    most: Floats | float = math.inf
 
     @classmethod
     def of(cls, value: Form, error: Form, low: Floats, high: Floats) -> _Bounds:
@@ -140,6 +145,19 @@ class _Bounds:
         return np.asarray(np.maximum(np.abs(self.low), np.abs(self.high)))
 
     @property
+    def proved(self) -> tuple[Floats, Floats]:
+        """Bounds of the circuit's numbers."""
+        under, over = _ends(self.error)
+        least = np.maximum(self.low + under, self.least)
+        return least, np.minimum(self.high + over, self.most)
+
+    @property
+    def hull(self) -> tuple[Floats, Floats]:
+        """Bounds of the float model's numbers and the circuit's."""
+        least, most = self.proved
+        return np.minimum(self.low, least), np.maximum(self.high, most)
+
+    @property
     def is_exact(self) -> bool:
         """Whether the circuit has the very numbers of the float model."""
         return self.error.is_zero
@@ -154,8 +172,9 @@ class _Prover:
         self._steps = {step.position: step for step in arithmetic.steps}
         self._known: dict[int, _Bounds] = {}
         self._nudges = _nudges(arithmetic)
-        has_exponentials = any(step.value.operator == "Exp" for step in arithmetic.steps)
-        self._tournaments = Tournaments(arithmetic.loaded) if has_exponentials else None
+        #: Of the float model's numbers, and of the circuit's.
+        self._tournaments = Tournaments(arithmetic.loaded)
+        self._played = Tournaments(arithmetic.loaded)
         #: By position, the tensor of which it is a power of two times, and that power.
         self._roots: dict[int, tuple[int, float]] = {}
         self.margin = 0.0
@@ -206,15 +225,52 @@ class _Prover:
         rule = self._rules.get(step.value.operator)
         if rule is None:
             raise Unmodelled(step.value.operator)
-        if self._tournaments is not None:
-            self._tournaments.follow(step.position, step.value, 2.0 ** (step.given[0] - step.scale)
-                                     if step.value.operator == "Identity" else 1.0)  # fmt: skip
+        self._follow(step)
         found = rule(step, [self._of(each) for each in step.value.inputs])
         if step.divisor > 1:
             found = self._rescaled(found, step)
         if not (np.isfinite(found.low).all() and np.isfinite(found.high).all()):
             raise Unmodelled(step.value.operator)
-        return found
+        return self._capped(found)
+
+    def _capped(self, found: _Bounds) -> _Bounds:
+        """With an error no larger than the bounds of the circuit's numbers and the model's say."""
+        known = np.isfinite(found.least) & np.isfinite(found.most)
+        if not np.any(known):
+            return found
+        low = np.where(known, found.least - found.high, -np.inf)
+        high = np.where(known, found.most - found.low, np.inf)
+        under, over = _ends(found.error)
+        better = known & (np.maximum(-low, high) < np.maximum(-under, over))
+        if not better.any():
+            return found
+        middle, reach = (np.where(better, each, 0) for each in ((low + high) / 2, (high - low) / 2))
+        kept = found.error.times(np.where(better, 0.0, 1.0))
+        error = kept.plus(Form.exactly(middle)).plus(self._symbols.new(reach))
+        return dataclasses.replace(found, error=error)
+
+    def _follow(self, step: Step) -> None:
+        scaled = self._scaled_by(step)
+        for tournaments in (self._tournaments, self._played):
+            if scaled is None:
+                tournaments.follow(step.position, step.value)
+            else:
+                tournaments.scale(step.position, *scaled)
+        if step.divisor > 1:
+            self._played.round(step.position)
+
+    def _scaled_by(self, step: Step) -> tuple[int, float] | None:
+        """What a step multiplies by a power of two, and by which; None of other steps."""
+        inputs, value = step.value.inputs, step.value
+        if value.operator == "Identity":
+            return inputs[0], 2.0 ** (step.given[0] - step.scale)
+        if value.operator != "Mul":
+            return None
+        for place in (0, 1):
+            factor = self._power_of_two(inputs[place])
+            if factor is not None and self._values[inputs[1 - place]].shape == value.shape:
+                return inputs[1 - place], factor
+        return None
 
     def _of(self, position: int) -> _Bounds:
         if position not in self._known:
@@ -261,7 +317,9 @@ class _Prover:
                 # Each term is a multiple of the divisor.
                 return found
         off = np.full(found.low.shape, unit * (1 - 1 / step.divisor))
-        return dataclasses.replace(found, error=found.error.plus(self._symbols.new(off)))
+        error = found.error.plus(self._symbols.new(off))
+        least, most = found.least - unit, found.most + unit
+        return dataclasses.replace(found, error=error, least=least, most=most)
 
     def _floats(self, error: Form, value: Form, size: Floats, count: int = 1) -> tuple[Form, Form]:
         """Error and value, with the float model's own rounding of results of ``size``."""
@@ -272,6 +330,8 @@ class _Prover:
 
     def _move(self, step: Step, given: Sequence[_Bounds]) -> _Bounds:
         value = step.value
+        if value.operator == "Identity":
+            return self._by_power(step, *(self._scaled_by(step) or (value.inputs[0], 1.0)))
 
         def change(*arrays: Any) -> Any:
             return np.asarray(moved(value, arrays))
@@ -281,7 +341,7 @@ class _Prover:
             known = [each.literals for each in given if each.literals is not None]
             most = max(map(len, known))
             literals = change(*(_padded(each, most) for each in known))
-        found = _Bounds(
+        return _Bounds(
             Form(
                 change(*padded(*(g.value for g in given))), change(*(g.value.rest for g in given))
             ),
@@ -292,25 +352,20 @@ class _Prover:
             change(*(each.high for each in given)),
             literals,
         )
-        if value.operator == "Identity" and step.given[0] != step.scale:
-            # The same numbers at another scale.
-            return self._by_power(step.position, value.inputs[0], step.given[0] - step.scale)
-        return found
 
-    def _by_power(self, position: int, source: int, exponent: int) -> _Bounds:
+    def _by_power(self, step: Step, source: int, factor: float) -> _Bounds:
         """A tensor times a power of two, which float32 does exactly."""
-        factor = 2.0**exponent
         root, before = self._roots.get(source, (source, 1.0))
-        self._roots[position] = root, before * factor
+        self._roots[step.position] = root, before * factor
         return _scaled(self._of(source), factor)
 
-    def _power_of_two(self, position: int) -> int | None:
-        """The exponent, of a constant that is a single power of two in file and circuit."""
+    def _power_of_two(self, position: int) -> float | None:
+        """A constant that is a single power of two in file and circuit; None of any other."""
         if not self._is_constant(position) or self._values[position].shape not in _SINGLE:
             return None
         exact, apart, _ = self._parts(position)
-        mantissa, exponent = math.frexp(float(exact.flat[0]))
-        return exponent - 1 if mantissa == 0.5 and not apart.any() else None
+        number = float(exact.flat[0])
+        return number if math.frexp(number)[0] == 0.5 and not apart.any() else None
 
     def _pad(self, step: Step, given: Sequence[_Bounds]) -> _Bounds:
         pads = ((0, 0), *step.value.settings["pads"])
@@ -330,41 +385,38 @@ class _Prover:
         own = np.maximum(np.abs(low), np.abs(high))
         error, value = self._floats(error, value, own)
         high = high + own * 2**-20
-        if sign == -1 and self._tournaments is not None:
-            lacks = self._tournaments.is_not_positive(step.position)
+        if sign == -1:
+            lacks = self._tournaments.lacks(step.position)
             high = np.where(lacks, np.minimum(high, own * 2**-20), high)
+        pair = self._played.pair(step.value)
+        if pair is not None:
+            error = self._of_greater(pair, error, own)
         return _Bounds.of(value, error, low - own * 2**-20, high)
+
+    def _of_greater(self, pair: tuple[int, int, float], error: Form, own: Floats) -> Form:
+        """The error of the greater of two, so many times: no more than either's."""
+        first, second, times = pair
+        ends = [_ends(self._of(each).error) for each in (first, second)]
+        low = times * np.minimum(ends[0][0], ends[1][0])
+        high = times * np.maximum(ends[0][1], ends[1][1])
+        reach = (high - low) / 2 + _MORE * _FLOAT * own
+        if float(error.radius.sum()) <= float(reach.sum()):
+            return error
+        middle = (low + high) / 2
+        return Form.exactly(middle).plus(self._symbols.new(reach))
 
     def _tighter(self, step: Step, low: Floats, high: Floats) -> tuple[Floats, Floats]:
         """Better bounds of the forms that a Relu, or the greater of two, is written in."""
-        if step.value.operator != "Add":
-            return low, high
-        for place in (0, 1):
-            one, other = step.value.inputs[place], step.value.inputs[1 - place]
-            maker = self._values[other]
-            if maker.operator == "Abs" and maker.inputs[0] == one:
-                return np.maximum(low, 0), high
-            if maker.operator == "Relu":
-                apart = self._values[maker.inputs[0]]
-                if apart.operator == "Sub" and apart.inputs[1] == one:
-                    pair = [self._of(each) for each in apart.inputs]
-                    return self._greater(pair, 1, low, high)
-            total = self._values[one]
-            if maker.operator == "Abs" and total.operator == "Add":
-                apart = self._values[maker.inputs[0]]
-                if apart.operator == "Sub" and set(apart.inputs) == set(total.inputs):
-                    pair = [self._of(each) for each in apart.inputs]
-                    return self._greater(pair, 2, low, high)
+        pair = self._tournaments.pair(step.value)
+        if pair is not None:
+            one, other, times = self._of(pair[0]), self._of(pair[1]), pair[2]
+            low = np.maximum(low, times * np.maximum(one.low, other.low))
+            high = np.minimum(high, times * np.maximum(one.high, other.high))
+        for place in (0, 1) if step.value.operator == "Add" else ():
+            maker = self._values[step.value.inputs[place]]
+            if maker.operator == "Abs" and maker.inputs[0] == step.value.inputs[1 - place]:
+                low = np.maximum(low, 0)
         return low, high
-
-    @staticmethod
-    def _greater(
-        pair: Sequence[_Bounds], factor: int, low: Floats, high: Floats
-    ) -> tuple[Floats, Floats]:
-        return (
-            np.maximum(low, factor * np.maximum(pair[0].low, pair[1].low)),
-            np.minimum(high, factor * np.maximum(pair[0].high, pair[1].high)),
-        )
 
     def _total(self, step: Step, given: Sequence[_Bounds]) -> _Bounds:
         axes = tuple(axis + 1 for axis in step.value.settings["axes"])
@@ -374,21 +426,21 @@ class _Prover:
         size = x.size.sum(axis=axes, keepdims=True)
         error, value = self._floats(found.error, found.value, size, count)
         low = found.low - size * 2**-18
-        if self._tournaments is not None:
-            whole = self._tournaments.holds_one(step.value.inputs[0], step.value.settings["axes"])
-            low = np.where(whole, np.maximum(low, 1 - size * 2**-18), low)
-        return _Bounds.of(value, error, low, found.high + size * 2**-18)
+        source = (step.value.inputs[0], step.value.settings["axes"])
+        whole = self._tournaments.holds_one(*source)
+        low = np.where(whole, np.maximum(low, 1 - size * 2**-18), low)
+        result = _Bounds.of(value, error, low, found.high + size * 2**-18)
+        least, most = (each.sum(axis=axes, keepdims=True) for each in x.proved)
+        least = np.where(self._played.holds_one(*source), np.maximum(least, 1.0), least)
+        return dataclasses.replace(result, least=least, most=most)
 
     # --- products ---------------------------------------------------------------------------------
 
     def _product(self, step: Step, given: Sequence[_Bounds]) -> _Bounds:
         inputs = step.value.inputs
-        for place in (0, 1):
-            exponent = self._power_of_two(inputs[place])
-            if exponent is not None and len(self._values[inputs[1 - place]].shape) == len(
-                step.value.shape
-            ):
-                return self._by_power(step.position, inputs[1 - place], exponent)
+        scaled = self._scaled_by(step)
+        if scaled is not None:
+            return self._by_power(step, *scaled)
         constant = [self._is_constant(each) for each in inputs]
         if any(constant):
             place = constant.index(True)
@@ -397,8 +449,8 @@ class _Prover:
         if first.literals is not None and second.literals is not None:
             both = _together(first.literals, second.literals)
             return _bits(both)
-        corners = [a * b for a in (first.low, first.high) for b in (second.low, second.high)]
-        low, high = np.minimum.reduce(corners), np.maximum.reduce(corners)
+        low, high = _corners((first.low, first.high), (second.low, second.high))
+        proved = _corners(first.proved, second.proved)
         if len({self._roots.get(each, (each, 1.0))[0] for each in inputs}) == 1:
             # A square, times a positive number.
             low = np.maximum(low, 0)
@@ -409,7 +461,8 @@ class _Prover:
         found = self._both(first, second, _multiplied, 1)
         slack = np.maximum(np.abs(low), np.abs(high)) * 2**-20
         least = np.where(low == 0, 0, low - slack)
-        return _Bounds.of(found.value, found.error, least, high + slack)
+        found = _Bounds.of(found.value, found.error, least, high + slack)
+        return dataclasses.replace(found, least=proved[0], most=proved[1])
 
     def _matrices(self, step: Step, given: Sequence[_Bounds]) -> _Bounds:
         inputs, count = step.value.inputs, given[0].low.shape[-1]
@@ -481,12 +534,10 @@ class _Prover:
         terms = padded(first.error, second.error, first.value, second.value)
         error = Form(
             product(one, terms[1]) + product(terms[0], other),
-            product(np.abs(one), second.error.rest)
-            + product(first.error.rest, np.abs(other))
-            + product(reach[0], errors[1])
-            + product(errors[0], reach[1])
-            + product(errors[0], errors[1]),
+            product(np.abs(one), second.error.rest) + product(first.error.rest, np.abs(other)),
         )
+        crossed = product(reach[0], errors[1]) + product(errors[0], reach[1])
+        error = error.plus(self._symbols.new(crossed + product(errors[0], errors[1])))
         centred = terms[3].copy()
         centred[:1] -= other
         value = Form(
@@ -693,18 +744,15 @@ class _Prover:
         return _Bounds.of(value, error, low, high)
 
     def _relu(self, x: _Bounds) -> _Bounds:
-        size = x.error.most
-        on, off = x.low >= size, x.high <= -size
-        slopes = np.where(on, 1.0, 0.0), np.where(off, 0.0, 1.0)
+        least, most = x.hull
+        slopes = np.where(least >= 0, 1.0, 0.0), np.where(most <= 0, 0.0, 1.0)
         bounds = np.maximum(x.low, 0), np.maximum(x.high, 0)
         return self._bent(x, slopes, bounds, 0)
 
     def _absolute(self, x: _Bounds) -> _Bounds:
-        size = x.error.most
-        on, off = x.low >= size, x.high <= -size
-        slopes = np.where(on, 1.0, -1.0), np.where(off, -1.0, 1.0)
-        most = x.size
-        bounds = np.maximum(np.maximum(x.low, -x.high), 0), most
+        least, most = x.hull
+        slopes = np.where(least >= 0, 1.0, -1.0), np.where(most <= 0, -1.0, 1.0)
+        bounds = np.maximum(np.maximum(x.low, -x.high), 0), x.size
         return self._bent(x, slopes, bounds, -1)
 
     def _bent(
@@ -740,9 +788,12 @@ class _Prover:
         if step.value.operator == "HardSwish" and step.given[0] == 0 and self._is_planned:
             # A table of it, of whole numbers, is exactly a Relu.
             return self._relu(x)
-        size = x.error.most
-        least, most = x.low - size, x.high + size
-        slopes, otherwise = _slopes(step.value, least, most, size)
+        lacks = np.zeros(x.low.shape, np.bool_)
+        if step.value.operator == "Exp":
+            lacks = self._played.lacks(step.value.inputs[0])
+            x = dataclasses.replace(x, most=np.where(lacks, 0.0, x.most))
+        least, most = x.hull
+        slopes, otherwise = _slopes(step.value, least, most, x.error.most)
         ends = [curve(step.value, each) for each in (x.low, x.high)]
         low, high = np.minimum(*ends), np.maximum(*ends)
         if step.value.operator == "HardSwish":
@@ -757,11 +808,17 @@ class _Prover:
         found = self._sloped(x, slopes, (low - own, high + own), off, otherwise)
         if not np.isfinite(found.error.most).all():
             raise Unmodelled(step.value.operator)
+        if step.value.operator in _RISING:
+            proved = [curve(step.value, each) for each in x.proved]
+            found = dataclasses.replace(
+                found,
+                least=proved[0] - unit / 2 - own,
+                most=np.where(lacks, 1.0, proved[1] + unit / 2 + own),
+            )
         return found
 
     def _inverse(self, x: _Bounds, unit: float) -> _Bounds:
-        size = x.error.most
-        least, most = x.low - size, x.high + size
+        least, most = x.hull
         if (least <= 0).any():
             raise Unmodelled("Reciprocal")
         bounds = (1 - _CURVE) / x.high, (1 + _CURVE) / x.low
@@ -770,7 +827,7 @@ class _Prover:
 
     def _root(self, x: _Bounds, unit: float) -> _Bounds:
         size = x.error.most
-        least, most = np.maximum(x.low - size, 0), np.maximum(x.high + size, 0)
+        least, most = (np.maximum(each, 0) for each in x.hull)
         bounds = np.sqrt(np.maximum(x.low, 0)), np.sqrt(np.maximum(x.high, 0))
         own = _CURVE * bounds[1]
         with np.errstate(divide="ignore"):
@@ -796,9 +853,21 @@ class _Prover:
         return dataclasses.replace(mean, error=mean.error.plus(self._symbols.new(off)))
 
 
+def _ends(form: Form) -> tuple[Floats, Floats]:
+    """Least and greatest number of a form."""
+    radius = form.radius
+    return np.asarray(form.centre - radius), np.asarray(form.centre + radius)
+
+
 def _unit(step: Step) -> float:
     """One, of the result's numbers."""
     return float(2.0**-step.scale)
+
+
+def _corners(first: tuple[Floats, Floats], second: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
+    """Bounds of a product."""
+    found = [a * b for a in first for b in second]
+    return np.asarray(np.minimum.reduce(found)), np.asarray(np.maximum.reduce(found))
 
 
 def _above(numbers: Floats) -> Floats:
@@ -870,6 +939,8 @@ def _scaled(bounds: _Bounds, factor: float) -> _Bounds:
         bounds.low * factor,
         bounds.high * factor,
         bounds.literals if factor == 1 else None,
+        bounds.least * factor,
+        bounds.most * factor,
     )
 
 
