@@ -174,7 +174,9 @@ class Arithmetic:
 def half_away(values: Floats) -> Floats:
     """Rounded to whole numbers, halves away from zero."""
     whole = np.trunc(values)
-    return np.asarray(whole + np.copysign(np.abs(values - whole) >= 0.5, values), np.float64)
+    with np.errstate(invalid="ignore"):
+        left = np.abs(values - whole)
+    return np.asarray(whole + np.copysign(left >= 0.5, values), np.float64)
 
 
 def _quantized(value: Value, scale: int) -> Integers:

@@ -318,7 +318,10 @@ class _Prover:
                 return found
         off = np.full(found.low.shape, unit * (1 - 1 / step.divisor))
         error = found.error.plus(self._symbols.new(off))
-        least, most = found.least - unit, found.most + unit
+        # What has no sign, or one, keeps it.
+        least = np.where(np.asarray(found.least) >= 0, 0, found.least - unit)
+        most = np.where(np.asarray(found.most) <= 0, 0, found.most + unit)
+        least, most = np.maximum(least, found.least - unit), np.minimum(most, found.most + unit)
         return dataclasses.replace(found, error=error, least=least, most=most)
 
     def _floats(self, error: Form, value: Form, size: Floats, count: int = 1) -> tuple[Form, Form]:
@@ -351,6 +354,8 @@ class _Prover:
             change(*(each.low for each in given)),
             change(*(each.high for each in given)),
             literals,
+            change(*(np.broadcast_to(each.least, each.low.shape) for each in given)),
+            change(*(np.broadcast_to(each.most, each.low.shape) for each in given)),
         )
 
     def _by_power(self, step: Step, source: int, factor: float) -> _Bounds:
@@ -391,7 +396,9 @@ class _Prover:
         pair = self._played.pair(step.value)
         if pair is not None:
             error = self._of_greater(pair, error, own)
-        return _Bounds.of(value, error, low - own * 2**-20, high)
+        found = _Bounds.of(value, error, low - own * 2**-20, high)
+        least, most = (a + b for a, b in zip(first.proved, other.proved, strict=True))
+        return dataclasses.replace(found, least=least, most=most)
 
     def _of_greater(self, pair: tuple[int, int, float], error: Form, own: Floats) -> Form:
         """The error of the greater of two, so many times: no more than either's."""
@@ -452,8 +459,8 @@ class _Prover:
         low, high = _corners((first.low, first.high), (second.low, second.high))
         proved = _corners(first.proved, second.proved)
         if len({self._roots.get(each, (each, 1.0))[0] for each in inputs}) == 1:
-            # A square, times a positive number.
-            low = np.maximum(low, 0)
+            # A square, times a positive number; a rounding on the way changes no sign.
+            low, proved = np.maximum(low, 0), (np.maximum(proved[0], 0), proved[1])
             low, high = (
                 np.where((first.low <= 0) & (first.high >= 0), 0, low),
                 np.maximum(low, high),
@@ -923,6 +930,8 @@ def _each(bounds: _Bounds, change: Callable[[Any], Any]) -> _Bounds:
         bounds.error.changed(change),
         change(bounds.low),
         change(bounds.high),
+        least=change(np.broadcast_to(bounds.least, bounds.low.shape)),
+        most=change(np.broadcast_to(bounds.most, bounds.low.shape)),
     )
 
 
@@ -946,7 +955,14 @@ def _scaled(bounds: _Bounds, factor: float) -> _Bounds:
 
 def _negated(bounds: _Bounds) -> _Bounds:
     whole = np.full((1,) * bounds.low.ndim, -1.0)
-    return _Bounds(bounds.value.times(whole), bounds.error.times(whole), -bounds.high, -bounds.low)
+    return _Bounds(
+        bounds.value.times(whole),
+        bounds.error.times(whole),
+        -bounds.high,
+        -bounds.low,
+        least=-bounds.most,
+        most=-bounds.least,
+    )
 
 
 def _slopes(

@@ -142,15 +142,15 @@ def windows(value: Value, x: Array) -> Array:
 
 
 def filters(value: Value, kernel: Array) -> Array:
-    """A kernel [filters, channels, *sizes] as [groups, numbers, filters of a group]."""
+    """A kernel [filters, channels, *sizes] as [1, groups, numbers, filters of a group]."""
     group = value.settings["group"]
-    return np.swapaxes(kernel.reshape(group, kernel.shape[0] // group, -1), 1, 2)
+    return np.swapaxes(kernel.reshape(1, group, kernel.shape[0] // group, -1), 2, 3)
 
 
 def convolved(value: Value, product: Callable[[Array, Array], Array], x: Array, k: Array) -> Array:
     """A convolution [n, batch, filters, *places] of x [n, batch, channels, *sizes].
 
-    ``product`` multiplies matrices [..., places, numbers] and [groups, numbers, filters].
+    ``product`` multiplies matrices [..., places, numbers] and [1, groups, numbers, filters].
     """
     found = windows(value, x)
     places = found.shape[3:-1]
