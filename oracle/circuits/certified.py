@@ -316,6 +316,11 @@ class _Prover:
             if bits.literals is not None and bits.is_exact:
                 # Each term is a multiple of the divisor.
                 return found
+        known = [self._arithmetic.constants.get(each) for each in step.value.inputs]
+        if step.value.operator in ("Mul", "MatMul") and any(
+            each is not None and not (each % step.divisor).any() for each in known
+        ):
+            return found
         off = np.full(found.low.shape, unit * (1 - 1 / step.divisor))
         error = found.error.plus(self._symbols.new(off))
         # What has no sign, or one, keeps it.
@@ -454,8 +459,7 @@ class _Prover:
             return self._weighted(given[1 - place], inputs[place], _multiplied, 1)
         first, second = given
         if first.literals is not None and second.literals is not None:
-            both = _together(first.literals, second.literals)
-            return _bits(both)
+            return self._conjunction(first.literals, second.literals)
         low, high = _corners((first.low, first.high), (second.low, second.high))
         proved = _corners(first.proved, second.proved)
         if len({self._roots.get(each, (each, 1.0))[0] for each in inputs}) == 1:
@@ -679,10 +683,17 @@ class _Prover:
             return None
         return _bits(below - np.where(further, above, np.int8(0)))
 
+    def _conjunction(self, *literals: Literals) -> _Bounds:
+        most = max(map(len, literals))
+        first, second = np.broadcast_arrays(*(_padded(each, most) for each in literals))
+        if (first * second < 0).any():
+            # Never set; nothing says so of bits.
+            return self._new_bits((1, *first.shape[1:]))
+        return _bits(np.where(first != 0, first, second))
+
     def _logic(self, step: Step, given: Sequence[_Bounds]) -> _Bounds:
         if step.value.operator == "And" and all(each.literals is not None for each in given):
-            known = [each.literals for each in given if each.literals is not None]
-            return _bits(_together(*known))
+            return self._conjunction(*(g.literals for g in given if g.literals is not None))
         if step.value.operator == "Not" and given[0].literals is not None:
             literals = given[0].literals
             if (np.count_nonzero(literals, axis=0) == 1).all():
@@ -770,7 +781,7 @@ class _Prover:
         least, most = np.minimum(x.low, 0), np.maximum(x.high, 0)
         width = np.where(most > least, most - least, 1)
         # Between the line through both ends and the one beside it through zero.
-        steep = (most + below * -np.abs(least)) / width
+        steep = (most - below * least) / width
         steep = np.where(most > least, steep, 0)
         gap = most - steep * most
         half = np.maximum(gap, 0) / 2
@@ -888,13 +899,6 @@ def _multiplied(first: Floats, second: Floats) -> Floats:
 
 def _padded(literals: Literals, tests: int) -> Literals:
     return np.pad(literals, [(0, tests - len(literals))] + [(0, 0)] * (literals.ndim - 1))
-
-
-def _together(*literals: Literals) -> Literals:
-    """Conjunctions of bits."""
-    most = max(map(len, literals))
-    first, second = np.broadcast_arrays(*(_padded(each, most) for each in literals))
-    return np.where(first != 0, first, second)
 
 
 def _bits(literals: Literals) -> _Bounds:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto
 
@@ -121,7 +123,8 @@ def _products(graph: Graph, rng: np.random.Generator) -> str:
     first = graph.add("MatMul", graph.input, rng.normal(0, 0.5, (6, 3)))
     second = graph.add("Tanh", graph.add("MatMul", graph.input, rng.normal(0, 0.5, (6, 3))))
     size = graph.add("Sqrt", graph.add("Add", graph.add("Mul", first, first), 0.5))
-    return graph.add("Div", graph.add("Mul", first, second), size)
+    shares = graph.add("Div", graph.add("Mul", first, second), size)
+    return graph.add("MatMul", shares, rng.normal(0, 1, (3, 3)))
 
 
 def _pieces(graph: Graph, rng: np.random.Generator) -> str:
@@ -129,7 +132,8 @@ def _pieces(graph: Graph, rng: np.random.Generator) -> str:
     sums = graph.add("MatMul", graph.input, rng.normal(0, 1, (6, 3)))
     limited = graph.add("Clip", sums, -1.5, 1.25)
     leaky = graph.add("LeakyRelu", graph.add("Sub", sums, limited), alpha=0.2)
-    return graph.add("Max", graph.add("Abs", leaky), graph.add("Min", limited, sums))
+    greater = graph.add("Max", graph.add("Abs", leaky), graph.add("Min", limited, sums))
+    return graph.add("MatMul", greater, rng.normal(0, 1, (3, 3)))
 
 
 MODELS = {
@@ -163,6 +167,61 @@ def test_certificate__random_models_plans_and_boxes__no_row_or_witness_is_off_by
     # It is no bound for ever, either.
     assert len(ratios) >= 8
     assert np.median(ratios) < most
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_certificate__at_every_tensor__each_number_within_its_own_bound(
+    name: str, tmp_path: Path
+) -> None:
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        graph = Graph(6)
+        model = loaded(graph.model(MODELS[name][0](graph, rng), 3), tmp_path)
+        low = rng.uniform(-2, 0.5, 6)
+        subject = case(model, None, low, low + rng.uniform(0.1, 2, 6))
+        rows = rng.integers(subject.low, subject.high + 1, (100, 6))
+        unit = 2.0**-subject.scale
+        names = [each for each in subject.arithmetic.loaded.names if each not in _constants(model)]
+        floats = _tensors(model, names, rows * unit)
+        for tensor in names:
+            bounds = certificate(
+                subject.arithmetic, subject.low * unit, subject.high * unit, at=tensor
+            ).errors
+            for rng_ in (None, np.random.default_rng(seed)):
+                proved = _numbers(subject.arithmetic, tensor, rows, rng_)
+                assert (np.abs(proved - floats[tensor]).max(axis=0) <= bounds).all(), tensor
+
+
+def _constants(model: Model) -> set[str]:
+    return {each.name for each in onnx.load_model_from_string(model.data).graph.initializer}
+
+
+def _tensors(model: Model, names: list[str], rows: Floats) -> dict[str, Floats]:
+    """The float model's tensors, by name, [n, numbers]."""
+    proto = onnx.load_model_from_string(model.data)
+    kept = {value.name for value in (*proto.graph.output, *proto.graph.input)}
+    for name in set(names) - kept:
+        proto.graph.output.append(onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    session = onnxruntime.InferenceSession(proto.SerializeToString())
+    asked_for = [name for name in names if name != model.input_name]
+    found = [
+        session.run(asked_for, {model.input_name: row[np.newaxis].astype(np.float32)})
+        for row in rows
+    ]
+    tensors = zip(asked_for, zip(*found, strict=True), strict=True)
+    return {name: np.array([v.ravel() for v in values], np.float64) for name, values in tensors} | {
+        model.input_name: rows
+    }
+
+
+def _numbers(
+    arithmetic: Arithmetic, tensor: str, rows: Rows, rng: np.random.Generator | None
+) -> Floats:
+    """A tensor of the circuit, [n, numbers]."""
+    position = arithmetic.loaded.names[tensor]
+    at = dataclasses.replace(arithmetic.loaded, outputs=(position,))
+    found = dataclasses.replace(arithmetic, loaded=at, _last={}).evaluate(rows, rng)
+    return found.outputs * 2.0 ** -arithmetic.scales[position]
 
 
 #: Models without jumps whose every number has a bound.
@@ -220,6 +279,23 @@ def test_certificate__a_weight_between_the_grids_numbers__what_it_lacks_times_th
     )  # fmt: skip
     lacks = abs(round(0.3 * 2**subject.scale) / 2**subject.scale - 0.3)
     assert subject.bound == pytest.approx(lacks, rel=1e-3)
+
+
+@pytest.mark.parametrize("operator", ["Abs", "Relu"])
+def test_certificate__a_number_and_its_bend__each_weights_lack(
+    operator: str, tmp_path: Path
+) -> None:
+    """What both weights lack cancels where the input is positive, and not where it is negative."""
+
+    def write(graph: Graph) -> str:
+        bent = graph.add(operator, graph.input)
+        weighted = graph.add("MatMul", bent, np.eye(2) * 37.6 / 128)
+        return graph.add("Add", weighted, graph.add("MatMul", graph.input, np.eye(2) * 38.4 / 128))
+
+    subject = of(write, tmp_path, scale_rebase_multiplier=2)
+    worst = (0.8 if operator == "Abs" else 0.4) / 128
+    assert subject.greatest(1) == pytest.approx(worst, rel=1e-2)
+    assert worst <= subject.bound < 0.81 / 128
 
 
 def _tree(graph: Graph, first: float, second: float) -> str:
