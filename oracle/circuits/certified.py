@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from oracle.circuits.arithmetic import Arithmetic, Step, curve
-from oracle.circuits.greater import Tournaments
+from oracle.circuits.greater import Pair, Tournaments
 from oracle.circuits.loaded import (
     COMPARISONS,
     MOVES,
@@ -257,7 +257,7 @@ class _Prover:
             else:
                 tournaments.scale(step.position, *scaled)
         if step.divisor > 1:
-            self._played.round(step.position)
+            self._played.round(step.position, _unit(step) * (1 - 1 / step.divisor))
 
     def _scaled_by(self, step: Step) -> tuple[int, float] | None:
         """What a step multiplies by a power of two, and by which; None of other steps."""
@@ -396,7 +396,7 @@ class _Prover:
         error, value = self._floats(error, value, own)
         high = high + own * 2**-20
         if sign == -1:
-            lacks = self._tournaments.lacks(step.position)
+            lacks = self._tournaments.lacks(step.position) == 0
             high = np.where(lacks, np.minimum(high, own * 2**-20), high)
         pair = self._played.pair(step.value)
         if pair is not None:
@@ -405,13 +405,13 @@ class _Prover:
         least, most = (a + b for a, b in zip(first.proved, other.proved, strict=True))
         return dataclasses.replace(found, least=least, most=most)
 
-    def _of_greater(self, pair: tuple[int, int, float], error: Form, own: Floats) -> Form:
+    def _of_greater(self, pair: Pair, error: Form, own: Floats) -> Form:
         """The error of the greater of two, so many times: no more than either's."""
-        first, second, times = pair
-        ends = [_ends(self._of(each).error) for each in (first, second)]
+        times = pair.times
+        ends = [_ends(self._of(each).error) for each in (pair.first, pair.second)]
         low = times * np.minimum(ends[0][0], ends[1][0])
         high = times * np.maximum(ends[0][1], ends[1][1])
-        reach = (high - low) / 2 + _MORE * _FLOAT * own
+        reach = (high - low) / 2 + _MORE * _FLOAT * own + pair.slack
         if float(error.radius.sum()) <= float(reach.sum()):
             return error
         middle = (low + high) / 2
@@ -421,7 +421,7 @@ class _Prover:
         """Better bounds of the forms that a Relu, or the greater of two, is written in."""
         pair = self._tournaments.pair(step.value)
         if pair is not None:
-            one, other, times = self._of(pair[0]), self._of(pair[1]), pair[2]
+            one, other, times = self._of(pair.first), self._of(pair.second), pair.times
             low = np.maximum(low, times * np.maximum(one.low, other.low))
             high = np.minimum(high, times * np.maximum(one.high, other.high))
         for place in (0, 1) if step.value.operator == "Add" else ():
@@ -439,11 +439,14 @@ class _Prover:
         error, value = self._floats(found.error, found.value, size, count)
         low = found.low - size * 2**-18
         source = (step.value.inputs[0], step.value.settings["axes"])
-        whole = self._tournaments.holds_one(*source)
+        whole = self._tournaments.holds_one(*source) == 0
         low = np.where(whole, np.maximum(low, 1 - size * 2**-18), low)
         result = _Bounds.of(value, error, low, found.high + size * 2**-18)
         least, most = (each.sum(axis=axes, keepdims=True) for each in x.proved)
-        least = np.where(self._played.holds_one(*source), np.maximum(least, 1.0), least)
+        slack = self._played.holds_one(*source)
+        # An exponent of exactly zero has exactly one; others are looked up, to half a unit.
+        one = np.where(slack == 0, 1.0, np.exp(-slack) - 2.0 ** -step.given[0])
+        least = np.maximum(least, np.where(np.isfinite(slack), one, least))
         return dataclasses.replace(result, least=least, most=most)
 
     # --- products ---------------------------------------------------------------------------------
@@ -806,10 +809,9 @@ class _Prover:
         if step.value.operator == "HardSwish" and step.given[0] == 0 and self._is_planned:
             # A table of it, of whole numbers, is exactly a Relu.
             return self._relu(x)
-        lacks = np.zeros(x.low.shape, np.bool_)
         if step.value.operator == "Exp":
-            lacks = self._played.lacks(step.value.inputs[0])
-            x = dataclasses.replace(x, most=np.where(lacks, 0.0, x.most))
+            slack = self._played.lacks(step.value.inputs[0])
+            x = dataclasses.replace(x, most=np.minimum(x.most, slack))
         least, most = x.hull
         slopes, otherwise = _slopes(step.value, least, most, x.error.most)
         ends = [curve(step.value, each) for each in (x.low, x.high)]
@@ -831,7 +833,7 @@ class _Prover:
             found = dataclasses.replace(
                 found,
                 least=proved[0] - unit / 2 - own,
-                most=np.where(lacks, 1.0, proved[1] + unit / 2 + own),
+                most=proved[1] + unit / 2 + own,
             )
         return found
 
