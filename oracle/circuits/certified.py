@@ -51,6 +51,8 @@ _CURVE = 2.0**-21
 _BASE = 4e-8
 #: Tables whose numbers never fall.
 _RISING = frozenset({"Erf", "Exp", "Log", "Sigmoid", "Tanh"})
+#: Operators that round nothing, if the circuit does not afterwards.
+_KEEPING = MOVES | COMPARISONS | {"Add", "And", "Mul", "Not", "Or", "Sub", "Where", "Xor"}
 #: Shapes of one number.
 _SINGLE = frozenset((1,) * rank for rank in range(8))
 #: How far, in units, the nearest square root may be off: of numbers next to zero, the most.
@@ -68,6 +70,9 @@ class Certificate:
     #: As long as no two numbers that are compared are this close, or as close to where a floor
     #: jumps: in units of the file as it is proved. Zero: always.
     margin: float
+    #: Whether the circuit only moves, compares and chooses among these numbers afterwards: then a
+    #: policy that ends so publishes what scores give that are off by no more.
+    is_final: bool
 
     @property
     def error(self) -> float:
@@ -98,7 +103,22 @@ def certificate(
     errors = np.concatenate([each.error.most.ravel() for each in found])
     if not np.isfinite(errors).all():
         raise Unmodelled("numbers without bound")
-    return Certificate(errors, prover.margin)
+    return Certificate(errors, prover.margin, _is_final(arithmetic, wanted))
+
+
+def _is_final(arithmetic: Arithmetic, wanted: Sequence[int]) -> bool:
+    """Whether nothing is rounded or looked up of tensors' numbers."""
+    after = set(wanted)
+    for step in arithmetic.steps:
+        if after.isdisjoint(step.value.inputs):
+            continue
+        is_table = step.value.operator in ("HardSwish", "Sigmoid") and arithmetic.is_planned
+        if step.divisor > 1 or not (
+            step.value.operator in _KEEPING or (is_table and step.given[0] == 0)
+        ):
+            return False
+        after.add(step.position)
+    return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from oracle.circuits.fixed import planned
 from oracle.circuits.loaded import Unmodelled
 from oracle.circuits.onnx import Model, add_tag
 from oracle.circuits.plan import Plan
+from oracle.circuits.reveal import Reveal, apply
 from oracle.types import TagLayout
 from scripts.models import zoo
 from scripts.models.graph import Graph
@@ -358,6 +359,36 @@ def test_certificate__at_a_tensor__the_bound_of_its_numbers(tmp_path: Path) -> N
     assert 0.9 * 2.0**-subject.scale < found.error < 2.0**-subject.scale
     with pytest.raises(Unmodelled):
         certificate(subject.arithmetic, *box, at="no such tensor")
+
+
+@pytest.mark.parametrize("policy", ["top1", "topk:2", "threshold:0.25"])
+def test_certificate__at_the_scores_of_a_policy__bounds_what_is_published(
+    policy: str, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(8)
+    graph = Graph(4)
+    weights = rng.normal(0, 0.5, (4, 3))
+    model = loaded(graph.model(graph.add("MatMul", graph.input, weights), 3), tmp_path)
+    reveal = Reveal.parse(policy)
+    box = np.full(4, -1.0), np.full(4, 1.0)
+    proved = case(apply(model, reveal), None, *box)
+    found = certificate(proved.arithmetic, *box, at=model.output_name)
+    assert found.is_final
+    rows = rng.integers(proved.low, proved.high + 1, (3000, 4))
+    published = proved.arithmetic.evaluate(rows, np.random.default_rng(1))
+    numbers = published.outputs / 2.0**proved.arithmetic.output_scale
+    misses = reveal.error(rewritten(model, rows / 2.0**proved.scale), numbers)
+    assert 0 < misses.max() <= found.error
+
+
+def test_certificate__a_table_behind_a_tensor__not_final(tmp_path: Path) -> None:
+    graph = Graph(2)
+    square = graph.add("Mul", graph.input, graph.input)
+    data = graph.model(graph.add("Sigmoid", square), 2)
+    subject = case(loaded(data, tmp_path), None, np.full(2, -1.0), np.full(2, 1.0))
+    box = np.full(2, -1.0), np.full(2, 1.0)
+    assert not certificate(subject.arithmetic, *box, at=square).is_final
+    assert certificate(subject.arithmetic, *box).is_final
 
 
 def test_certificate__a_pole_in_the_box__no_bound(tmp_path: Path) -> None:
