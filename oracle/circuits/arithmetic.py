@@ -450,7 +450,10 @@ class _Run:
         (numbers,) = given
         flat = numbers.reshape(len(numbers), -1)
         least, most = flat.min(axis=1), flat.max(axis=1)
-        self.least, self.most = min(self.least, int(least.min())), max(self.most, int(most.max()))
+        self.least, self.most = (
+            min(self.least, int(least.min(initial=0))),
+            max(self.most, int(most.max(initial=0))),
+        )
         low, high = self._arithmetic.lookup_range
         self.overflow |= (least < low) | (most > high)
         scale = 2.0 ** step.given[0]

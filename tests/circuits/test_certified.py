@@ -299,6 +299,78 @@ def test_certificate__a_number_and_its_bend__each_weights_lack(
     assert worst <= subject.bound < 0.81 / 128
 
 
+def test_certificate__a_rounded_number_and_a_weight_rounded_up__its_proved_size_counts(
+    tmp_path: Path,
+) -> None:
+    """1.26 is proved as 1.5, and so makes more of the rounding of what it multiplies."""
+    graph = Graph(2)
+    square = graph.add("Mul", graph.input, graph.input)
+    weighted = graph.add("Mul", square, np.full((1, 2), 1.26))
+    model = loaded(graph.model(weighted, 2), tmp_path)
+    plan = Plan(7, 1, (), 1, ((weighted, 0, 7),), ())
+    # Of this number's square only 4 of 128 parts are left over.
+    point = np.full(2, 30 / 128)
+    subject = case(model, plan, point, point)
+    unit, lacks = 2.0**-7, 0.24 * float(point[0]) ** 2
+    rounded_up = 124 / 128 * unit * 1.5 + lacks
+    assert subject.greatest(1) == pytest.approx(rounded_up, rel=1e-3)
+    assert rounded_up <= subject.bound < unit * 1.5 + lacks
+
+
+def test_certificate__a_product_of_inexact_numbers__both_errors_count(tmp_path: Path) -> None:
+    def write(graph: Graph) -> str:
+        first = graph.add("MatMul", graph.input, np.eye(2) * 38.4 / 128)
+        return graph.add("Mul", first, graph.add("MatMul", graph.input, np.eye(2) * 90.4 / 128))
+
+    subject = of(write, tmp_path, scale_rebase_multiplier=4)
+    worst = (38.4 * 90.4 - 38 * 90) / 128**2
+    assert subject.greatest(1) == pytest.approx(worst, rel=1e-3)
+    assert worst <= subject.bound < 1.1 * worst
+
+
+@pytest.mark.parametrize("is_exhaustive", [True, False], ids=["one", "at most one"])
+def test_certificate__bits_of_which_one_is_set__never_none(
+    is_exhaustive: bool, tmp_path: Path
+) -> None:
+    """Only where one bit is always set has their sum a reciprocal."""
+
+    def write(graph: Graph) -> str:
+        bits = graph.add("Cast", graph.add("Less", graph.input, 0.25), to=TensorProto.FLOAT)
+        one, other = (graph.add("Gather", bits, [column], axis=1) for column in (0, 1))
+        both = graph.add("Mul", one, other)
+        parts = [both, graph.add("Sub", one, both)]
+        if is_exhaustive:
+            parts.append(graph.add("Sub", 1.0, one))
+        weights = np.array([[2.0], [3.0], [5.0]])[: len(parts)]
+        chosen = graph.add("MatMul", graph.add("Concat", *parts, axis=1), weights)
+        return graph.add("Reciprocal", chosen)
+
+    subject = of(write, tmp_path, 1)
+    if is_exhaustive:
+        assert subject.greatest(1) <= subject.bound < 2.0**-subject.scale
+    else:
+        with pytest.raises(Unmodelled):
+            _ = subject.bound
+
+
+@pytest.mark.parametrize("operator", ["Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal"])
+@pytest.mark.parametrize("is_left", [True, False])
+@pytest.mark.parametrize("threshold", [37.0, 37.3, 37.5, 37.9, -37.5, 200.3])
+def test_certificate__a_test_of_an_input__no_margin_where_every_bit_is_right(
+    operator: str, is_left: bool, threshold: float, tmp_path: Path
+) -> None:
+    def write(graph: Graph) -> str:
+        pair = (graph.input, threshold / 128)
+        bit = graph.add(operator, *(pair if is_left else pair[::-1]))
+        return graph.add("Where", bit, np.ones((1, 2)), np.zeros((1, 2)))
+
+    subject = of(write, tmp_path)
+    rows = np.repeat(np.arange(-128, 129), 2).reshape(-1, 2)
+    all_right = subject.misses(rows, 1).max() == 0
+    found = certificate(subject.arithmetic, np.full(2, -1.0), np.full(2, 1.0))
+    assert (found.margin == 0) == all_right
+
+
 def _tree(graph: Graph, first: float, second: float) -> str:
     """Two levels of tests of the inputs, with a number for each of three leaves."""
     bits = graph.add("Less", graph.input, np.array([[first, second]]))
