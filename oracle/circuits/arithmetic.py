@@ -77,7 +77,7 @@ class Evaluated:
     outputs: Integers
     #: The largest absolute number that the circuit takes apart into digits.
     greatest: int
-    #: Least and greatest number that is looked up, and zero.
+    #: Least and greatest number that is looked up, and zero; of rows that overflow too.
     lookups: tuple[int, int]
     #: Rows [n] that the circuit cannot take: a number has too many digits, or is in no table. So
     #: has one of 62 bits and more, wherever it is.
@@ -108,7 +108,7 @@ class Arithmetic:
         """The arithmetic of a model file, as it is proved.
 
         Args:
-            model: in core operators, for one row, with or without the tag.
+            model: in core operators, for one row. A tag, which is taken apart too, is not looked at.
             run_args: what ezkl is asked for; scales, base and legs, multiplier, lookup range.
 
         Raises:

@@ -318,8 +318,8 @@ class _Prover:
         doubt = np.zeros_like(exact)
         if self._values[position].kind == "f":
             doubt = (_FOLDED + self._nudges[position]) * np.abs(exact)
-            whole = (exact == np.rint(exact)) & (self._nudges[position] == 0)
-            doubt = np.where(whole & (np.abs(exact) < 2**20), 0, doubt)
+            whole = (exact == np.rint(exact)) & (np.abs(exact) < 2**20)
+            doubt = np.where(whole & (not self._arithmetic.is_planned), 0, doubt)
         return exact, proved - exact, doubt
 
     def _is_constant(self, position: int) -> bool:
@@ -673,7 +673,7 @@ class _Prover:
         maker = self._steps.get(step.value.inputs[0])
         if step.value.operator != "Sigmoid" or step.given[0] != 0 or not self._is_planned:
             return None
-        if maker is None or maker.value.operator != "Sub":
+        if maker is None or maker.value.operator != "Sub" or maker.divisor > 1:
             return None
         value = Value("GreaterOrEqual", maker.value.inputs, maker.value.shape, "b")
         return dataclasses.replace(maker, value=value)

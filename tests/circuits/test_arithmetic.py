@@ -140,7 +140,10 @@ def _constants_of_another_rank(g: Graph, rng: np.random.Generator) -> str:
 
 def _powers_of_two(g: Graph, rng: np.random.Generator) -> str:
     half = g.add("Mul", g.input, 0.5)
-    four = g.add("Div", g.add("Mul", half, g.input), 0.25)
+    # Of no scale's numbers but fine ones', and used as a number only once.
+    tiny = 2.0**-9
+    small = g.add("Add", g.add("Mul", g.add("Mul", half, g.input), tiny), tiny)
+    four = g.add("Div", g.add("Add", small, g.add("Mul", half, g.input)), 0.25)
     return g.add("Add", g.add("Mul", four, rng.normal(0, 1, (1, 8))), g.add("Mul", 0.125, half))
 
 
@@ -182,7 +185,7 @@ def _moves(g: Graph, rng: np.random.Generator) -> str:
 def _slices_of_sums(g: Graph, rng: np.random.Generator) -> str:
     """Of a sum of which only single columns are needed, the constant is used for each."""
     bits = g.add("Cast", g.add("Less", g.input, rng.normal(0, 1, (1, 8))), to=TensorProto.FLOAT)
-    apart = g.add("Sub", 1.0, g.add("Mul", g.add("Mul", g.input, g.input), bits))
+    apart = g.add("Sub", 0.3, g.add("Mul", g.add("Mul", g.input, g.input), bits))
     columns = [g.add("Gather", apart, [each], axis=1) for each in (0, 3, 5)]
     return g.add("Concat", *columns, axis=1)
 
