@@ -1,18 +1,15 @@
 """A model file as it arrives, hostile until checked, and as it is proved.
 
-What is proved has one float32 input [batch, n] and one float32 output [batch, m]: all inputs of a
-row side by side in the file's order, and all chosen outputs likewise. A file that has this form
-stays as it is; else nodes are added that cut, reshape and join. Native code that reads the
-untrusted bytes runs in the sandbox.
+What is proved has one input [batch, n] and one float32 output [batch, m]: all inputs of a row side by
+side in the file's order, and all chosen outputs likewise. The input is float32 unless the file takes
+whole numbers alone (see `canonical`). A file that has this form stays as it is; else nodes are added
+that cut, reshape and join. Native code that reads the untrusted bytes runs in the sandbox.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import math
-import os
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,23 +22,25 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
-from oracle.circuits import lowering
+from oracle.circuits import lowering, vocabulary
 from oracle.circuits.canonical import pack
 from oracle.circuits.lowering.floats import to_float32
 from oracle.circuits.lowering.graph import CORE, ML, Node, known_shape, prune
 from oracle.circuits.plan import Plan
 from oracle.circuits.row import Range, TensorInfo
-from oracle.circuits.srs import sha256_file
-from oracle.errors import ModelMalformed, ModelUnsupported, ProverError, TensorLength, UsageError
+from oracle.circuits.source import first_line, malformed, read
+from oracle.errors import (
+    ModelUnsupported,
+    ProverError,
+    TensorLength,
+    TensorRange,
+    UsageError,
+)
 from oracle.prover.sandbox import Sandbox
 from oracle.types import TagLayout
 
-#: How protocol buffers name the field of a tensor that says which file holds it.
-_LOCATION = b"location"
 #: Name of the graph input that carries the tag.
 TAG = "tag"
-#: Larger files are refused unread (bytes).
-MAX_BYTES = 256 << 20
 #: A graph of more nodes would be searched for hours (count).
 MAX_NODES = 2_000
 #: Versions of the core operators that the rewriting rules and the circuit compiler's loader share;
@@ -57,6 +56,7 @@ _NUMERIC = frozenset(
         TensorProto.FLOAT,
         TensorProto.DOUBLE,
         TensorProto.FLOAT16,
+        TensorProto.BFLOAT16,
         TensorProto.INT64,
         TensorProto.INT32,
         TensorProto.INT16,
@@ -75,14 +75,11 @@ _CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})
 _UNPROVABLE = frozenset(
     {
         "Bernoulli",
-        "DequantizeLinear",
-        "DynamicQuantizeLinear",
         "GlobalLpPool",
         "GroupNormalization",
         "LRN",
         "Multinomial",
         "NonZero",
-        "QuantizeLinear",
         "RandomNormal",
         "RandomNormalLike",
         "RandomUniform",
@@ -90,11 +87,20 @@ _UNPROVABLE = frozenset(
         "RMSNormalization",
     }
 )
+#: Operators on what was quantised, other than weights: those are constants, and folded.
+_QUANTIZED = ("quantize", "qlinear", "integer", "qgemm", "qattention")
+#: What a refused operator stands for, and what helps.
+_USE_ANOTHER = (
+    "Export without branches and loops; scikit-learn's nearest neighbours have no such form, use "
+    "another estimator"
+)
 #: How far a rewritten graph's outputs may be from the original's, relative to 1 + their size:
 #: float32 operations in another order.
 _TOLERANCE = 1e-3
 #: Samples on which the rewritten graph is compared with the original.
 _COMPARED = 32
+#: Numbers of a circuit have 63 bits, a few of them fractional.
+_GREATEST = 2.0**56
 _NO_DIMS: Mapping[str, int] = {}
 
 
@@ -102,18 +108,22 @@ _NO_DIMS: Mapping[str, int] = {}
 class Model:
     """A checked model in the form that is proved, for one row."""
 
-    #: The file's bytes: one float32 input [1, n], one float32 output [1, m], no tag.
+    #: The file's bytes: one input [1, n], one float32 output [1, m], no tag.
     data: bytes
     input_name: str
     output_name: str
     input_shape: tuple[int, ...]
     #: The file leaves the first dimension of inputs and outputs free, so it takes several rows.
     takes_batches: bool
+    #: SHA-256 of the publisher's file (`source.Source.sha256`).
+    file_hash: bytes = b""
     #: The file's own inputs and the chosen outputs, as they lie in a row.
     inputs: tuple[TensorInfo, ...] = ()
     outputs: tuple[TensorInfo, ...] = ()
     #: Names of the classes, by index; empty if the file names none.
     labels: tuple[str, ...] = ()
+    #: What the types of the inputs and lookups by them allow each element (`vocabulary.allowed`).
+    allowed: tuple[Range, ...] = ()
     #: What the graph limits each input element to; empty if it does not.
     limits: tuple[Range, ...] = ()
     #: Its curves are constant where they are flat to within this; 0 if they are not limited.
@@ -157,24 +167,26 @@ def load(
         ModelUnsupported: valid, but outside what can be proved; names the operator and node.
         UsageError: a dimension or output that the model does not have, or unusable samples.
     """
-    data = _read(path)
+    source = read(path, sandbox)
     with tempfile.TemporaryDirectory(prefix="oracle-model-") as folder:
-        original = Path(folder) / "model.onnx"
-        original.write_bytes(data)
+        original = source.write(Path(folder))
         _check_dims(dims)
-        external = _bring_data(path, original, sandbox)
-        given, prepared = _prepare(original, dims, sandbox, external=external)
+        given, prepared = _prepare(original, dims, sandbox, external=bool(source.beside))
+        _reject_fixed_batch(given.graph)
         names = [value.name for value in _chosen(given.graph, outputs)]
         batched = _takes_batches(given.graph, names, dims)
         infos = [_info(value) for value in prepared.graph.input]
+        intervals = vocabulary.allowed(prepared, infos)
+        indices = vocabulary.indices(prepared, infos)
         to_float32(prepared.graph)
         prepared = _rewrite(prepared, names, Path(folder) / "lowered.onnx", sandbox)
-        lowering.lower_integers(prepared)
         if batched:
             _close_batch(prepared.graph.output)
         results = [_info(value) for value in prepared.graph.output]
         pack(prepared.graph, infos, results, batched=batched)
-        lowering.lower_core(prepared)
+        lowering.lower_integers(prepared)
+        lowering.lower_core(prepared, indices)
+        _require_numbers(prepared.graph)
         # Hints for tools, and the rules may have made them wrong.
         del prepared.graph.value_info[:]
         model = Model(
@@ -186,6 +198,8 @@ def load(
             inputs=tuple(infos),
             outputs=tuple(results),
             labels=_labels(given.graph),
+            file_hash=source.sha256,
+            allowed=intervals,
         )
         if samples is not None:
             _compare(model, original, names, np.asarray(samples, dtype=np.float64), sandbox)
@@ -257,78 +271,6 @@ def add_tag(model: Model, layout: TagLayout, rows: int = 1) -> bytes:
 # --- reading --------------------------------------------------------------------------------------
 
 
-def _read(path: Path) -> bytes:
-    try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise ModelUnsupported(f"{path.name} has {size} bytes, the limit is {MAX_BYTES}")
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelMalformed(
-            f"cannot read {path}: {error.strerror}", remedy="Give the path of an ONNX file"
-        ) from None
-
-
-def data_files(path: Path, sandbox: Sandbox) -> list[Path]:
-    """The files beside a model that hold some of its tensors, by name; most models have none.
-
-    Raises:
-        ModelMalformed: the model cannot be read, or a file is missing.
-        ModelUnsupported: a name leads elsewhere than to a plain file in the model's folder, or the
-            files are too large.
-    """
-    data = _read(path)
-    if _LOCATION not in data:
-        return []
-    with tempfile.TemporaryDirectory(prefix="oracle-model-") as folder:
-        copy = Path(folder) / "model.onnx"
-        copy.write_bytes(data)
-        try:
-            names = sandbox.run("external_data", {"model": str(copy)})["locations"]
-        except ProverError as error:
-            raise _malformed(error.message) from None
-    return _checked(path, names, MAX_BYTES - len(data))
-
-
-def file_hash(path: Path, sandbox: Sandbox) -> bytes:
-    """SHA-256 of a publisher's file; of one with data files, of the hashes of all, its own first."""
-    hashes = [sha256_file(each) for each in (path, *data_files(path, sandbox))]
-    return hashes[0] if len(hashes) == 1 else hashlib.sha256(b"".join(hashes)).digest()
-
-
-def _checked(path: Path, names: Sequence[str], room: int) -> list[Path]:
-    """Each name as a file beside the model: it is the file's choice, and could name any other."""
-    found = []
-    for name in names:
-        file = path.parent / name
-        if name in {"", ".", ".."} or Path(name).name != name or file.is_symlink():
-            raise ModelUnsupported(
-                f"a tensor is stored in '{name}', which is no plain file in the model's folder",
-                remedy="Save the model as one file: onnx.save(onnx.load(path), path)",
-            )
-        try:
-            if not file.is_file():
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-            room -= file.stat().st_size
-        except OSError as error:
-            raise ModelMalformed(
-                f"cannot read {file}, where a tensor of {path.name} is stored: {error.strerror}",
-                remedy=f"Put {name} beside {path.name}, or save the model as one file",
-            ) from None
-        if room < 0:
-            raise ModelUnsupported(f"{path.name} and its data have more than {MAX_BYTES} bytes")
-        found.append(file)
-    return found
-
-
-def _bring_data(path: Path, original: Path, sandbox: Sandbox) -> bool:
-    """Put data files beside the copy of a model; whether there are any."""
-    files = data_files(path, sandbox)
-    for file in files:
-        shutil.copyfile(file, original.with_name(file.name), follow_symlinks=False)
-    return bool(files)
-
-
 def _prepare(
     original: Path, dims: Mapping[str, int], sandbox: Sandbox, *, external: bool
 ) -> tuple[onnx.ModelProto, onnx.ModelProto]:
@@ -348,9 +290,9 @@ def _prepare(
     try:
         verdict = sandbox.run("prepare_model", params)
     except ProverError as error:
-        raise _malformed(f"the checker failed on it ({error.message})") from None
+        raise malformed(f"the checker failed on it ({error.message})") from None
     if not verdict["valid"]:
-        raise _malformed(verdict["reason"])
+        raise malformed(verdict["reason"])
     given = _parse(folded if folded.exists() else original)
     _reject_unsupported(given.graph)
     if not given.functions:
@@ -359,7 +301,7 @@ def _prepare(
         _reject_control_flow(function.node)
     if verdict["reason"]:
         raise ModelUnsupported(
-            f"its operators cannot be converted to opset {OPSETS[1]}: {_first_line(verdict['reason'])}",
+            f"its operators cannot be converted to opset {OPSETS[1]}: {first_line(verdict['reason'])}",
             remedy=f"Export the model with an opset from {OPSETS[0]} to {OPSETS[1]}",
         )
     prepared = _parse(path)
@@ -382,18 +324,7 @@ def _parse(path: Path) -> onnx.ModelProto:
     try:
         return onnx.load_model_from_string(path.read_bytes())
     except DecodeError as error:
-        raise _malformed(str(error)) from None
-
-
-def _malformed(reason: str) -> ModelMalformed:
-    return ModelMalformed(
-        f"not a valid ONNX model: {_first_line(reason) or 'empty'}",
-        remedy="Export the model again and check it with onnx.checker",
-    )
-
-
-def _first_line(text: str) -> str:
-    return next((line.strip()[:200] for line in text.splitlines() if line.strip()), "")
+        raise malformed(str(error)) from None
 
 
 def _check_dims(dims: Mapping[str, int]) -> None:
@@ -419,15 +350,56 @@ def _reject_unsupported(graph: onnx.GraphProto) -> None:
 def _reject_control_flow(nodes: Sequence[onnx.NodeProto]) -> None:
     for index, proto in enumerate(nodes):
         if proto.domain in CORE and proto.op_type in _CONTROL_FLOW:
-            raise Node(proto, index).refuse("cannot be proved", "Export without branches and loops")
+            raise Node(proto, index).refuse("cannot be proved", _USE_ANOTHER)
 
 
 def _reject_foreign(graph: onnx.GraphProto) -> None:
     for index, proto in enumerate(graph.node):
+        if any(part in proto.op_type.lower() for part in _QUANTIZED):
+            raise Node(proto, index).refuse(
+                "quantises what the input decides",
+                "Publish the float model: a circuit has fixed-point numbers in any case",
+            )
         if proto.domain not in (*CORE, ML):
             raise Node(proto, index).refuse("is not a standard ONNX operator")
         if proto.domain in CORE and proto.op_type in _UNPROVABLE:
             raise Node(proto, index).refuse("cannot be proved")
+
+
+def _reject_fixed_batch(graph: onnx.GraphProto) -> None:
+    """Scikit-learn's operators take rows; a file of several rows at once proves no single one."""
+    weights = {tensor.name for tensor in graph.initializer}
+    for value in graph.input:
+        shape = known_shape(value)
+        if not shape or value.name in weights or all(n.domain != ML for n in graph.node):
+            continue
+        if shape[0] > 1:
+            raise _fixed_batch(
+                shape[0],
+                "Export one row or a free first dimension: "
+                f"initial_types=[('{value.name}', FloatTensorType([None, {shape[-1]}]))]",
+            )
+
+
+def _fixed_batch(rows: int, remedy: str) -> ModelUnsupported:
+    return ModelUnsupported(
+        f"the file takes {rows} rows at once, no more and no less", remedy=remedy
+    )
+
+
+def _require_numbers(graph: onnx.GraphProto) -> None:
+    """Refuse constants that no circuit holds."""
+    for tensor in graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype.kind != "f" or not values.size:
+            continue
+        sizes = np.abs(values, dtype=np.float64)
+        worst = values.ravel()[int(np.argmax(np.where(np.isnan(sizes), np.inf, sizes)))]
+        if not np.abs(worst) <= _GREATEST:
+            raise ModelUnsupported(
+                f"the constant '{tensor.name}' holds {worst:g}, and no circuit does",
+                remedy="Replace it by a finite number of a usual size, in a mask by -1000 for example",
+            )
 
 
 # --- inputs and outputs ---------------------------------------------------------------------------
@@ -584,16 +556,50 @@ def _rewrite(
     return _parse(path)
 
 
+def _require_allowed(model: Model, samples: Floats) -> None:
+    """Refuse samples that say what the model cannot be asked."""
+    names = [tensor.name for tensor in model.inputs for _ in range(tensor.length)]
+    low, high = (
+        np.array([getattr(each, end) for each in model.allowed]) for end in ("low", "high")
+    )
+    outside = np.argwhere((samples < low) | (samples > high))
+    if outside.size:
+        row, element = outside[0].tolist()
+        raise TensorRange(
+            f"sample {row} says {samples[row, element]:g} for '{names[element]}', which takes "
+            f"numbers from {low[element]:g} to {high[element]:g}",
+            remedy="Correct the samples, or leave that one out",
+        )
+    fractions = np.argwhere(samples != np.rint(samples))
+    if fractions.size and not any(tensor.is_float for tensor in model.inputs):
+        row, element = fractions[0].tolist()
+        raise TensorRange(
+            f"sample {row} says {samples[row, element]:g} for '{names[element]}', which takes "
+            "whole numbers",
+            remedy="Correct the samples, or export the model with float inputs",
+        )
+
+
 def _compare(
     model: Model, original: Path, names: Sequence[str], samples: Floats, sandbox: Sandbox
 ) -> None:
     """Refuse a rewriting that does not compute what the file computes."""
+    batch = {tensor.shape[0] if tensor.shape else 1 for tensor in (*model.inputs, *model.outputs)}
+    size = min(batch)
+    is_part = samples.ndim == 2 and samples.shape[1] * size == model.input_length
+    if len(batch) == 1 and size > 1 and is_part:
+        raise _fixed_batch(
+            size,
+            "Export one row or a free first dimension: "
+            "torch.onnx.export(..., dynamic_shapes=({0: torch.export.Dim('batch')},))",
+        )
     if samples.ndim != 2 or samples.shape[1] != model.input_length:
         raise TensorLength(
             f"the samples have shape {list(samples.shape)}, the model takes rows of "
             f"{model.input_length}",
             remedy=f"Give samples of shape [n, {model.input_length}]",
         )
+    _require_allowed(model, samples)
     rows = samples[:_COMPARED]
     rewritten = original.with_name("rewritten.onnx")
     rewritten.write_bytes(model.data)
