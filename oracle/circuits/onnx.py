@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,8 +91,8 @@ _UNPROVABLE = frozenset(
 _QUANTIZED = ("quantize", "qlinear", "integer", "qgemm", "qattention")
 #: What a refused operator stands for, and what helps.
 _USE_ANOTHER = (
-    "Export without branches and loops; scikit-learn's nearest neighbours have no such form, use "
-    "another estimator"
+    "Export without branches and loops; of scikit-learn a Gaussian process with "
+    "options={id(model): {'optim': 'cdist'}}, nearest neighbours not at all: use another estimator"
 )
 #: How far a rewritten graph's outputs may be from the original's, relative to 1 + their size:
 #: float32 operations in another order.
@@ -180,6 +180,7 @@ def load(
         indices = vocabulary.indices(prepared, infos)
         to_float32(prepared.graph)
         prepared = _rewrite(prepared, names, Path(folder) / "lowered.onnx", sandbox)
+        _reject_positions(prepared.graph)
         if batched:
             _close_batch(prepared.graph.output)
         results = [_info(value) for value in prepared.graph.output]
@@ -387,6 +388,20 @@ def _fixed_batch(rows: int, remedy: str) -> ModelUnsupported:
     )
 
 
+def _reject_positions(graph: onnx.GraphProto) -> None:
+    """TopK's values can be proved, where they lie cannot."""
+    used = {name for node in graph.node for name in node.input}
+    shown = {value.name for value in graph.output}
+    for index, proto in enumerate(graph.node):
+        if proto.op_type == "TopK" and proto.output[1] in used | shown:
+            values = proto.output[0]
+            alone = f"Prove its values alone: --output {values}. " if values in shown else ""
+            raise Node(proto, index).refuse(
+                "gives the positions of the greatest numbers",
+                f"{alone}For positions export the scores, and build with --reveal topk:2, say",
+            )
+
+
 def _require_numbers(graph: onnx.GraphProto) -> None:
     """Refuse constants that no circuit holds."""
     for tensor in graph.initializer:
@@ -398,7 +413,7 @@ def _require_numbers(graph: onnx.GraphProto) -> None:
         if not np.abs(worst) <= _GREATEST:
             raise ModelUnsupported(
                 f"the constant '{tensor.name}' holds {worst:g}, and no circuit does",
-                remedy="Replace it by a finite number of a usual size, in a mask by -1000 for example",
+                remedy="Replace it by a finite number of a usual size, in a mask by -100 for example",
             )
 
 
@@ -483,6 +498,9 @@ def _labels(graph: onnx.GraphProto) -> tuple[str, ...]:
 
     Those behind the file's own label: ensembles hold other classifiers, which number the classes.
     """
+    if any(node.op_type == "SequenceConstruct" for node in graph.node):
+        # Classes of several labels.
+        return ()
     makers = {
         name: Node(proto, index) for index, proto in enumerate(graph.node) for name in proto.output
     }
@@ -540,6 +558,7 @@ def _rewrite(
             value = helper.make_tensor_value_info(name, TensorProto.INT64, None)
         graph.output.append(value)
     prune(graph)
+    _join_sequences(graph, names)
     if all(node.domain != ML for node in graph.node):
         return prepared
     lowering.lower_ml(prepared)
@@ -578,6 +597,14 @@ def _require_allowed(model: Model, samples: Floats) -> None:
             "whole numbers",
             remedy="Correct the samples, or export the model with float inputs",
         )
+
+
+def _join_sequences(graph: onnx.GraphProto, names: Collection[str]) -> None:
+    """Several tensors of scores in one output, as of several labels, become one beside the other."""
+    for node in graph.node:
+        if node.op_type == "SequenceConstruct" and node.output[0] in names:
+            node.op_type = "Concat"
+            node.attribute.append(helper.make_attribute("axis", 1))
 
 
 def _compare(
@@ -619,6 +646,13 @@ def _compare(
         ) from None
     if expected.shape != found.shape:
         raise ModelUnsupported("rewriting the model changed the shape of its outputs")
+    hidden = np.argwhere(np.isnan(found) & np.isfinite(expected))
+    if hidden.size:
+        raise ModelUnsupported(
+            f"for sample {hidden[0][0]} it computes what is no number and an imputer hides it",
+            remedy="Leave out imputers after powers and logarithms; of scikit-learn's "
+            "PowerTransformer use method='box-cox'",
+        )
     # Neither a NaN nor an infinity is a number that could be proved; the tuner says so.
     with np.errstate(invalid="ignore"):
         misses = np.nan_to_num(np.abs(found - expected) / (1 + np.abs(expected)), posinf=np.inf)

@@ -76,8 +76,8 @@ def prepare_model(params: JsonObject) -> JsonObject:
     except Exception as error:  # noqa: BLE001 - hostile bytes raise many types
         return {"valid": False, "reason": str(error)}
     try:
-        _expand_contrib(proto.graph)
         _fold(proto)
+        _expand_contrib(proto.graph)
         Path(params["folded"]).write_bytes(proto.SerializeToString(deterministic=True))
         proto = _inlined(proto, params["opsets"][1])
         _fold(proto)
@@ -348,7 +348,7 @@ def _expand_contrib(graph: Any) -> None:
         constants, steps = expanded
         graph.initializer.extend(numpy_helper.from_array(v, name) for name, v in constants.items())
         nodes += [
-            helper.make_node(op, inputs, [output], name=node.name) for op, inputs, output in steps
+            helper.make_node(op, inputs, [output], name=output) for op, inputs, output in steps
         ]
     del graph.node[:]
     graph.node.extend(nodes)

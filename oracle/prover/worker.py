@@ -229,11 +229,12 @@ def _widened(path: str) -> str | bytes:
 
 
 def _numbers(value: Any, labels: Sequence[str]) -> list[float]:
-    """A tensor or a row's dictionary of scores, flat."""
+    """A tensor, a row's dictionary of scores, or a list of either, flat."""
     import numpy as np
 
     if isinstance(value, list):
-        return [float(score) for row in value for score in row.values()]
+        parts = [list(part.values()) if isinstance(part, dict) else part for part in value]
+        return [float(number) for part in parts for number in np.ravel(part)]
     flat = np.asarray(value).ravel()
     if flat.dtype.kind in "OUS":
         return [float(labels.index(str(text))) for text in flat]

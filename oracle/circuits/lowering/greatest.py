@@ -116,19 +116,6 @@ def _arg_extreme(graph: Graph, node: Node) -> list[str] | None:
     return [graph.add("Squeeze", whole, int64s([axis]))]
 
 
-def _top(graph: Graph, node: Node) -> None:
-    """Its values can be proved, where they lie cannot."""
-    values, positions = node.proto.output
-    if graph.readers(positions) or graph.is_output(positions):
-        count = graph.constant(node.input(1))
-        policy = "--reveal top1" if count is not None and count.max() == 1 else "--reveal topk:K"
-        alone = f"Prove its values alone: --output {values}. " if graph.is_output(values) else ""
-        raise node.refuse(
-            "gives the positions of the greatest numbers",
-            f"{alone}For positions export the scores themselves, and build with {policy}",
-        )
-
-
 def _softmax(graph: Graph, node: Node) -> list[str] | None:
     return _softmax_of(graph, node, node.attribute("axis", -1))
 
@@ -192,5 +179,4 @@ RULES: Rules = {
     ("", "Exp"): _exp,
     ("", "ReduceMax"): _reduce_max,
     ("", "Softmax"): _softmax,
-    ("", "TopK"): _top,
 }
