@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,10 @@ from onnx import TensorProto, helper, numpy_helper
 from oracle.circuits import lowering, vocabulary
 from oracle.circuits.canonical import pack
 from oracle.circuits.lowering.floats import to_float32
-from oracle.circuits.lowering.graph import CORE, ML, Node, known_shape, prune
+from oracle.circuits.lowering.graph import CORE, ML, Graph, Node, core_opset, known_shape, prune
 from oracle.circuits.plan import Plan
 from oracle.circuits.row import Range, TensorInfo
+from oracle.circuits.shapes import COLUMNS, MAX_LOGROWS
 from oracle.circuits.source import first_line, malformed, read
 from oracle.errors import (
     ModelUnsupported,
@@ -99,6 +100,8 @@ _USE_ANOTHER = (
 _TOLERANCE = 1e-3
 #: Samples on which the rewritten graph is compared with the original.
 _COMPARED = 32
+#: Products of the largest circuit, one in a row of each column (count).
+_MAX_PRODUCTS = max(COLUMNS) << MAX_LOGROWS
 #: Numbers of a circuit have 63 bits, a few of them fractional.
 _GREATEST = 2.0**56
 _NO_DIMS: Mapping[str, int] = {}
@@ -175,15 +178,16 @@ def load(
         _reject_fixed_batch(given.graph)
         names = [value.name for value in _chosen(given.graph, outputs)]
         batched = _takes_batches(given.graph, names, dims)
-        infos = [_info(value) for value in prepared.graph.input]
+        infos = [_info(value, given.graph.input) for value in prepared.graph.input]
         intervals = vocabulary.allowed(prepared, infos)
         indices = vocabulary.indices(prepared, infos)
         to_float32(prepared.graph)
         prepared = _rewrite(prepared, names, Path(folder) / "lowered.onnx", sandbox)
         _reject_positions(prepared.graph)
+        _reject_large(prepared)
         if batched:
             _close_batch(prepared.graph.output)
-        results = [_info(value) for value in prepared.graph.output]
+        results = [_info(value, given.graph.output) for value in prepared.graph.output]
         pack(prepared.graph, infos, results, batched=batched)
         lowering.lower_integers(prepared)
         lowering.lower_core(prepared, indices)
@@ -402,6 +406,22 @@ def _reject_positions(graph: onnx.GraphProto) -> None:
             )
 
 
+def _reject_large(model: onnx.ModelProto) -> None:
+    """Refuse convolutions beyond any circuit before the compiler lays them out for minutes."""
+    graph = Graph(model.graph, core_opset(model))
+    count = 0
+    for index, proto in enumerate(model.graph.node):
+        node = Node(proto, index)
+        result, weights = graph.output_shape(node), graph.constant(node.input(1))
+        if node.key == ("", "Conv") and result is not None and weights is not None:
+            count += math.prod(result) * math.prod(weights.shape[1:])
+    if count > _MAX_PRODUCTS:
+        raise ModelUnsupported(
+            f"its convolutions multiply {count:,} times, a circuit {_MAX_PRODUCTS:,} times at most",
+            remedy="Use a smaller model, or smaller inputs",
+        )
+
+
 def _require_numbers(graph: onnx.GraphProto) -> None:
     """Refuse constants that no circuit holds."""
     for tensor in graph.initializer:
@@ -467,8 +487,8 @@ def _close_batch(outputs: Sequence[onnx.ValueInfoProto]) -> None:
                 dim.dim_value = 1
 
 
-def _info(value: onnx.ValueInfoProto) -> TensorInfo:
-    """What a tensor of the prepared graph looks like in a row."""
+def _info(value: onnx.ValueInfoProto, given: Iterable[onnx.ValueInfoProto]) -> TensorInfo:
+    """What a tensor of the prepared graph looks like in a row; names of dimensions are those given."""
     kind = value.type.tensor_type.elem_type
     if kind not in _NUMERIC:
         raise ModelUnsupported(
@@ -477,7 +497,7 @@ def _info(value: onnx.ValueInfoProto) -> TensorInfo:
         )
     for axis, dim in enumerate(value.type.tensor_type.shape.dim):
         if dim.WhichOneof("value") != "dim_value":
-            name = dim.dim_param
+            name = _dimension_name(value.name, axis, given)
             raise ModelUnsupported(
                 f"dimension {axis}{f' ({name})' if name else ''} of '{value.name}' is not fixed",
                 remedy=f"Give its size: --dim {name}=SIZE"
@@ -491,6 +511,15 @@ def _info(value: onnx.ValueInfoProto) -> TensorInfo:
             remedy="Export with fixed dimensions; only the batch may be free",
         )
     return TensorInfo(value.name, shape, str(helper.tensor_dtype_to_np_dtype(kind)))
+
+
+def _dimension_name(tensor: str, axis: int, given: Iterable[onnx.ValueInfoProto]) -> str:
+    """What the file calls a dimension; empty if it has no name. Shape inference makes up others."""
+    for value in given:
+        dims = value.type.tensor_type.shape.dim
+        if value.name == tensor and axis < len(dims):
+            return str(dims[axis].dim_param)
+    return ""
 
 
 def _labels(graph: onnx.GraphProto) -> tuple[str, ...]:
