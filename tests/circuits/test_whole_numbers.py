@@ -125,5 +125,7 @@ def test_promise__of_whole_numbers__ends_where_they_do(case: tuple[str, Path, Bu
         spec = bundle.spec.input
         ends = [tensor.dequantize(v, spec.scale) for v in (spec.minimum, spec.maximum)]
         assert tuple(ends) == WHOLE_INPUTS[name]
+        # No request can say a half.
+        assert spec.scale == 0
         beyond = np.array([[ends[1] + 1, *[0.0] * 3], [-1.0, *[0.0] * 3]])
         assert set(evaluate(bundle, beyond, Sandbox(LIMITS)).status) == {"refused"}
