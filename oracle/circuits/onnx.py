@@ -20,21 +20,20 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
-from oracle.circuits import lowering, vocabulary
+from oracle.circuits import lowering, refusals, vocabulary
 from oracle.circuits.canonical import pack
+from oracle.circuits.labels import is_label, labels_of
 from oracle.circuits.lowering.floats import to_float32
-from oracle.circuits.lowering.graph import CORE, ML, Graph, Node, core_opset, known_shape, prune
+from oracle.circuits.lowering.graph import ML, known_shape, prune
 from oracle.circuits.plan import Plan
 from oracle.circuits.row import Range, TensorInfo
-from oracle.circuits.shapes import COLUMNS, MAX_LOGROWS
 from oracle.circuits.source import first_line, malformed, read
 from oracle.errors import (
     ModelUnsupported,
     ProverError,
     TensorLength,
-    TensorRange,
     UsageError,
 )
 from oracle.prover.sandbox import Sandbox
@@ -42,16 +41,12 @@ from oracle.types import TagLayout
 
 #: Name of the graph input that carries the tag.
 TAG = "tag"
-#: A graph of more nodes would be searched for hours (count).
-MAX_NODES = 2_000
 #: Versions of the core operators that the rewriting rules and the circuit compiler's loader share;
 #: files of other versions are converted.
 OPSETS = (13, 18)
 
 Floats = npt.NDArray[np.float64]
 
-#: Attributes that name a classifier's classes.
-_LABELS = ("classlabels_strings", "classlabels_ints", "classlabels_int64s")
 _NUMERIC = frozenset(
     {
         TensorProto.FLOAT,
@@ -68,42 +63,11 @@ _NUMERIC = frozenset(
         TensorProto.BOOL,
     }
 )
-#: Types of classes.
-_NAMES = frozenset({TensorProto.STRING, TensorProto.INT64, TensorProto.INT32})
-_CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})
-#: Core operators that the circuit compiler's loader takes and the compiler then fails on without a
-#: name, or computes wrongly. It names those that the loader does not know.
-_UNPROVABLE = frozenset(
-    {
-        "Bernoulli",
-        "GlobalLpPool",
-        "GroupNormalization",
-        "LRN",
-        "Multinomial",
-        "NonZero",
-        "RandomNormal",
-        "RandomNormalLike",
-        "RandomUniform",
-        "RandomUniformLike",
-        "RMSNormalization",
-    }
-)
-#: Operators on what was quantised, other than weights: those are constants, and folded.
-_QUANTIZED = ("quantize", "qlinear", "integer", "qgemm", "qattention")
-#: What a refused operator stands for, and what helps.
-_USE_ANOTHER = (
-    "Export without branches and loops; of scikit-learn a Gaussian process with "
-    "options={id(model): {'optim': 'cdist'}}, nearest neighbours not at all: use another estimator"
-)
 #: How far a rewritten graph's outputs may be from the original's, relative to 1 + their size:
 #: float32 operations in another order.
 _TOLERANCE = 1e-3
 #: Samples on which the rewritten graph is compared with the original.
 _COMPARED = 32
-#: Products of the largest circuit, one in a row of each column (count).
-_MAX_PRODUCTS = max(COLUMNS) << MAX_LOGROWS
-#: Numbers of a circuit have 63 bits, a few of them fractional.
-_GREATEST = 2.0**56
 _NO_DIMS: Mapping[str, int] = {}
 
 
@@ -175,7 +139,7 @@ def load(
         original = source.write(Path(folder))
         _check_dims(dims)
         given, prepared = _prepare(original, dims, sandbox, external=bool(source.beside))
-        _reject_fixed_batch(given.graph)
+        refusals.reject_fixed_batch(given.graph)
         names = [value.name for value in _chosen(given.graph, outputs)]
         batched = _takes_batches(given.graph, names, dims)
         infos = [_info(value, given.graph.input) for value in prepared.graph.input]
@@ -183,15 +147,15 @@ def load(
         indices = vocabulary.indices(prepared, infos)
         to_float32(prepared.graph)
         prepared = _rewrite(prepared, names, Path(folder) / "lowered.onnx", sandbox)
-        _reject_positions(prepared.graph)
-        _reject_large(prepared)
+        refusals.reject_positions(prepared.graph)
+        refusals.reject_large(prepared)
         if batched:
             _close_batch(prepared.graph.output)
         results = [_info(value, given.graph.output) for value in prepared.graph.output]
         pack(prepared.graph, infos, results, batched=batched)
         lowering.lower_integers(prepared)
         lowering.lower_core(prepared, indices)
-        _require_numbers(prepared.graph)
+        refusals.require_numbers(prepared.graph)
         # Hints for tools, and the rules may have made them wrong.
         del prepared.graph.value_info[:]
         model = Model(
@@ -202,7 +166,7 @@ def load(
             takes_batches=batched,
             inputs=tuple(infos),
             outputs=tuple(results),
-            labels=_labels(given.graph),
+            labels=labels_of(given.graph),
             file_hash=source.sha256,
             allowed=intervals,
         )
@@ -299,19 +263,19 @@ def _prepare(
     if not verdict["valid"]:
         raise malformed(verdict["reason"])
     given = _parse(folded if folded.exists() else original)
-    _reject_unsupported(given.graph)
+    refusals.require_size(given.graph)
     if not given.functions:
-        _reject_foreign(given.graph)
+        refusals.reject_foreign(given.graph)
     for function in given.functions:
-        _reject_control_flow(function.node)
+        refusals.reject_control_flow(function.node)
     if verdict["reason"]:
         raise ModelUnsupported(
             f"its operators cannot be converted to opset {OPSETS[1]}: {first_line(verdict['reason'])}",
             remedy=f"Export the model with an opset from {OPSETS[0]} to {OPSETS[1]}",
         )
     prepared = _parse(path)
-    _reject_unsupported(prepared.graph)
-    _reject_foreign(prepared.graph)
+    refusals.require_size(prepared.graph)
+    refusals.reject_foreign(prepared.graph)
     unused = set(dims) - {
         dim.dim_param
         for value in (*given.graph.input, *given.graph.output)
@@ -340,103 +304,6 @@ def _check_dims(dims: Mapping[str, int]) -> None:
             )
 
 
-# --- refusals -------------------------------------------------------------------------------------
-
-
-def _reject_unsupported(graph: onnx.GraphProto) -> None:
-    if len(graph.node) > MAX_NODES:
-        raise ModelUnsupported(
-            f"the model has {len(graph.node)} nodes, the limit is {MAX_NODES}",
-            remedy="Use a smaller model",
-        )
-    _reject_control_flow(graph.node)
-
-
-def _reject_control_flow(nodes: Sequence[onnx.NodeProto]) -> None:
-    for index, proto in enumerate(nodes):
-        if proto.domain in CORE and proto.op_type in _CONTROL_FLOW:
-            raise Node(proto, index).refuse("cannot be proved", _USE_ANOTHER)
-
-
-def _reject_foreign(graph: onnx.GraphProto) -> None:
-    for index, proto in enumerate(graph.node):
-        if any(part in proto.op_type.lower() for part in _QUANTIZED):
-            raise Node(proto, index).refuse(
-                "quantises what the input decides",
-                "Publish the float model: a circuit has fixed-point numbers in any case",
-            )
-        if proto.domain not in (*CORE, ML):
-            raise Node(proto, index).refuse("is not a standard ONNX operator")
-        if proto.domain in CORE and proto.op_type in _UNPROVABLE:
-            raise Node(proto, index).refuse("cannot be proved")
-
-
-def _reject_fixed_batch(graph: onnx.GraphProto) -> None:
-    """Scikit-learn's operators take rows; a file of several rows at once proves no single one."""
-    weights = {tensor.name for tensor in graph.initializer}
-    for value in graph.input:
-        shape = known_shape(value)
-        if not shape or value.name in weights or all(n.domain != ML for n in graph.node):
-            continue
-        if shape[0] > 1:
-            raise _fixed_batch(
-                shape[0],
-                "Export one row or a free first dimension: "
-                f"initial_types=[('{value.name}', FloatTensorType([None, {shape[-1]}]))]",
-            )
-
-
-def _fixed_batch(rows: int, remedy: str) -> ModelUnsupported:
-    return ModelUnsupported(
-        f"the file takes {rows} rows at once, no more and no less", remedy=remedy
-    )
-
-
-def _reject_positions(graph: onnx.GraphProto) -> None:
-    """TopK's values can be proved, where they lie cannot."""
-    used = {name for node in graph.node for name in node.input}
-    shown = {value.name for value in graph.output}
-    for index, proto in enumerate(graph.node):
-        if proto.op_type == "TopK" and proto.output[1] in used | shown:
-            values = proto.output[0]
-            alone = f"Prove its values alone: --output {values}. " if values in shown else ""
-            raise Node(proto, index).refuse(
-                "gives the positions of the greatest numbers",
-                f"{alone}For positions export the scores, and build with --reveal topk:2, say",
-            )
-
-
-def _reject_large(model: onnx.ModelProto) -> None:
-    """Refuse convolutions beyond any circuit before the compiler lays them out for minutes."""
-    graph = Graph(model.graph, core_opset(model))
-    count = 0
-    for index, proto in enumerate(model.graph.node):
-        node = Node(proto, index)
-        result, weights = graph.output_shape(node), graph.constant(node.input(1))
-        if node.key == ("", "Conv") and result is not None and weights is not None:
-            count += math.prod(result) * math.prod(weights.shape[1:])
-    if count > _MAX_PRODUCTS:
-        raise ModelUnsupported(
-            f"its convolutions multiply {count:,} times, a circuit {_MAX_PRODUCTS:,} times at most",
-            remedy="Use a smaller model, or smaller inputs",
-        )
-
-
-def _require_numbers(graph: onnx.GraphProto) -> None:
-    """Refuse constants that no circuit holds."""
-    for tensor in graph.initializer:
-        values = numpy_helper.to_array(tensor)
-        if values.dtype.kind != "f" or not values.size:
-            continue
-        sizes = np.abs(values, dtype=np.float64)
-        worst = values.ravel()[int(np.argmax(np.where(np.isnan(sizes), np.inf, sizes)))]
-        if not np.abs(worst) <= _GREATEST:
-            raise ModelUnsupported(
-                f"the constant '{tensor.name}' holds {worst:g}, and no circuit does",
-                remedy="Replace it by a finite number of a usual size, in a mask by -100 for example",
-            )
-
-
 # --- inputs and outputs ---------------------------------------------------------------------------
 
 
@@ -453,12 +320,8 @@ def _chosen(graph: onnx.GraphProto, names: Sequence[str]) -> list[onnx.ValueInfo
         return [known[name] for name in dict.fromkeys(names)]
     if any(node.domain == ML for node in graph.node):
         # A classifier's label follows from its scores; text and integers are labels.
-        return [value for value in outputs if not _is_label(value)] or outputs
+        return [value for value in outputs if not is_label(value)] or outputs
     return outputs
-
-
-def _is_label(value: onnx.ValueInfoProto) -> bool:
-    return value.type.tensor_type.elem_type in (TensorProto.STRING, TensorProto.INT64)
 
 
 def _takes_batches(graph: onnx.GraphProto, names: Sequence[str], dims: Mapping[str, int]) -> bool:
@@ -522,52 +385,6 @@ def _dimension_name(tensor: str, axis: int, given: Iterable[onnx.ValueInfoProto]
     return ""
 
 
-def _labels(graph: onnx.GraphProto) -> tuple[str, ...]:
-    """Names of a classifier's classes, by index; empty if the file names none.
-
-    Those behind the file's own label: ensembles hold other classifiers, which number the classes.
-    """
-    if any(node.op_type == "SequenceConstruct" for node in graph.node):
-        # Classes of several labels.
-        return ()
-    makers = {
-        name: Node(proto, index) for index, proto in enumerate(graph.node) for name in proto.output
-    }
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    labels = [value.name for value in graph.output if _is_label(value)]
-    waiting, seen = [*labels, *(value.name for value in graph.output)], set()
-    while waiting:
-        name = waiting.pop(0)
-        node = makers.get(name)
-        if node is None or name in seen:
-            continue
-        seen.add(name)
-        if found := _named_by(node, constants):
-            return found
-        waiting += node.inputs
-    return ()
-
-
-def _named_by(node: Node, constants: Mapping[str, TensorProto]) -> tuple[str, ...]:
-    """The classes that a node turns an index into, or numbers itself."""
-    if node.key == (ML, "LabelEncoder"):
-        # Only where what it maps is the index.
-        keys = node.attribute("keys_int64s") or ()
-        listed = node.attribute("values_strings") or node.attribute("values_int64s") or ()
-        return _texts(listed) if list(keys) == list(range(len(listed))) else ()
-    if node.key in ((ML, "ArrayFeatureExtractor"), ("", "Gather")):
-        table = constants.get(node.input(0))
-        if table is None or table.data_type not in _NAMES:
-            return ()
-        return _texts(numpy_helper.to_array(table).ravel().tolist())
-    listed = next((found for name in _LABELS if (found := node.attribute(name))), ())
-    return _texts(listed) if node.key[0] == ML else ()
-
-
-def _texts(listed: Sequence[Any]) -> tuple[str, ...]:
-    return tuple(v.decode(errors="replace") if isinstance(v, bytes) else str(v) for v in listed)
-
-
 # --- rewriting ------------------------------------------------------------------------------------
 
 
@@ -604,30 +421,6 @@ def _rewrite(
     return _parse(path)
 
 
-def _require_allowed(model: Model, samples: Floats) -> None:
-    """Refuse samples that say what the model cannot be asked."""
-    names = [tensor.name for tensor in model.inputs for _ in range(tensor.length)]
-    low, high = (
-        np.array([getattr(each, end) for each in model.allowed]) for end in ("low", "high")
-    )
-    outside = np.argwhere((samples < low) | (samples > high))
-    if outside.size:
-        row, element = outside[0].tolist()
-        raise TensorRange(
-            f"sample {row} says {samples[row, element]:g} for '{names[element]}', which takes "
-            f"numbers from {low[element]:g} to {high[element]:g}",
-            remedy="Correct the samples, or leave that one out",
-        )
-    fractions = np.argwhere(samples != np.rint(samples))
-    if fractions.size and not any(tensor.is_float for tensor in model.inputs):
-        row, element = fractions[0].tolist()
-        raise TensorRange(
-            f"sample {row} says {samples[row, element]:g} for '{names[element]}', which takes "
-            "whole numbers",
-            remedy="Correct the samples, or export the model with float inputs",
-        )
-
-
 def _join_sequences(graph: onnx.GraphProto, names: Collection[str]) -> None:
     """Several tensors of scores in one output, as of several labels, become one beside the other."""
     for node in graph.node:
@@ -644,7 +437,7 @@ def _compare(
     size = min(batch)
     is_part = samples.ndim == 2 and samples.shape[1] * size == model.input_length
     if len(batch) == 1 and size > 1 and is_part:
-        raise _fixed_batch(
+        raise refusals.fixed_batch(
             size,
             "Export one row or a free first dimension: "
             "torch.onnx.export(..., dynamic_shapes=({0: torch.export.Dim('batch')},))",
@@ -655,7 +448,7 @@ def _compare(
             f"{model.input_length}",
             remedy=f"Give samples of shape [n, {model.input_length}]",
         )
-    _require_allowed(model, samples)
+    vocabulary.require_allowed(model.allowed, model.inputs, samples)
     rows = samples[:_COMPARED]
     rewritten = original.with_name("rewritten.onnx")
     rewritten.write_bytes(model.data)

@@ -16,6 +16,7 @@ from onnx import TensorProto
 
 from oracle.circuits.lowering.graph import Graph, Node, core_opset
 from oracle.circuits.row import Range, TensorInfo
+from oracle.errors import TensorRange
 
 #: For each number of a tensor, which element of the row it is.
 Positions = npt.NDArray[np.int64]
@@ -56,6 +57,39 @@ def of_type(dtype: str) -> Range:
     if info.bits > _LIMITED_BITS:
         return Range(-math.inf if info.min else 0.0, math.inf)
     return Range(float(info.min), float(info.max))
+
+
+def require_allowed(
+    intervals: Sequence[Range], inputs: Sequence[TensorInfo], samples: npt.NDArray[np.float64]
+) -> None:
+    """Refuse samples that say what the model cannot be asked.
+
+    Args:
+        intervals: of each element of a row (`allowed`).
+        inputs: as they lie in a row; where none holds floats, all numbers are whole.
+        samples: [n, elements].
+
+    Raises:
+        TensorRange: one does.
+    """
+    names = [tensor.name for tensor in inputs for _ in range(tensor.length)]
+    low, high = (np.array([getattr(each, end) for each in intervals]) for end in ("low", "high"))
+    outside = np.argwhere((samples < low) | (samples > high))
+    if outside.size:
+        row, element = outside[0].tolist()
+        raise TensorRange(
+            f"sample {row} says {samples[row, element]:g} for '{names[element]}', which takes "
+            f"numbers from {low[element]:g} to {high[element]:g}",
+            remedy="Correct the samples, or leave that one out",
+        )
+    fractions = np.argwhere(samples != np.rint(samples))
+    if fractions.size and not any(tensor.is_float for tensor in inputs):
+        row, element = fractions[0].tolist()
+        raise TensorRange(
+            f"sample {row} says {samples[row, element]:g} for '{names[element]}', which takes "
+            "whole numbers",
+            remedy="Correct the samples, or export the model with float inputs",
+        )
 
 
 def _lookups(

@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.external_data_helper import set_external_data
 
-from oracle.circuits import onnx, source
+from oracle.circuits import onnx, refusals, source
 from oracle.errors import ModelMalformed, ModelUnsupported, TensorLength, UsageError
 from oracle.prover.child import Limits
 from oracle.prover.sandbox import Sandbox
@@ -337,7 +337,7 @@ def test_load__operator_newer_than_the_loader__inlined(
 
 
 def test_load__endless_graph__refused_at_once(tmp_path: Path) -> None:
-    names = ["input", *(f"x{i}" for i in range(onnx.MAX_NODES)), "output"]
+    names = ["input", *(f"x{i}" for i in range(refusals.MAX_NODES)), "output"]
     nodes = [helper.make_node("Relu", [a], [b]) for a, b in itertools.pairwise(names)]
     model = single_node("Relu")
     del model.graph.node[:]
