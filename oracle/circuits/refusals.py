@@ -92,8 +92,14 @@ def reject_fixed_batch(graph: onnx.GraphProto) -> None:
             raise fixed_batch(
                 shape[0],
                 "Export one row or a free first dimension: "
-                f"initial_types=[('{value.name}', FloatTensorType([None, {shape[-1]}]))]",
+                f"initial_types=[('{value.name}', {_skl2onnx_type(value)}([None, {shape[-1]}]))]",
             )
+
+
+def _skl2onnx_type(value: onnx.ValueInfoProto) -> str:
+    """What skl2onnx calls a tensor of these elements."""
+    kind = onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type)
+    return f"{kind.capitalize()}TensorType"
 
 
 def fixed_batch(rows: int, remedy: str) -> ModelUnsupported:
