@@ -24,6 +24,7 @@ from onnx import TensorProto, helper
 
 from oracle.circuits import lowering, refusals, vocabulary
 from oracle.circuits.canonical import pack
+from oracle.circuits.cost import require_verifiable
 from oracle.circuits.labels import is_label, labels_of
 from oracle.circuits.lowering.floats import to_float32
 from oracle.circuits.lowering.graph import ML, known_shape, prune
@@ -143,6 +144,7 @@ def load(
         names = [value.name for value in _chosen(given.graph, outputs)]
         batched = _takes_batches(given.graph, names, dims)
         infos = [_info(value, given.graph.input) for value in prepared.graph.input]
+        require_verifiable(sum(info.length for info in infos))
         intervals = vocabulary.allowed(prepared, infos)
         indices = vocabulary.indices(prepared, infos)
         to_float32(prepared.graph)

@@ -114,7 +114,7 @@ def reject_positions(graph: onnx.GraphProto) -> None:
     used = {name for node in graph.node for name in node.input}
     shown = {value.name for value in graph.output}
     for index, proto in enumerate(graph.node):
-        if proto.op_type == "TopK" and proto.output[1] in used | shown:
+        if proto.op_type == "TopK" and not (used | shown).isdisjoint(proto.output[1:]):
             values = proto.output[0]
             alone = f"Prove its values alone: --output {values}. " if values in shown else ""
             raise Node(proto, index).refuse(

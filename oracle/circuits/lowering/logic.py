@@ -64,11 +64,7 @@ def _gather(graph: Graph, node: Node) -> list[str] | None:
     elif rows.ndim > 2 or axis:
         indices = graph.shape(node, 1)
         # The first may be the batch.
-        shape = (
-            (*indices, *rows.shape[1:])
-            if axis or not indices
-            else (-1, *indices[1:], *rows.shape[1:])
-        )
+        shape = (*(-1 for _ in indices[:1]), *indices[1:], *rows.shape[1:])
         chosen = graph.add("Reshape", chosen, int64s(shape))
         if axis:
             order = list(range(len(indices), len(shape)))
