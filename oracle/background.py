@@ -27,6 +27,8 @@ from oracle.config import build_dir
 from oracle.demo import Report, write_node_config
 from oracle.devnet import CHAIN_ID, Anvil, Deployed, NodeProcess, deploy, fund_new_key
 from oracle.errors import ChainError, UsageError
+from oracle.tensor import dequantize
+from oracle.types import TensorSpec
 
 #: Anvil's own.
 PORT = 8545
@@ -86,6 +88,8 @@ class Standing:
     consumer: str
     model_id: int
     model: str
+    #: An input that it takes, in the middle of its range, as the command line takes numbers.
+    example: str
     #: A key file with ether.
     caller_key: str
     #: A node's configuration.
@@ -174,6 +178,7 @@ def _start_chain(folder: Path, bundle: Bundle, report: Report, port: int) -> Sta
             consumer=deployed.consumer.address,
             model_id=deployed.model_id,
             model=bundle.name,
+            example=_example(bundle.spec.input),
             caller_key=str(caller),
             node_config=str(config),
             anvil=Process.of(anvil.pid),
@@ -184,6 +189,12 @@ def _start_chain(folder: Path, bundle: Bundle, report: Report, port: int) -> Sta
         anvil.close()
         raise
     return found
+
+
+def _example(spec: TensorSpec) -> str:
+    """No sample of the publisher's, who may not want it shown."""
+    middle = dequantize((spec.minimum + spec.maximum) // 2, spec.scale)
+    return ",".join([f"{middle:g}"] * spec.length)
 
 
 def _start_node(folder: Path, found: Standing, report: Report) -> Standing:

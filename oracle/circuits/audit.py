@@ -29,7 +29,7 @@ from oracle.circuits import keys, verifier
 from oracle.circuits.bundle import Origin
 from oracle.circuits.clamp import clamp, flatten
 from oracle.circuits.fixed import Unplannable, planned
-from oracle.circuits.onnx import TAG, add_tag, file_hash, load
+from oracle.circuits.onnx import TAG, add_tag, load
 from oracle.circuits.reveal import Reveal, apply
 from oracle.circuits.roots import tabulate
 from oracle.circuits.srs import Srs, SrsSource, ceremony_pins, find, sha256_file
@@ -164,9 +164,9 @@ def _from_source(
     path: Path, spec: ModelSpec, origin: Origin, source: Path, sandbox: Sandbox
 ) -> Iterator[Check]:
     """The publisher's file, and the proved model made of it as the manifest says."""
-    yield Check("the publisher's file", origin.file_hash.hex(), file_hash(source, sandbox).hex())
     outputs = [tensor.name for tensor in origin.outputs]
     model = load(source, sandbox, dims=origin.dims, outputs=outputs)
+    yield Check("the publisher's file", origin.file_hash.hex(), model.file_hash.hex())
     revealed = apply(model, Reveal.parse(origin.reveal))
     looked_up = tabulate(revealed, wanted=origin.tabled)
     limited = clamp(flatten(looked_up, origin.flat), origin.limits)

@@ -30,6 +30,7 @@ from oracle.circuits.judge import Goal, Subject, Tuned
 from oracle.circuits.make import Bench, Made, make
 from oracle.circuits.reveal import Reveal
 from oracle.circuits.shapes import TAG_LAYOUTS
+from oracle.circuits.source import file_hash
 from oracle.circuits.speed import speed
 from oracle.circuits.srs import SrsSource, sha256_file
 from oracle.circuits.trial import Graph
@@ -203,9 +204,7 @@ def build(
             spec=spec,
             input_name=model.input_name,
             output_name=model.output_name,
-            origin=_origin(
-                onnx.file_hash(onnx_path, sandbox), model, dims, optimize, reveal, max_error
-            ),
+            origin=_origin(scored.file_hash, model, dims, optimize, reveal, max_error),
             measures=[
                 dataclasses.replace(circuits[0].measures, build_seconds=time.monotonic() - started),
                 *(circuit.measures for circuit in circuits[1:]),
@@ -240,7 +239,7 @@ def build_cached(
     key = hashlib.sha256(
         json.dumps(
             [
-                onnx.file_hash(onnx_path, Sandbox(limits)).hex(),
+                file_hash(onnx_path, Sandbox(limits)).hex(),
                 hashlib.sha256(np.ascontiguousarray(samples, np.float64).tobytes()).hexdigest(),
                 list(samples.shape),
                 name,
@@ -341,8 +340,11 @@ def _check_samples(samples: Floats) -> trial.Floats:
         raise UsageError(
             f"{len(rows)} samples are too few", remedy="Give at least 8 typical inputs"
         )
-    if not np.isfinite(rows).all():
-        raise UsageError("a sample is not a finite number", remedy="Remove such rows")
+    broken = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    if broken.size:
+        raise UsageError(
+            f"sample {broken[0]} holds what is no finite number", remedy="Remove such rows"
+        )
     return rows
 
 

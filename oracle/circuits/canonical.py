@@ -1,4 +1,9 @@
-"""One flat float input and one flat float output around any graph."""
+"""One flat input and one flat float output around any graph.
+
+The input is float32 where some of the graph's own inputs are, so that a number may have fractions. Where
+all of them are integers it is int64, where all are bits it is bool: the circuit then takes whole numbers
+alone. Integers and bits within a float row are what a cast makes of the row's numbers.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +24,9 @@ def pack(
     *,
     batched: bool,
 ) -> None:
-    """Give the graph one float32 input [1, n] and one float32 output [1, m], in place.
+    """Give the graph one input [1, n] and one float32 output [1, m], in place.
+
+    The casts that it adds have the types of their arguments noted, for rules that need to know.
 
     Args:
         graph: its inputs and outputs are those described.
@@ -29,16 +36,21 @@ def pack(
             open.
     """
     packer = _Packer(graph, batched=batched)
-    if not _is_flat(inputs):
+    if not (_is_flat(inputs) and (inputs[0].is_float or _dtype(inputs) == inputs[0].dtype)):
         packer.cut(inputs)
-    if not _is_flat(outputs):
+    if not (_is_flat(outputs) and outputs[0].is_float):
         packer.join(outputs)
 
 
 def _is_flat(tensors: Sequence[TensorInfo]) -> bool:
-    return len(tensors) == 1 and tensors[0].is_float and (
-        len(tensors[0].shape) == 2 and tensors[0].shape[0] == 1
-    )  # fmt: skip
+    return len(tensors) == 1 and len(tensors[0].shape) == 2 and tensors[0].shape[0] == 1
+
+
+def _dtype(inputs: Sequence[TensorInfo]) -> str:
+    """Type of a row of all inputs."""
+    if any(tensor.is_float for tensor in inputs):
+        return "float32"
+    return "bool" if all(tensor.dtype == "bool" for tensor in inputs) else "int64"
 
 
 class _Packer:
@@ -51,6 +63,7 @@ class _Packer:
 
     def cut(self, inputs: Sequence[TensorInfo]) -> None:
         """Replace the inputs by one."""
+        kind = helper.np_dtype_to_tensor_dtype(np.dtype(_dtype(inputs)))
         flat = self._fresh("row")
         nodes = []
         parts = [flat]
@@ -60,24 +73,21 @@ class _Packer:
             nodes.append(helper.make_node("Split", [flat, sizes], parts, axis=1))
         for part, tensor in zip(parts, inputs, strict=True):
             shape = (-1, *tensor.shape[1:]) if self._batched else tensor.shape
-            shaped = tensor.name
+            to = TensorProto.FLOAT
             if not tensor.is_float:
-                shaped = self._fresh(f"{tensor.name}_float")
-            nodes.append(helper.make_node("Reshape", [part, self._array(shape)], [shaped]))
-            if tensor.dtype == "bool":
-                # A cast would keep the fixed point's scale, and a bit has none.
-                half = self._add(
-                    numpy_helper.from_array(np.array([0.5], dtype=np.float32), self._fresh("half"))
-                )
-                nodes.append(helper.make_node("Greater", [shaped, half], [tensor.name]))
-            elif not tensor.is_float:
                 to = helper.np_dtype_to_tensor_dtype(np.dtype(tensor.dtype))
+            shaped = tensor.name if to == kind else self._fresh(f"{tensor.name}_number")
+            nodes.append(helper.make_node("Reshape", [part, self._array(shape)], [shaped]))
+            if to != kind:
                 nodes.append(helper.make_node("Cast", [shaped], [tensor.name], to=to))
+                self._graph.value_info.append(
+                    helper.make_tensor_value_info(shaped, kind, tensor.shape)
+                )
         body = list(self._graph.node)
         self._graph.value_info.extend(self._graph.input)
         del self._graph.node[:], self._graph.input[:]
         self._graph.node.extend([*nodes, *body])
-        self._graph.input.append(_value(flat, sum(tensor.length for tensor in inputs)))
+        self._graph.input.append(_value(flat, sum(t.length for t in inputs), kind))
 
     def join(self, outputs: Sequence[TensorInfo]) -> None:
         """Replace the outputs by one."""
@@ -122,5 +132,5 @@ class _Packer:
         return name
 
 
-def _value(name: str, length: int) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, length])
+def _value(name: str, length: int, kind: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, kind, [1, length])

@@ -73,9 +73,10 @@ def clamp(model: Model, limits: Sequence[Range]) -> Model:
 
     Args:
         model: without limits.
-        limits: one for each input element, or none to leave the model as it is.
+        limits: one for each input element, or none to leave the model as it is; one of whole numbers
+            alone has no limits between them, and stays as it is.
     """
-    if not limits:
+    if not limits or (model.inputs and not any(each.is_float for each in model.inputs)):
         return model
     proto = onnx.load_model_from_string(model.data)
     edit = _Edit(proto.graph)

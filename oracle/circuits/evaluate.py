@@ -21,6 +21,7 @@ from oracle import tensor
 from oracle.circuits import onnx, trial
 from oracle.circuits.bundle import Bundle
 from oracle.circuits.reveal import Kind, Reveal
+from oracle.circuits.source import file_hash
 from oracle.circuits.trial import Floats, Graph
 from oracle.errors import (
     ModelUnsupported,
@@ -148,7 +149,7 @@ def evaluate(
         )
     if not len(inputs):
         raise UsageError("there are no rows", remedy="Give at least one")
-    if source is not None and onnx.file_hash(source, sandbox) != bundle.origin.file_hash:
+    if source is not None and file_hash(source, sandbox) != bundle.origin.file_hash:
         raise UsageError(
             f"{source} is not the file that {bundle.name} was built from",
             remedy="Give the publisher's file, byte for byte",

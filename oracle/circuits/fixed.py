@@ -47,6 +47,20 @@ COMPARISONS = frozenset({"Greater", "GreaterOrEqual", "Less", "LessOrEqual"})
 SUMS = _MOVES | {"Add", "Cast", "Concat", "Neg", "ReduceSum", "Sub"}
 
 
+#: Types of numbers that a cast between them leaves as they are, within the promised range.
+_INTEGERS = frozenset(
+    {
+        TensorProto.INT8,
+        TensorProto.INT16,
+        TensorProto.INT32,
+        TensorProto.INT64,
+        TensorProto.UINT8,
+        TensorProto.UINT16,
+        TensorProto.UINT32,
+    }
+)
+
+
 class Unplannable(Exception):
     """The graph has something that only ezkl's own scales serve, or a plan does not fit it."""
 
@@ -183,6 +197,8 @@ class _Writer:
         self._count = 0
         self._nodes: list[onnx.NodeProto] = []
         self._inputs = {value.name for value in graph.input}
+        #: Numbers come without fractional bits.
+        self._is_whole = all(not _is_float(value) for value in graph.input)
         #: What was moved straight from an input: how, and from which.
         self._picked: dict[str, tuple[Node, Tensor]] = {}
         #: By tensor, the same numbers declared lower.
@@ -196,10 +212,7 @@ class _Writer:
         self.greatest = 0
         self.work: list[tuple[Work, str]] = []
         self._rules = self._made_rules()
-        self._tensors = {
-            value.name: Tensor(value.name, self._plan.scale, self._plan.scale, value.name)
-            for value in graph.input
-        }
+        self._tensors = {value.name: self._taken_in(value) for value in graph.input}
         prune(graph)
 
     # --- the walk ---------------------------------------------------------------------------------
@@ -262,6 +275,14 @@ class _Writer:
             "Where": self._where,
         }
 
+    def _taken_in(self, value: onnx.ValueInfoProto) -> Tensor:
+        """An input; whole numbers have no fractional bits for ezkl, and are floats from here on."""
+        if _is_float(value):
+            return Tensor(value.name, self._plan.scale, self._plan.scale, value.name)
+        name = self._emit("Cast", value.name, to=TensorProto.FLOAT)
+        self._inputs.add(name)
+        return Tensor(name, 0, 0, value.name)
+
     # --- operators --------------------------------------------------------------------------------
 
     def _move(self, node: Node) -> Tensor:
@@ -279,7 +300,7 @@ class _Writer:
     def _cast(self, node: Node) -> Tensor:
         tensor, kind = self._tensor(node.input(0)), node.attribute("to")
         # Whole numbers stay what they are; an output's type is written at the end.
-        if kind != TensorProto.FLOAT and (kind != TensorProto.INT64 or tensor.true != 0):
+        if kind != TensorProto.FLOAT and (kind not in _INTEGERS or tensor.true != 0):
             raise Unplannable("Cast")
         return tensor
 
@@ -399,7 +420,11 @@ class _Writer:
             exponent = self._constant(node.input(1))
             if exponent is None or exponent.size != 1 or float(exponent.flat[0]).is_integer():
                 raise Unplannable("Pow")
-        tensor = self._rounded(node, 0, self._tensor(node.input(0)), 0)
+        tensor = self._tensor(node.input(0))
+        if self._is_whole and tensor.true < self._plan.scale:
+            # Sums of whole numbers: their curve has fractions.
+            tensor = self._shifted(tensor, self._plan.scale - tensor.true)
+        tensor = self._rounded(node, 0, tensor, 0)
         tensor = self._declare(tensor, tensor.true)
         # It always is; told so that it can be refused.
         self._decide.looks_up(node, [tensor])
@@ -652,6 +677,10 @@ class _Writer:
 _ONE = np.asarray([1], np.float32)
 #: Declared scales further down take constants and floats towards float32's limits.
 _DEEPEST = -32
+
+
+def _is_float(value: onnx.ValueInfoProto) -> bool:
+    return bool(value.type.tensor_type.elem_type == TensorProto.FLOAT)
 
 
 def _power_of_two(values: Array) -> int | None:

@@ -17,7 +17,7 @@ from oracle.circuits.lowering.graph import Node, prune
 
 Array = npt.NDArray[np.float64]
 
-_STEPS = frozenset({"Add", "Cast", "Div", "Identity", "Mul", "Sub"})
+_STEPS = frozenset({"Add", "Div", "Identity", "Mul", "Sub"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +83,7 @@ def _steps(
     start = name
     while (node := makers.get(name)) is not None and node.key[1] in _STEPS:
         operator = node.key[1]
-        if operator in ("Cast", "Identity"):
-            if operator == "Cast" and node.attribute("to") != onnx.TensorProto.FLOAT:
-                break
+        if operator == "Identity":
             name = node.input(0)
             continue
         known = [each in constants for each in node.inputs]

@@ -8,6 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx as onnx_format
+
 from oracle.circuits import cost, onnx, shapes
 from oracle.circuits import reveal as policies
 from oracle.circuits.cost import Estimate, Objective
@@ -19,6 +21,8 @@ from oracle.prover.sandbox import Sandbox
 
 #: What the numbers of a model are taken to stay below; a build finds out with samples.
 _BOUND = 1 << 32
+#: Larger graphs are estimated with the arithmetic that the compiler has by default (count).
+_MANY_NODES = 500
 _FULL = Reveal()
 _NO_DIMS: Mapping[str, int] = {}
 
@@ -161,7 +165,9 @@ def _provable(model: onnx.Model, sizes: Sequence[int], speed: float, sandbox: Sa
 
 def _estimates(graph: Graph, size: int, speed: float) -> list[Estimated]:
     """The best layout for each objective; of those that can be used, if there are any."""
-    survey = shapes.survey(graph)
+    nodes = len(onnx_format.load(graph.path).graph.node)
+    # The compiler takes a time that grows with the square of them, for each multiplier again.
+    survey = shapes.survey(graph, shapes.MULTIPLIERS if nodes <= _MANY_NODES else (1,))
     known = [
         (shape, cost.estimate(survey.structure(shape), shape.logrows, speed))
         for shape in shapes.shapes(survey, _BOUND)

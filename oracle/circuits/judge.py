@@ -231,7 +231,7 @@ def _expected(subject: Subject, rows: Floats) -> Floats:
     finite = np.isfinite(expected).all(axis=1)
     if not finite.all():
         raise ModelUnsupported(
-            f"the float model's output for {rows[~finite][0].tolist()} is not a finite number",
+            f"the float model's output for {_shown(rows[~finite][0])} is not a finite number",
             remedy="Correct the model's weights, or leave such inputs out of the samples",
         )
     return expected
@@ -274,7 +274,8 @@ def _label_agreement(
 
 def _shown(values: Floats) -> str:
     listed = ", ".join(f"{value:.6g}" for value in values[:8])
-    return f"[{listed}{', ...' if len(values) > 8 else ''}]"
+    more = f" and {len(values) - 8} more" if len(values) > 8 else ""
+    return f"[{listed}]{more}"
 
 
 def _thin(indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

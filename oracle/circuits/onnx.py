@@ -1,20 +1,17 @@
 """A model file as it arrives, hostile until checked, and as it is proved.
 
-What is proved has one float32 input [batch, n] and one float32 output [batch, m]: all inputs of a
-row side by side in the file's order, and all chosen outputs likewise. A file that has this form
-stays as it is; else nodes are added that cut, reshape and join. Native code that reads the
-untrusted bytes runs in the sandbox.
+What is proved has one input [batch, n] and one float32 output [batch, m]: all inputs of a row side by
+side in the file's order, and all chosen outputs likewise. The input is float32 unless the file takes
+whole numbers alone (see `canonical`). A file that has this form stays as it is; else nodes are added
+that cut, reshape and join. Native code that reads the untrusted bytes runs in the sandbox.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import math
-import os
-import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,40 +20,40 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
-from oracle.circuits import lowering
+from oracle.circuits import lowering, refusals, vocabulary
 from oracle.circuits.canonical import pack
+from oracle.circuits.cost import require_verifiable
+from oracle.circuits.labels import is_label, labels_of
 from oracle.circuits.lowering.floats import to_float32
-from oracle.circuits.lowering.graph import CORE, ML, Node, known_shape, prune
+from oracle.circuits.lowering.graph import ML, known_shape, prune
 from oracle.circuits.plan import Plan
 from oracle.circuits.row import Range, TensorInfo
-from oracle.circuits.srs import sha256_file
-from oracle.errors import ModelMalformed, ModelUnsupported, ProverError, TensorLength, UsageError
+from oracle.circuits.source import first_line, malformed, read
+from oracle.errors import (
+    ModelUnsupported,
+    ProverError,
+    TensorLength,
+    UsageError,
+)
 from oracle.prover.sandbox import Sandbox
 from oracle.types import TagLayout
 
-#: How protocol buffers name the field of a tensor that says which file holds it.
-_LOCATION = b"location"
 #: Name of the graph input that carries the tag.
 TAG = "tag"
-#: Larger files are refused unread (bytes).
-MAX_BYTES = 256 << 20
-#: A graph of more nodes would be searched for hours (count).
-MAX_NODES = 2_000
 #: Versions of the core operators that the rewriting rules and the circuit compiler's loader share;
 #: files of other versions are converted.
 OPSETS = (13, 18)
 
 Floats = npt.NDArray[np.float64]
 
-#: Attributes that name a classifier's classes.
-_LABELS = ("classlabels_strings", "classlabels_ints", "classlabels_int64s")
 _NUMERIC = frozenset(
     {
         TensorProto.FLOAT,
         TensorProto.DOUBLE,
         TensorProto.FLOAT16,
+        TensorProto.BFLOAT16,
         TensorProto.INT64,
         TensorProto.INT32,
         TensorProto.INT16,
@@ -65,29 +62,6 @@ _NUMERIC = frozenset(
         TensorProto.UINT16,
         TensorProto.UINT32,
         TensorProto.BOOL,
-    }
-)
-#: Types of classes.
-_NAMES = frozenset({TensorProto.STRING, TensorProto.INT64, TensorProto.INT32})
-_CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})
-#: Core operators that the circuit compiler's loader takes and the compiler then fails on without a
-#: name, or computes wrongly. It names those that the loader does not know.
-_UNPROVABLE = frozenset(
-    {
-        "Bernoulli",
-        "DequantizeLinear",
-        "DynamicQuantizeLinear",
-        "GlobalLpPool",
-        "GroupNormalization",
-        "LRN",
-        "Multinomial",
-        "NonZero",
-        "QuantizeLinear",
-        "RandomNormal",
-        "RandomNormalLike",
-        "RandomUniform",
-        "RandomUniformLike",
-        "RMSNormalization",
     }
 )
 #: How far a rewritten graph's outputs may be from the original's, relative to 1 + their size:
@@ -102,18 +76,22 @@ _NO_DIMS: Mapping[str, int] = {}
 class Model:
     """A checked model in the form that is proved, for one row."""
 
-    #: The file's bytes: one float32 input [1, n], one float32 output [1, m], no tag.
+    #: The file's bytes: one input [1, n], one float32 output [1, m], no tag.
     data: bytes
     input_name: str
     output_name: str
     input_shape: tuple[int, ...]
     #: The file leaves the first dimension of inputs and outputs free, so it takes several rows.
     takes_batches: bool
+    #: SHA-256 of the publisher's file (`source.Source.sha256`).
+    file_hash: bytes = b""
     #: The file's own inputs and the chosen outputs, as they lie in a row.
     inputs: tuple[TensorInfo, ...] = ()
     outputs: tuple[TensorInfo, ...] = ()
     #: Names of the classes, by index; empty if the file names none.
     labels: tuple[str, ...] = ()
+    #: What the types of the inputs and lookups by them allow each element (`vocabulary.allowed`).
+    allowed: tuple[Range, ...] = ()
     #: What the graph limits each input element to; empty if it does not.
     limits: tuple[Range, ...] = ()
     #: Its curves are constant where they are flat to within this; 0 if they are not limited.
@@ -157,24 +135,29 @@ def load(
         ModelUnsupported: valid, but outside what can be proved; names the operator and node.
         UsageError: a dimension or output that the model does not have, or unusable samples.
     """
-    data = _read(path)
+    source = read(path, sandbox)
     with tempfile.TemporaryDirectory(prefix="oracle-model-") as folder:
-        original = Path(folder) / "model.onnx"
-        original.write_bytes(data)
+        original = source.write(Path(folder))
         _check_dims(dims)
-        external = _bring_data(path, original, sandbox)
-        given, prepared = _prepare(original, dims, sandbox, external=external)
+        given, prepared = _prepare(original, dims, sandbox, external=bool(source.beside))
+        refusals.reject_fixed_batch(given.graph)
         names = [value.name for value in _chosen(given.graph, outputs)]
         batched = _takes_batches(given.graph, names, dims)
-        infos = [_info(value) for value in prepared.graph.input]
+        infos = [_info(value, given.graph.input) for value in prepared.graph.input]
+        require_verifiable(sum(info.length for info in infos))
+        intervals = vocabulary.allowed(prepared, infos)
+        indices = vocabulary.indices(prepared, infos)
         to_float32(prepared.graph)
         prepared = _rewrite(prepared, names, Path(folder) / "lowered.onnx", sandbox)
-        lowering.lower_integers(prepared)
+        refusals.reject_positions(prepared.graph)
+        refusals.reject_large(prepared)
         if batched:
             _close_batch(prepared.graph.output)
-        results = [_info(value) for value in prepared.graph.output]
+        results = [_info(value, given.graph.output) for value in prepared.graph.output]
         pack(prepared.graph, infos, results, batched=batched)
-        lowering.lower_core(prepared)
+        lowering.lower_integers(prepared)
+        lowering.lower_core(prepared, indices)
+        refusals.require_numbers(prepared.graph)
         # Hints for tools, and the rules may have made them wrong.
         del prepared.graph.value_info[:]
         model = Model(
@@ -185,7 +168,9 @@ def load(
             takes_batches=batched,
             inputs=tuple(infos),
             outputs=tuple(results),
-            labels=_labels(given.graph),
+            labels=labels_of(given.graph),
+            file_hash=source.sha256,
+            allowed=intervals,
         )
         if samples is not None:
             _compare(model, original, names, np.asarray(samples, dtype=np.float64), sandbox)
@@ -257,78 +242,6 @@ def add_tag(model: Model, layout: TagLayout, rows: int = 1) -> bytes:
 # --- reading --------------------------------------------------------------------------------------
 
 
-def _read(path: Path) -> bytes:
-    try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise ModelUnsupported(f"{path.name} has {size} bytes, the limit is {MAX_BYTES}")
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelMalformed(
-            f"cannot read {path}: {error.strerror}", remedy="Give the path of an ONNX file"
-        ) from None
-
-
-def data_files(path: Path, sandbox: Sandbox) -> list[Path]:
-    """The files beside a model that hold some of its tensors, by name; most models have none.
-
-    Raises:
-        ModelMalformed: the model cannot be read, or a file is missing.
-        ModelUnsupported: a name leads elsewhere than to a plain file in the model's folder, or the
-            files are too large.
-    """
-    data = _read(path)
-    if _LOCATION not in data:
-        return []
-    with tempfile.TemporaryDirectory(prefix="oracle-model-") as folder:
-        copy = Path(folder) / "model.onnx"
-        copy.write_bytes(data)
-        try:
-            names = sandbox.run("external_data", {"model": str(copy)})["locations"]
-        except ProverError as error:
-            raise _malformed(error.message) from None
-    return _checked(path, names, MAX_BYTES - len(data))
-
-
-def file_hash(path: Path, sandbox: Sandbox) -> bytes:
-    """SHA-256 of a publisher's file; of one with data files, of the hashes of all, its own first."""
-    hashes = [sha256_file(each) for each in (path, *data_files(path, sandbox))]
-    return hashes[0] if len(hashes) == 1 else hashlib.sha256(b"".join(hashes)).digest()
-
-
-def _checked(path: Path, names: Sequence[str], room: int) -> list[Path]:
-    """Each name as a file beside the model: it is the file's choice, and could name any other."""
-    found = []
-    for name in names:
-        file = path.parent / name
-        if name in {"", ".", ".."} or Path(name).name != name or file.is_symlink():
-            raise ModelUnsupported(
-                f"a tensor is stored in '{name}', which is no plain file in the model's folder",
-                remedy="Save the model as one file: onnx.save(onnx.load(path), path)",
-            )
-        try:
-            if not file.is_file():
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-            room -= file.stat().st_size
-        except OSError as error:
-            raise ModelMalformed(
-                f"cannot read {file}, where a tensor of {path.name} is stored: {error.strerror}",
-                remedy=f"Put {name} beside {path.name}, or save the model as one file",
-            ) from None
-        if room < 0:
-            raise ModelUnsupported(f"{path.name} and its data have more than {MAX_BYTES} bytes")
-        found.append(file)
-    return found
-
-
-def _bring_data(path: Path, original: Path, sandbox: Sandbox) -> bool:
-    """Put data files beside the copy of a model; whether there are any."""
-    files = data_files(path, sandbox)
-    for file in files:
-        shutil.copyfile(file, original.with_name(file.name), follow_symlinks=False)
-    return bool(files)
-
-
 def _prepare(
     original: Path, dims: Mapping[str, int], sandbox: Sandbox, *, external: bool
 ) -> tuple[onnx.ModelProto, onnx.ModelProto]:
@@ -348,23 +261,23 @@ def _prepare(
     try:
         verdict = sandbox.run("prepare_model", params)
     except ProverError as error:
-        raise _malformed(f"the checker failed on it ({error.message})") from None
+        raise malformed(f"the checker failed on it ({error.message})") from None
     if not verdict["valid"]:
-        raise _malformed(verdict["reason"])
+        raise malformed(verdict["reason"])
     given = _parse(folded if folded.exists() else original)
-    _reject_unsupported(given.graph)
+    refusals.require_size(given.graph)
     if not given.functions:
-        _reject_foreign(given.graph)
+        refusals.reject_foreign(given.graph)
     for function in given.functions:
-        _reject_control_flow(function.node)
+        refusals.reject_control_flow(function.node)
     if verdict["reason"]:
         raise ModelUnsupported(
-            f"its operators cannot be converted to opset {OPSETS[1]}: {_first_line(verdict['reason'])}",
+            f"its operators cannot be converted to opset {OPSETS[1]}: {first_line(verdict['reason'])}",
             remedy=f"Export the model with an opset from {OPSETS[0]} to {OPSETS[1]}",
         )
     prepared = _parse(path)
-    _reject_unsupported(prepared.graph)
-    _reject_foreign(prepared.graph)
+    refusals.require_size(prepared.graph)
+    refusals.reject_foreign(prepared.graph)
     unused = set(dims) - {
         dim.dim_param
         for value in (*given.graph.input, *given.graph.output)
@@ -382,18 +295,7 @@ def _parse(path: Path) -> onnx.ModelProto:
     try:
         return onnx.load_model_from_string(path.read_bytes())
     except DecodeError as error:
-        raise _malformed(str(error)) from None
-
-
-def _malformed(reason: str) -> ModelMalformed:
-    return ModelMalformed(
-        f"not a valid ONNX model: {_first_line(reason) or 'empty'}",
-        remedy="Export the model again and check it with onnx.checker",
-    )
-
-
-def _first_line(text: str) -> str:
-    return next((line.strip()[:200] for line in text.splitlines() if line.strip()), "")
+        raise malformed(str(error)) from None
 
 
 def _check_dims(dims: Mapping[str, int]) -> None:
@@ -402,32 +304,6 @@ def _check_dims(dims: Mapping[str, int]) -> None:
             raise UsageError(
                 f"{size} is no size for dimension '{name}'", remedy="Give a number from 1 up"
             )
-
-
-# --- refusals -------------------------------------------------------------------------------------
-
-
-def _reject_unsupported(graph: onnx.GraphProto) -> None:
-    if len(graph.node) > MAX_NODES:
-        raise ModelUnsupported(
-            f"the model has {len(graph.node)} nodes, the limit is {MAX_NODES}",
-            remedy="Use a smaller model",
-        )
-    _reject_control_flow(graph.node)
-
-
-def _reject_control_flow(nodes: Sequence[onnx.NodeProto]) -> None:
-    for index, proto in enumerate(nodes):
-        if proto.domain in CORE and proto.op_type in _CONTROL_FLOW:
-            raise Node(proto, index).refuse("cannot be proved", "Export without branches and loops")
-
-
-def _reject_foreign(graph: onnx.GraphProto) -> None:
-    for index, proto in enumerate(graph.node):
-        if proto.domain not in (*CORE, ML):
-            raise Node(proto, index).refuse("is not a standard ONNX operator")
-        if proto.domain in CORE and proto.op_type in _UNPROVABLE:
-            raise Node(proto, index).refuse("cannot be proved")
 
 
 # --- inputs and outputs ---------------------------------------------------------------------------
@@ -446,12 +322,8 @@ def _chosen(graph: onnx.GraphProto, names: Sequence[str]) -> list[onnx.ValueInfo
         return [known[name] for name in dict.fromkeys(names)]
     if any(node.domain == ML for node in graph.node):
         # A classifier's label follows from its scores; text and integers are labels.
-        return [value for value in outputs if not _is_label(value)] or outputs
+        return [value for value in outputs if not is_label(value)] or outputs
     return outputs
-
-
-def _is_label(value: onnx.ValueInfoProto) -> bool:
-    return value.type.tensor_type.elem_type in (TensorProto.STRING, TensorProto.INT64)
 
 
 def _takes_batches(graph: onnx.GraphProto, names: Sequence[str], dims: Mapping[str, int]) -> bool:
@@ -480,8 +352,8 @@ def _close_batch(outputs: Sequence[onnx.ValueInfoProto]) -> None:
                 dim.dim_value = 1
 
 
-def _info(value: onnx.ValueInfoProto) -> TensorInfo:
-    """What a tensor of the prepared graph looks like in a row."""
+def _info(value: onnx.ValueInfoProto, given: Iterable[onnx.ValueInfoProto]) -> TensorInfo:
+    """What a tensor of the prepared graph looks like in a row; names of dimensions are those given."""
     kind = value.type.tensor_type.elem_type
     if kind not in _NUMERIC:
         raise ModelUnsupported(
@@ -490,7 +362,7 @@ def _info(value: onnx.ValueInfoProto) -> TensorInfo:
         )
     for axis, dim in enumerate(value.type.tensor_type.shape.dim):
         if dim.WhichOneof("value") != "dim_value":
-            name = dim.dim_param
+            name = _dimension_name(value.name, axis, given)
             raise ModelUnsupported(
                 f"dimension {axis}{f' ({name})' if name else ''} of '{value.name}' is not fixed",
                 remedy=f"Give its size: --dim {name}=SIZE"
@@ -506,47 +378,13 @@ def _info(value: onnx.ValueInfoProto) -> TensorInfo:
     return TensorInfo(value.name, shape, str(helper.tensor_dtype_to_np_dtype(kind)))
 
 
-def _labels(graph: onnx.GraphProto) -> tuple[str, ...]:
-    """Names of a classifier's classes, by index; empty if the file names none.
-
-    Those behind the file's own label: ensembles hold other classifiers, which number the classes.
-    """
-    makers = {
-        name: Node(proto, index) for index, proto in enumerate(graph.node) for name in proto.output
-    }
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    labels = [value.name for value in graph.output if _is_label(value)]
-    waiting, seen = [*labels, *(value.name for value in graph.output)], set()
-    while waiting:
-        name = waiting.pop(0)
-        node = makers.get(name)
-        if node is None or name in seen:
-            continue
-        seen.add(name)
-        if found := _named_by(node, constants):
-            return found
-        waiting += node.inputs
-    return ()
-
-
-def _named_by(node: Node, constants: Mapping[str, TensorProto]) -> tuple[str, ...]:
-    """The classes that a node turns an index into, or numbers itself."""
-    if node.key == (ML, "LabelEncoder"):
-        # Only where what it maps is the index.
-        keys = node.attribute("keys_int64s") or ()
-        listed = node.attribute("values_strings") or node.attribute("values_int64s") or ()
-        return _texts(listed) if list(keys) == list(range(len(listed))) else ()
-    if node.key in ((ML, "ArrayFeatureExtractor"), ("", "Gather")):
-        table = constants.get(node.input(0))
-        if table is None or table.data_type not in _NAMES:
-            return ()
-        return _texts(numpy_helper.to_array(table).ravel().tolist())
-    listed = next((found for name in _LABELS if (found := node.attribute(name))), ())
-    return _texts(listed) if node.key[0] == ML else ()
-
-
-def _texts(listed: Sequence[Any]) -> tuple[str, ...]:
-    return tuple(v.decode(errors="replace") if isinstance(v, bytes) else str(v) for v in listed)
+def _dimension_name(tensor: str, axis: int, given: Iterable[onnx.ValueInfoProto]) -> str:
+    """What the file calls a dimension; empty if it has no name. Shape inference makes up others."""
+    for value in given:
+        dims = value.type.tensor_type.shape.dim
+        if value.name == tensor and axis < len(dims):
+            return str(dims[axis].dim_param)
+    return ""
 
 
 # --- rewriting ------------------------------------------------------------------------------------
@@ -568,6 +406,7 @@ def _rewrite(
             value = helper.make_tensor_value_info(name, TensorProto.INT64, None)
         graph.output.append(value)
     prune(graph)
+    _join_sequences(graph, names)
     if all(node.domain != ML for node in graph.node):
         return prepared
     lowering.lower_ml(prepared)
@@ -584,16 +423,34 @@ def _rewrite(
     return _parse(path)
 
 
+def _join_sequences(graph: onnx.GraphProto, names: Collection[str]) -> None:
+    """Several tensors of scores in one output, as of several labels, become one beside the other."""
+    for node in graph.node:
+        if node.op_type == "SequenceConstruct" and node.output[0] in names:
+            node.op_type = "Concat"
+            node.attribute.append(helper.make_attribute("axis", 1))
+
+
 def _compare(
     model: Model, original: Path, names: Sequence[str], samples: Floats, sandbox: Sandbox
 ) -> None:
     """Refuse a rewriting that does not compute what the file computes."""
+    batch = {tensor.shape[0] if tensor.shape else 1 for tensor in (*model.inputs, *model.outputs)}
+    size = min(batch)
+    is_part = samples.ndim == 2 and samples.shape[1] * size == model.input_length
+    if len(batch) == 1 and size > 1 and is_part:
+        raise refusals.fixed_batch(
+            size,
+            "Export one row or a free first dimension: "
+            "torch.onnx.export(..., dynamic_shapes=({0: torch.export.Dim('batch')},))",
+        )
     if samples.ndim != 2 or samples.shape[1] != model.input_length:
         raise TensorLength(
             f"the samples have shape {list(samples.shape)}, the model takes rows of "
             f"{model.input_length}",
             remedy=f"Give samples of shape [n, {model.input_length}]",
         )
+    vocabulary.require_allowed(model.allowed, model.inputs, samples)
     rows = samples[:_COMPARED]
     rewritten = original.with_name("rewritten.onnx")
     rewritten.write_bytes(model.data)
@@ -613,6 +470,13 @@ def _compare(
         ) from None
     if expected.shape != found.shape:
         raise ModelUnsupported("rewriting the model changed the shape of its outputs")
+    hidden = np.argwhere(np.isnan(found) & np.isfinite(expected))
+    if hidden.size:
+        raise ModelUnsupported(
+            f"for sample {hidden[0][0]} it computes what is no number and an imputer hides it",
+            remedy="Leave out imputers after powers and logarithms; of scikit-learn's "
+            "PowerTransformer use method='box-cox'",
+        )
     # Neither a NaN nor an infinity is a number that could be proved; the tuner says so.
     with np.errstate(invalid="ignore"):
         misses = np.nan_to_num(np.abs(found - expected) / (1 + np.abs(expected)), posinf=np.inf)

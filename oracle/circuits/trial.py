@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from oracle.prover.sandbox import Sandbox
-from oracle.tensor import dequantize, quantize
+from oracle.tensor import dequantize
 from oracle.types import TagLayout
 
 Floats = npt.NDArray[np.float64]
@@ -83,31 +83,26 @@ def run(graph: Graph, pinned: Json, rows: Floats, *, all_or_none: bool = False) 
 
     With ``all_or_none`` it ends at the first row, from the last on, that the circuit cannot take.
     """
-    scale = pinned["model_input_scales"][0]
-    return _run(graph, {"settings": pinned, "all_or_none": all_or_none}, scale, rows)
+    return _run(graph, {"settings": pinned, "all_or_none": all_or_none}, "reals", rows.tolist())
 
 
 def run_integers(graph: Graph, pinned: Json, rows: Sequence[Sequence[int]]) -> Outcome:
     """The circuit of the settings ``pinned`` on rows of fixed-point integers, and a full tag."""
     circuit = {"settings": pinned, "all_or_none": False}
-    return _run_integers(graph, circuit, [list(row) for row in rows])
+    return _run(graph, circuit, "rows", [list(row) for row in rows])
 
 
 def sketch(graph: Graph, run_args: Json, rows: Floats) -> Outcome:
     """The circuit that ezkl makes of ``run_args`` on ``rows`` and a full tag, all or none."""
-    asked = run_args | graph.asked
-    return _run(graph, {"run_args": asked, "all_or_none": True}, asked["input_scale"], rows)
+    circuit = {"run_args": run_args | graph.asked, "all_or_none": True}
+    return _run(graph, circuit, "reals", rows.tolist())
 
 
-def _run(graph: Graph, circuit: Json, scale: int, rows: Floats) -> Outcome:
-    integers = [[quantize(value, scale) for value in row] for row in rows.tolist()]
-    return _run_integers(graph, circuit, integers)
-
-
-def _run_integers(graph: Graph, circuit: Json, rows: list[list[int]]) -> Outcome:
+def _run(graph: Graph, circuit: Json, kind: str, rows: list[list[Any]]) -> Outcome:
+    """The circuit on rows that are ``reals``, rounded to its scale, or ``rows`` of integers."""
     params = circuit | {
         "model": str(graph.path),
-        "rows": rows,
+        kind: rows,
         "tag": [(1 << graph.layout.bits) - 1] * graph.layout.limbs,
     }
     found = graph.sandbox.run("trial", params)

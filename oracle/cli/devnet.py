@@ -21,6 +21,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
+#: Numbers of an input that are printed for whoever wants to ask.
+_SHOWN = 64
 _Folder = Annotated[Path | None, typer.Option(help="Folder of its state; build/devnet by default.")]
 
 
@@ -88,7 +90,13 @@ def _text(found: Standing) -> str:
             f"A node answers requests:  oracle node run --config {_short(found.node_config)}"
         )
     rpc = "" if found.url.endswith(f":{background.PORT}") else f" --rpc {found.url}"
-    lines.append(f"Ask:  oracle request 5.1,3.5,1.4,0.2 --key-file {_short(found.caller_key)}{rpc}")
+    asked = found.example if found.example.count(",") < _SHOWN else "VALUES"
+    # Behind --, a number may begin with a minus.
+    values = f"-- {asked}" if asked.startswith("-") else asked
+    lines.append(f"Ask:  oracle request --key-file {_short(found.caller_key)}{rpc} {values}")
+    if asked == "VALUES":
+        count, number = found.example.count(",") + 1, found.example.partition(",")[0]
+        lines.append(f"VALUES are {count} numbers with commas between them, {number} for example")
     return "\n".join(lines)
 
 

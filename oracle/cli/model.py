@@ -303,7 +303,10 @@ def _show(console: Console, bundle: Bundle) -> None:
     console.print(f"SRS: {'[yellow]UNSAFE, devnet only[/]' if unsafe else 'Powers of Tau'}")
     agreement = bundle.measures.label_agreement
     if agreement is not None:
-        console.print(f"label agreement with the float model: {agreement:.1%} of held-back samples")
+        # Of numbers that nobody named, it is not known whether they are scores of classes.
+        is_label = bundle.origin.labels or bundle.origin.reveal != str(Reveal())
+        what = "label agreement with the float model" if is_label else "same output the greatest"
+        console.print(f"{what}: {agreement:.1%} of held-back samples")
         if agreement < 1:
             console.print(
                 f"a smaller --max-error than {bundle.origin.max_error:g} may bring them closer",

@@ -19,6 +19,7 @@ _CONTRIB = "com.microsoft"
 _MOST_FOLDED = 1 << 16
 #: Of larger graphs nothing is folded: they are refused for their size.
 _MOST_NODES = 20_000
+_TYPES = ("to", "dtype")
 _RANDOM = frozenset(
     {
         "Bernoulli",
@@ -51,7 +52,7 @@ def prepare_model(params: JsonObject) -> JsonObject:
     ``{valid, reason}``: not valid by ONNX's own checker and why; valid but not prepared and why; or
     no reason, and the file ``prepared`` is written. A valid one is in ``folded``, as it was given but
     for what no input decides; tensors of other files beside it, where ``external`` says that there
-    are some, are put into ``model`` itself. Free first dimensions become 1, named ones what ``dims``
+    are some, are put into ``model`` itself, and so are bfloat16's numbers as float32. Free first dimensions become 1, named ones what ``dims``
     says; other free dimensions stay.
     """
     import onnx
@@ -69,11 +70,14 @@ def prepare_model(params: JsonObject) -> JsonObject:
             data = path.read_bytes()
             onnx.checker.check_model(data, full_check=True)
             proto = onnx.load_model_from_string(data)
+        if has_bfloat16(proto):
+            widen(proto)
+            path.write_bytes(proto.SerializeToString(deterministic=True))
     except Exception as error:  # noqa: BLE001 - hostile bytes raise many types
         return {"valid": False, "reason": str(error)}
     try:
-        _expand_contrib(proto.graph)
         _fold(proto)
+        _expand_contrib(proto.graph)
         Path(params["folded"]).write_bytes(proto.SerializeToString(deterministic=True))
         proto = _inlined(proto, params["opsets"][1])
         _fold(proto)
@@ -103,14 +107,71 @@ def infer_shapes(params: JsonObject) -> JsonObject:
     return {}
 
 
-def _tensors(graph: Any) -> Iterator[Any]:
-    """Every dense constant, those of nested graphs too."""
+def has_bfloat16(proto: Any) -> bool:
+    """Whether `widen` changes a model."""
+    from onnx import TensorProto
+
+    kind = TensorProto.BFLOAT16
+    return any(
+        any(tensor.data_type == kind for tensor in _own_tensors(graph))
+        or any(value.type.tensor_type.elem_type == kind for value in _values(graph))
+        or any(attribute.i == kind for attribute in _types(graph))
+        for graph in _graphs(proto.graph)
+    )
+
+
+def widen(proto: Any) -> None:
+    """Write bfloat16 as float32, which holds all its numbers.
+
+    No circuit rounds to eight bits as that type does, and onnxruntime has few kernels for it.
+    """
+    import numpy as np
+    from onnx import TensorProto, numpy_helper
+
+    for graph in _graphs(proto.graph):
+        for tensor in _own_tensors(graph):
+            if tensor.data_type == TensorProto.BFLOAT16:
+                values = numpy_helper.to_array(tensor).astype(np.float32)
+                tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+        for value in _values(graph):
+            if value.type.tensor_type.elem_type == TensorProto.BFLOAT16:
+                value.type.tensor_type.elem_type = TensorProto.FLOAT
+        for attribute in _types(graph):
+            if attribute.i == TensorProto.BFLOAT16:
+                attribute.i = TensorProto.FLOAT
+
+
+def _values(graph: Any) -> Iterator[Any]:
+    yield from (*graph.input, *graph.output, *graph.value_info)
+
+
+def _types(graph: Any) -> Iterator[Any]:
+    """Attributes that name an element type."""
+    for node in graph.node:
+        yield from (attribute for attribute in node.attribute if attribute.name in _TYPES)
+
+
+def _graphs(graph: Any) -> Iterator[Any]:
+    """A graph and those within it."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for nested in (attribute.g, *attribute.graphs):
+                yield from _graphs(nested)
+
+
+def _own_tensors(graph: Any) -> Iterator[Any]:
+    """Constants of a graph, without those of graphs within it."""
     yield from graph.initializer
     for node in graph.node:
         for attribute in node.attribute:
             yield from (attribute.t, *attribute.tensors)
-            for nested in (attribute.g, *attribute.graphs):
-                yield from _tensors(nested)
+
+
+def _tensors(graph: Any) -> Iterator[Any]:
+    """Every dense constant, those of nested graphs too."""
+    for each in _graphs(graph):
+        yield from _own_tensors(each)
 
 
 # --- what no input decides ------------------------------------------------------------------------
@@ -267,32 +328,81 @@ def _rename(node: Any, names: Mapping[str, str]) -> None:
                 value.name = names.get(value.name, value.name)
 
 
+#: A node to be: operator, inputs, output.
+_Step = tuple[str, list[str], str]
+
+
 def _expand_contrib(graph: Any) -> None:
-    """Write onnxruntime's Gelu, ``x (1 + erf(x / sqrt 2)) / 2``, in core operators."""
-    import numpy as np
+    """Write operators of onnxruntime's own as core operators."""
     from onnx import helper, numpy_helper
 
+    known = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     nodes = []
     for index, node in enumerate(graph.node):
-        if (node.domain, node.op_type) != (_CONTRIB, "Gelu"):
+        expanded = None
+        if node.domain == _CONTRIB and node.op_type in _EXPANDED:
+            expanded = _EXPANDED[node.op_type](node, f"{node.output[0]}_expanded{index}", known)
+        if expanded is None:
             nodes.append(node)
             continue
-        x, y, stem = node.input[0], node.output[0], f"{node.output[0]}_gelu{index}"
-        for name, value in (("root", 0.5**0.5), ("one", 1.0), ("half", 0.5)):
-            tensor = numpy_helper.from_array(np.array(value, dtype=np.float32), f"{stem}_{name}")
-            graph.initializer.append(tensor)
-        steps = [
-            ("Mul", [x, f"{stem}_root"], f"{stem}_scaled"),
-            ("Erf", [f"{stem}_scaled"], f"{stem}_erf"),
-            ("Add", [f"{stem}_erf", f"{stem}_one"], f"{stem}_raised"),
-            ("Mul", [x, f"{stem}_raised"], f"{stem}_doubled"),
-            ("Mul", [f"{stem}_doubled", f"{stem}_half"], y),
-        ]
+        constants, steps = expanded
+        graph.initializer.extend(numpy_helper.from_array(v, name) for name, v in constants.items())
         nodes += [
-            helper.make_node(op, inputs, [output], name=node.name) for op, inputs, output in steps
+            helper.make_node(op, inputs, [output], name=output) for op, inputs, output in steps
         ]
     del graph.node[:]
     graph.node.extend(nodes)
+
+
+def _gelu(node: Any, stem: str, _: Mapping[str, Any]) -> tuple[dict[str, Any], list[_Step]]:
+    """``x (1 + erf(x / sqrt 2)) / 2``."""
+    import numpy as np
+
+    x = node.input[0]
+    numbers = {"root": 0.5**0.5, "one": 1.0, "half": 0.5}
+    constants = {f"{stem}_{name}": np.float32(value) for name, value in numbers.items()}
+    return {name: np.asarray(value) for name, value in constants.items()}, [
+        ("Mul", [x, f"{stem}_root"], f"{stem}_scaled"),
+        ("Erf", [f"{stem}_scaled"], f"{stem}_erf"),
+        ("Add", [f"{stem}_erf", f"{stem}_one"], f"{stem}_raised"),
+        ("Mul", [x, f"{stem}_raised"], f"{stem}_doubled"),
+        ("Mul", [f"{stem}_doubled", f"{stem}_half"], node.output[0]),
+    ]
+
+
+def _distances(
+    node: Any, stem: str, known: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[_Step]] | None:
+    """Of each row to each row of a constant; None of anything else, which is then refused."""
+    import numpy as np
+
+    (metric,) = [a.s.decode() for a in node.attribute if a.name == "metric"] or ["sqeuclidean"]
+    others = known.get(node.input[1])
+    if others is None or others.ndim != 2 or metric not in ("euclidean", "sqeuclidean"):
+        return None
+    count, width = others.shape
+    constants = {
+        f"{stem}_column": np.array([-1, 1, width]),
+        f"{stem}_others": others[np.newaxis],
+        f"{stem}_ones": np.ones((width, 1), dtype=others.dtype),
+        f"{stem}_flat": np.array([-1, count]),
+    }
+    result = node.output[0]
+    squares = f"{stem}_squares" if metric == "euclidean" else result
+    steps: list[_Step] = [
+        ("Reshape", [node.input[0], f"{stem}_column"], f"{stem}_rows"),
+        ("Sub", [f"{stem}_rows", f"{stem}_others"], f"{stem}_apart"),
+        ("Mul", [f"{stem}_apart", f"{stem}_apart"], f"{stem}_parts"),
+        ("MatMul", [f"{stem}_parts", f"{stem}_ones"], f"{stem}_sums"),
+        ("Reshape", [f"{stem}_sums", f"{stem}_flat"], squares),
+    ]
+    if metric == "euclidean":
+        steps.append(("Sqrt", [squares], result))
+    return constants, steps
+
+
+#: By operator, constants and nodes that stand for one.
+_EXPANDED = {"CDist": _distances, "Gelu": _gelu}
 
 
 # --- functions, opsets, dimensions ----------------------------------------------------------------

@@ -30,7 +30,7 @@ from typing import Any, NoReturn
 
 from oracle.errors import ProofInvalid, ProverError, ProverInput, ProverMemory, SrsMismatch
 from oracle.prover import preparation
-from oracle.tensor import R, from_field
+from oracle.tensor import R, from_field, quantize
 
 JsonObject = dict[str, Any]
 
@@ -202,7 +202,7 @@ def _run_original(params: JsonObject) -> JsonObject:
         options.intra_op_num_threads = 1
         # Beyond it operators are fused, and those of quantized weights round their inputs too.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        runner: Any = onnxruntime.InferenceSession(params["model"], options)
+        runner: Any = onnxruntime.InferenceSession(_widened(params["model"]), options)
     except Exception:  # noqa: BLE001 - it has no base class for its errors
         runner = ReferenceEvaluator(params["model"])
     outputs = []
@@ -217,12 +217,24 @@ def _run_original(params: JsonObject) -> JsonObject:
     return {"outputs": outputs}
 
 
+def _widened(path: str) -> str | bytes:
+    """A model file, or what is computed instead of one of bfloat16."""
+    import onnx
+
+    if not preparation.has_bfloat16(onnx.load(path, load_external_data=False)):
+        return path
+    proto = onnx.load(path)
+    preparation.widen(proto)
+    return proto.SerializeToString()
+
+
 def _numbers(value: Any, labels: Sequence[str]) -> list[float]:
-    """A tensor or a row's dictionary of scores, flat."""
+    """A tensor, a row's dictionary of scores, or a list of either, flat."""
     import numpy as np
 
     if isinstance(value, list):
-        return [float(score) for row in value for score in row.values()]
+        parts = [list(part.values()) if isinstance(part, dict) else part for part in value]
+        return [float(number) for part in parts for number in np.ravel(part)]
     flat = np.asarray(value).ravel()
     if flat.dtype.kind in "OUS":
         return [float(labels.index(str(text))) for text in flat]
@@ -243,21 +255,36 @@ def _reference(params: JsonObject) -> JsonObject:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(proto.SerializeToString(), options)
-    shapes = {value.name: value.shape for value in session.get_inputs()}
-    feeds = {name: np.zeros(shape, dtype=np.float32) for name, shape in shapes.items()}
+    feeds = _zeros(session)
     outputs = []
     for row in params["rows"]:
-        feeds[params["input"]] = np.asarray(row, np.float32).reshape(shapes[params["input"]])
+        feeds[params["input"]] = _as_fed(np.asarray(row), feeds[params["input"]])
         outputs.append(session.run([params["output"]], feeds)[0].ravel().tolist())
     return {"outputs": outputs}
 
 
-def _every_tensor(params: JsonObject) -> tuple[list[str], dict[str, Any], Callable[[Any], Any]]:
-    """Names of the ``model``'s float tensors, shapes of its inputs, and what computes the tensors.
+def _zeros(session: Any) -> dict[str, Any]:
+    """An array of zeros for each input, of its shape and type."""
+    import numpy as np
+
+    kinds = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(bool)": np.bool_}
+    return {v.name: np.zeros(v.shape, dtype=kinds[v.type]) for v in session.get_inputs()}
+
+
+def _as_fed(row: Any, like: Any) -> Any:
+    """Real numbers as a circuit takes them for an input of this shape and type."""
+    import numpy as np
+
+    if like.dtype != np.float32:
+        row = np.trunc(row + np.copysign(0.5, row))
+    return row.reshape(like.shape).astype(like.dtype)
+
+
+def _every_tensor(params: JsonObject) -> tuple[list[str], int, Callable[[Any], Any]]:
+    """Names of the ``model``'s float tensors, length of a row, and what computes the tensors.
 
     Its argument is a row of the input that ``input`` names; other inputs are zero.
     """
-    import numpy as np
     import onnx
     import onnxruntime
 
@@ -275,14 +302,13 @@ def _every_tensor(params: JsonObject) -> tuple[list[str], dict[str, Any], Callab
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(proto.SerializeToString(), options)
-    shapes = {value.name: value.shape for value in session.get_inputs()}
-    feeds = {name: np.zeros(shape, dtype=np.float32) for name, shape in shapes.items()}
+    feeds = _zeros(session)
 
     def values(row: Any) -> Any:
-        feeds[params["input"]] = row.reshape(shapes[params["input"]]).astype(np.float32)
+        feeds[params["input"]] = _as_fed(row, feeds[params["input"]])
         return session.run(names, feeds)
 
-    return names, shapes, values
+    return names, feeds[params["input"]].size, values
 
 
 def _magnitudes(params: JsonObject) -> JsonObject:
@@ -310,12 +336,11 @@ def _extremes(params: JsonObject) -> JsonObject:
     """
     import numpy as np
 
-    names, shapes, tensors = _every_tensor(params)
+    names, length, tensors = _every_tensor(params)
 
     def values(row: Any) -> list[Any]:
         return [np.nan_to_num(each).ravel() for each in tensors(row)]
 
-    length = int(np.prod(shapes[params["input"]]))
     low, high = (np.broadcast_to(params[name], length) for name in ("low", "high"))
     centre = (low + high) / 2
     at_centre = values(centre)
@@ -357,9 +382,10 @@ def _settings(params: JsonObject) -> JsonObject:
 
 
 def _trial(params: JsonObject) -> JsonObject:
-    """Run a circuit's arithmetic on ``rows`` of integers, unproved.
+    """Run a circuit's arithmetic on ``rows`` of integers, or on ``reals``, unproved.
 
-    The circuit is that of ``settings``, or what ezkl makes of ``run_args``. ``{outputs, lookups,
+    The circuit is that of ``settings``, or what ezkl makes of ``run_args``; reals are rounded to the
+    scale of its input, which is zero for whole numbers whatever is asked for. ``{outputs, lookups,
     output_scale}``: integer outputs, None for a row that the circuit cannot take, and the least and
     greatest value that was looked up. With ``all_or_none`` the first row that it cannot take ends
     the run.
@@ -372,11 +398,17 @@ def _trial(params: JsonObject) -> JsonObject:
     else:
         settings.write_text(json.dumps(params["settings"]))
     ezkl.compile_circuit(params["model"], str(compiled), str(settings))
-    least, most = json.loads(settings.read_text())["run_args"]["lookup_range"]
-    outputs: list[list[int] | None] = [None] * len(params["rows"])
+    pinned = json.loads(settings.read_text())
+    least, most = pinned["run_args"]["lookup_range"]
+    scale = pinned["model_input_scales"][0]
+    if "rows" in params:
+        rows = params["rows"]
+    else:
+        rows = [[quantize(value, scale) for value in row] for row in params["reals"]]
+    outputs: list[list[int] | None] = [None] * len(rows)
     lookups = [0, 0]
     # The last rows ask most of a circuit.
-    for index, row in reversed(list(enumerate(params["rows"]))):
+    for index, row in reversed(list(enumerate(rows))):
         _write_inputs(Path("input.json"), row, params["tag"])
         try:
             ezkl.gen_witness("input.json", str(compiled), str(witness), None, None)
@@ -394,7 +426,7 @@ def _trial(params: JsonObject) -> JsonObject:
         outputs[index] = [from_field(e) for e in _elements(found["outputs"])]
         lookups[0] = min(lookups[0], asked[0])
         lookups[1] = max(lookups[1], asked[1])
-    scale = json.loads(settings.read_text())["model_output_scales"][0]
+    scale = pinned["model_output_scales"][0]
     return {"outputs": outputs, "lookups": lookups, "output_scale": scale}
 
 

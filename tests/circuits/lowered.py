@@ -37,6 +37,14 @@ class _Here(Sandbox):
 
 SANDBOX = _Here(Limits(timeout=120, memory_bytes=6 << 30, threads=1))
 FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
+KINDS: dict[str, Any] = {
+    "tensor(float)": np.float32,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(int8)": np.int8,
+    "tensor(uint8)": np.uint8,
+    "tensor(bool)": np.bool_,
+}
 #: Fractional bits, base and legs of the test circuits: numbers below 2**33.
 SCALE, BASE_BITS, LEGS = 9, 11, 3
 
@@ -89,14 +97,13 @@ def loaded(model: onnx.ModelProto, folder: Path, rows: Floats, **options: Any) -
 def answers(model: onnx.ModelProto, rows: Floats, outputs: list[str]) -> Floats:
     """onnxruntime's answers of the original, row by row, [n, numbers]."""
     session = _session(model.SerializeToString())
-    kinds = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(bool)": np.bool_}
     found = []
     for row in rows:
         feeds, start = {}, 0
         for value in session.get_inputs():
             shape = [dim if isinstance(dim, int) else 1 for dim in value.shape]
             part = row[start : start + math.prod(shape)]
-            feeds[value.name] = part.reshape(shape).astype(kinds[value.type])
+            feeds[value.name] = part.reshape(shape).astype(KINDS[value.type])
             start += math.prod(shape)
         tensors = session.run(outputs, feeds)
         found.append(np.concatenate([np.asarray(t, np.float64).ravel() for t in tensors]))
@@ -105,8 +112,8 @@ def answers(model: onnx.ModelProto, rows: Floats, outputs: list[str]) -> Floats:
 
 def rewritten(model: door.Model, rows: Floats) -> Floats:
     """onnxruntime's answers of what is proved, [n, m]."""
-    feeds = rows.astype(np.float32)
     session = _session(model.data)
+    feeds = rows.astype(KINDS[session.get_inputs()[0].type])
     found = [session.run(None, {model.input_name: row[np.newaxis]})[0][0] for row in feeds]
     return np.array(found, dtype=np.float64)
 
@@ -126,9 +133,8 @@ def assert_same(
 
 def circuit_error(model: door.Model, rows: Floats, folder: Path) -> float:
     """Greatest difference of the circuit's arithmetic from the float model, over all rows."""
-    integers = [[quantize(value, SCALE) for value in row] for row in rows.tolist()]
     path, settings = _settings(model, folder)
-    params = {"model": str(path), "settings": settings, "rows": integers, "tag": list(TAG)}
+    params = {"model": str(path), "settings": settings, "reals": rows.tolist(), "tag": list(TAG)}
     params["all_or_none"] = True
     found = SANDBOX.run("trial", params)["outputs"]
     assert None not in found, "the circuit takes no such row"
@@ -151,7 +157,7 @@ def proved(model: door.Model, row: list[float], folder: Path, srs: SrsSource) ->
     settings_path.write_text(json.dumps(settings))
     files["settings"] = str(settings_path.resolve())
     SANDBOX.run("setup", {"model": str(path), **files})
-    inputs = [quantize(value, SCALE) for value in row]
+    inputs = [quantize(value, settings["model_input_scales"][0]) for value in row]
     answer = SANDBOX.run("prove", {**files, "inputs": inputs, "tag": list(TAG)})
     scale = settings["model_output_scales"][0]
     outputs = [int(value) for value in answer["instances"][len(inputs) + len(TAG) :]]

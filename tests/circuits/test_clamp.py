@@ -179,6 +179,30 @@ def test_summary__other_labels_and_tabled_roots__say_so(raw: tuple[Bundle, list[
     assert "square roots and reciprocals are looked up" in shown
 
 
+@pytest.mark.parametrize(
+    ("named", "reveal", "words"),
+    [
+        (("a", "b"), "full", "label agreement"),
+        ((), "full", "same output the greatest: 90.0%"),
+        ((), "top1", "label agreement"),
+    ],
+    ids=["classes", "numbers", "indices"],
+)
+def test_summary__of_numbers_that_nobody_named__speaks_of_no_label(
+    raw: tuple[Bundle, list[str]], named: tuple[str, ...], reveal: str, words: str
+) -> None:
+    bundle, _ = raw
+    (circuit, *rest) = bundle.circuits
+    measures = dataclasses.replace(circuit.measures, label_agreement=0.9)
+    origin = dataclasses.replace(bundle.origin, labels=named, reveal=reveal)
+    circuits = (dataclasses.replace(circuit, measures=measures), *rest)
+    console = Console(file=io.StringIO(), record=True)
+    show(console, dataclasses.replace(bundle, circuits=circuits, origin=origin))
+    shown = console.export_text()
+    assert words in shown
+    assert ("label agreement" in words) == ("label agreement" in shown)
+
+
 def test_clamp__rows_inside_and_outside__float_graph_of_the_clipped_rows() -> None:
     proto = linear("Relu")
     proto.graph.initializer.append(numpy_helper.from_array(np.zeros(1), "limited1"))

@@ -14,6 +14,7 @@ import xgboost
 from onnxmltools import convert_lightgbm, convert_xgboost
 from onnxmltools.convert.common.data_types import FloatTensorType
 from skl2onnx import to_onnx
+from skl2onnx.common import data_types
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA
@@ -96,9 +97,14 @@ def test_sklearn__exported_pipeline__gives_what_onnxruntime_gives(
         assert (found.ravel() == estimator.predict(FLOWERS[::10])).all()
 
 
-def test_sklearn__probabilities_in_dictionaries__a_row_of_numbers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("batch", [None, 1], ids=["free batch", "one row"])
+def test_sklearn__probabilities_in_dictionaries__a_row_of_numbers(
+    tmp_path: Path, batch: int | None
+) -> None:
     estimator = LogisticRegression().fit(FLOWERS, np.array(["a", "b", "c"])[SPECIES])
-    model = loaded(to_onnx(estimator, FLOWERS[:1]), tmp_path, ROWS)
+    types = [("x", data_types.FloatTensorType([batch, 4]))]
+    model = loaded(to_onnx(estimator, initial_types=types), tmp_path, ROWS)
+    assert model.takes_batches == (batch is None)
     assert model.labels == ("a", "b", "c")
     np.testing.assert_allclose(
         rewritten(model, ROWS), estimator.predict_proba(FLOWERS[::10]), atol=1e-4

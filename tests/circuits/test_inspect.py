@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -21,6 +24,20 @@ from oracle.prover.sandbox import Sandbox
 from tests.circuits.makers import linear, saved, single_node
 
 SANDBOX = Sandbox(LIMITS)
+
+
+class Asked(Sandbox):
+    """Counts the layouts that the compiler is asked for; starts anew with each object."""
+
+    layouts = 0
+
+    def __post_init__(self) -> None:
+        Asked.layouts = 0
+
+    def run(self, verb: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        if verb == "settings":
+            Asked.layouts += len(params["run_args"])
+        return super().run(verb, params)
 
 
 def test_inspect__small_model__what_it_holds_and_what_it_would_cost(tmp_path: Path) -> None:
@@ -89,6 +106,35 @@ def test_inspect__too_little_memory__said_before_any_key_is_made(tmp_path: Path)
     assert found.provable is not None
     for each in found.provable.estimates:
         assert "of memory, 1,024 are there: use a smaller model" in each.problem
+
+
+def test_inspect__more_products_than_any_circuit_has__refused_before_any_layout(
+    tmp_path: Path,
+) -> None:
+    weights = np.zeros((64, 3, 9, 9), dtype=np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["input", "weights"], ["output"])],
+        "large",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, 40, 40])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 64, 32, 32])],
+        initializer=[numpy_helper.from_array(weights, "weights")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    found = inspect(saved(model, tmp_path), Asked(LIMITS))
+    assert "its convolutions multiply 15,925,248 times" in found.refusal
+    assert Asked.layouts == 0
+
+
+def test_inspect__graph_of_many_nodes__laid_out_with_one_multiplier(tmp_path: Path) -> None:
+    model = single_node("Neg")
+    names = ["input", *(f"x{i}" for i in range(500)), "output"]
+    nodes = [helper.make_node("Neg", [a], [b]) for a, b in itertools.pairwise(names)]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    assert inspect(saved(model, tmp_path), Asked(LIMITS)).provable is not None
+    many = Asked.layouts
+    assert inspect(saved(single_node("Neg"), tmp_path), Asked(LIMITS)).provable is not None
+    assert many < Asked.layouts
 
 
 def test_inspect__names_with_control_characters__made_printable(tmp_path: Path) -> None:

@@ -334,7 +334,7 @@ def test_shapes_from_the_input__as_exporters_write_them__several_rows(tmp_path: 
                 [("x", FLOAT, ["n", 2])],
                 [("y", FLOAT, ["n", 2])],
             ),
-            r"operator Pow \(node 'the_node'\) needs one exponent",
+            r"operator Pow \(node 'the_node'\) needs exponents",
         ),
         (
             graph_of(

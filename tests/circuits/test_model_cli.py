@@ -26,6 +26,7 @@ from oracle.errors import (
     AuditFailed,
     OracleError,
     SrsUnsafe,
+    TensorLength,
     TransactionReverted,
     UsageError,
     WrongChain,
@@ -133,6 +134,16 @@ def test_build__wrong_option__one_line_before_any_work(
     assert message in result.exception.message
     assert "\n" not in result.exception.line()
     assert not list(tmp_path.iterdir())
+
+
+def test_build__samples_of_any_shape__are_rows(folder: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "images.npz", np.zeros((8, 1, 2, 3)))
+    result = oracle_model(
+        *("build", folder / "model.onnx", "--samples", tmp_path / "images.npz"),
+        *("--out", tmp_path / "bundle", "--unsafe-devnet-srs"),
+    )
+    assert isinstance(result.exception, TensorLength), result.output
+    assert "the samples have shape [8, 6]" in result.exception.message
 
 
 def audited(bundle: Path, anvil: Anvil, *options: object) -> Result:

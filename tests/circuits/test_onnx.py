@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.external_data_helper import set_external_data
 
-from oracle.circuits import onnx
+from oracle.circuits import onnx, refusals, source
 from oracle.errors import ModelMalformed, ModelUnsupported, TensorLength, UsageError
 from oracle.prover.child import Limits
 from oracle.prover.sandbox import Sandbox
@@ -97,7 +97,7 @@ def test_load__missing_file__says_so(tmp_path: Path) -> None:
 def test_load__too_large__refused_unread(
     tmp_path: Path, iris_onnx: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(onnx, "MAX_BYTES", 100)
+    monkeypatch.setattr(source, "MAX_BYTES", 100)
     with pytest.raises(ModelUnsupported, match="the limit is 100"):
         onnx.load(iris_onnx, SANDBOX)
 
@@ -253,7 +253,7 @@ def test_load__other_floats__float32(tmp_path: Path, dtype: int) -> None:
 def test_load__rewriting_that_changes_the_answers__refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def wrong(proto: onnx_format.ModelProto) -> None:
+    def wrong(proto: onnx_format.ModelProto, _indices: object) -> None:
         next(node for node in proto.graph.node if node.op_type == "Relu").op_type = "Neg"
 
     monkeypatch.setattr(onnx.lowering, "lower_core", wrong)
@@ -337,7 +337,7 @@ def test_load__operator_newer_than_the_loader__inlined(
 
 
 def test_load__endless_graph__refused_at_once(tmp_path: Path) -> None:
-    names = ["input", *(f"x{i}" for i in range(onnx.MAX_NODES)), "output"]
+    names = ["input", *(f"x{i}" for i in range(refusals.MAX_NODES)), "output"]
     nodes = [helper.make_node("Relu", [a], [b]) for a, b in itertools.pairwise(names)]
     model = single_node("Relu")
     del model.graph.node[:]

@@ -11,7 +11,8 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from oracle.circuits.onnx import data_files, file_hash, load
+from oracle.circuits.onnx import load
+from oracle.circuits.source import file_hash, read
 from oracle.circuits.srs import sha256_file
 from oracle.errors import ModelMalformed, ModelUnsupported
 from oracle.prover import preparation
@@ -212,7 +213,8 @@ def test_external__weights_beside_the_model__are_read(tmp_path: Path) -> None:
     whole = load(saved(product([], W=WEIGHTS), tmp_path / ".."), SANDBOX, samples=ROWS)
     assert model.data == whole.data
     np.testing.assert_allclose(rewritten(model, ROWS), ROWS @ WEIGHTS, atol=1e-6)
-    assert [file.name for file in data_files(path, SANDBOX)] == ["model.onnx.data"]
+    assert list(read(path, SANDBOX).beside) == ["model.onnx.data"]
+    assert model.file_hash == file_hash(path, SANDBOX)
 
 
 def test_file_hash__any_byte_of_either_file_changed__is_another_one(tmp_path: Path) -> None:
@@ -264,7 +266,7 @@ def test_external__word_alone__is_no_other_file(tmp_path: Path) -> None:
     model = linear()
     model.graph.node[0].name = "location"
     path = saved(model, tmp_path)
-    assert data_files(path, SANDBOX) == []
+    assert read(path, SANDBOX).beside == {}
     assert load(path, SANDBOX).input_length == 2
 
 

@@ -16,6 +16,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from oracle import tensor
+from oracle.circuits.audit import audit
 from oracle.circuits.build import LIMITS, build_cached
 from oracle.circuits.bundle import Bundle
 from oracle.circuits.evaluate import evaluate
@@ -68,6 +69,26 @@ def pixels() -> onnx.ModelProto:
     return graph_of(nodes, *shapes, share=np.float32(1 / 255), weights=TABLE[:4])
 
 
+def counts() -> onnx.ModelProto:
+    """Shares that grow exponentially with what was counted."""
+    nodes = [
+        helper.make_node("Cast", ["x"], ["f"], to=FLOAT),
+        helper.make_node("Softmax", ["f"], ["y"], axis=1),
+    ]
+    return graph_of(nodes, [("x", TensorProto.INT32, ["n", 4])], [("y", FLOAT, ["n", 4])])
+
+
+def bits() -> onnx.ModelProto:
+    nodes = [
+        helper.make_node("Not", ["x"], ["not"]),
+        helper.make_node("Cast", ["not"], ["f"], to=FLOAT),
+        helper.make_node("MatMul", ["f", "weights"], ["sums"]),
+        helper.make_node("Sigmoid", ["sums"], ["y"]),
+    ]
+    shapes = ([("x", TensorProto.BOOL, ["n", 4])], [("y", FLOAT, ["n", 3])])
+    return graph_of(nodes, *shapes, weights=TABLE[:4])
+
+
 #: Model, samples, bound.
 CASES: dict[str, tuple[Callable[[], onnx.ModelProto], Rows, float]] = {
     "truncation": (lambda: through(INT64), np.abs(SPREAD), 0.1),
@@ -75,8 +96,10 @@ CASES: dict[str, tuple[Callable[[], onnx.ModelProto], Rows, float]] = {
     "whole division": (whole_division, RNG.integers(-9, 10, (40, 4)), 0.1),
     "tokens": (tokens, np.vstack([[0, 9, 4, 5], RNG.integers(0, 10, (39, 4))]), 0.1),
     "pixels": (pixels, np.vstack([[0, 255, 4, 5], RNG.integers(0, 256, (39, 4))]), 0.05),
+    "counts": (counts, np.vstack([[0, 6, 4, 5], RNG.integers(0, 7, (39, 4))]), 0.05),
+    "bits": (bits, RNG.integers(0, 2, (40, 4)), 0.05),
 }
-WHOLE_INPUTS = {"tokens": (0, 9), "pixels": (0, 255)}
+WHOLE_INPUTS = {"tokens": (0, 9), "pixels": (0, 255), "counts": (0, 6), "bits": (0, 1)}
 
 
 @pytest.fixture(scope="module", params=list(CASES))
@@ -119,11 +142,21 @@ def test_proved__rows_that_the_build_has_not_seen__what_the_file_says(
     assert found.over_bound == [], found.values()["worst"]
 
 
+def test_audit__of_whole_numbers__makes_the_same_again(
+    case: tuple[str, Path, Bundle], devnet_srs: SrsSource
+) -> None:
+    name, path, bundle = case
+    if name in ("tokens", "bits"):
+        assert audit(bundle.path, devnet_srs, LIMITS, source=path).differences == ()
+
+
 def test_promise__of_whole_numbers__ends_where_they_do(case: tuple[str, Path, Bundle]) -> None:
     name, _, bundle = case
     if name in WHOLE_INPUTS:
         spec = bundle.spec.input
         ends = [tensor.dequantize(v, spec.scale) for v in (spec.minimum, spec.maximum)]
         assert tuple(ends) == WHOLE_INPUTS[name]
+        # No request can say a half.
+        assert spec.scale == 0
         beyond = np.array([[ends[1] + 1, *[0.0] * 3], [-1.0, *[0.0] * 3]])
         assert set(evaluate(bundle, beyond, Sandbox(LIMITS)).status) == {"refused"}

@@ -6,7 +6,7 @@ whether they do is checked by running both graphs (`oracle.circuits.onnx`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import onnx
 
@@ -48,7 +48,7 @@ def lower_ml(proto: onnx.ModelProto) -> None:
 def lower_integers(proto: onnx.ModelProto) -> None:
     """Rewrite casts to integers and bits, and what integers do otherwise than reals, in place.
 
-    Before inputs and outputs are packed: the casts that these need are of whole numbers.
+    After inputs are packed: casts of a row's numbers to a file's own types are among them.
 
     Raises:
         ModelUnsupported: as `lower_core`.
@@ -56,18 +56,27 @@ def lower_integers(proto: onnx.ModelProto) -> None:
     _apply(proto, integers.RULES)
 
 
-def lower_core(proto: onnx.ModelProto) -> None:
+def lower_core(proto: onnx.ModelProto, limited: Collection[str] = frozenset()) -> None:
     """Rewrite core operators that the circuit compiler does not know or gets wrong, in place.
+
+    Args:
+        proto: the model.
+        limited: tensors that hold valid indices, counted from the start, whatever is promised to be
+            asked (`oracle.circuits.vocabulary`).
 
     Raises:
         ModelUnsupported: an operator's parameters allow no rewriting; named with its node.
     """
-    _apply(proto, _CORE_RULES)
+    _apply(proto, _CORE_RULES, limited)
 
 
-def _apply(model: onnx.ModelProto, rules: Mapping[tuple[str, str], Rule]) -> None:
+def _apply(
+    model: onnx.ModelProto,
+    rules: Mapping[tuple[str, str], Rule],
+    limited: Collection[str] = frozenset(),
+) -> None:
     proto = model.graph
-    graph = Graph(proto, core_opset(model))
+    graph = Graph(proto, core_opset(model), limited)
     for index, node_proto in enumerate(proto.node):
         node = Node(node_proto, index)
         rule = rules.get(node.key)

@@ -62,9 +62,11 @@ def _mean_variance_normalization(graph: Graph, node: Node) -> list[str]:
 
 def _batch_normalization(graph: Graph, node: Node) -> list[str] | None:
     """A factor and a summand for each channel; None where they are not known."""
+    if node.attribute("training_mode", 0):
+        raise node.refuse("normalises by the batch, as in training", "Export after model.eval()")
     given = [graph.constant(node.input(position)) for position in range(1, 5)]
     shape = graph.known_shape(node.input(0))
-    if shape is None or node.attribute("training_mode", 0) or any(v is None for v in given):
+    if shape is None or any(v is None for v in given):
         return None
     factor, offset, mean, variance = (np.asarray(each, dtype=np.float64) for each in given)
     factor = factor / np.sqrt(variance + node.attribute("epsilon", 1e-5))
@@ -191,20 +193,42 @@ def _hard_sigmoid(graph: Graph, node: Node) -> list[str]:
 
 
 def _pow(graph: Graph, node: Node) -> list[str] | None:
-    """Whole powers factor by factor, so that every product is rescaled; negative ones inverted."""
+    """To a power that is known, or to one for each position of the last dimension."""
     x, exponents = node.input(0), graph.constant(node.input(1))
-    if exponents is None or not exponents.size or (exponents != exponents.flat[0]).any():
-        raise node.refuse("needs one exponent that is known", "Multiply, or use Exp and Log")
-    exponent = float(exponents.flat[0])
+    if exponents is None or not exponents.size:
+        raise node.refuse("needs exponents that are known", "Multiply, or use Exp and Log")
+    if exponents.size == 1:
+        power = _power(graph, x, float(exponents.flat[0]))
+        return None if power is None else [power]
+    shape = graph.shape(node)
+    if exponents.shape[-1:] != shape[-1:] or exponents.size != shape[-1]:
+        raise node.refuse(
+            "has exponents that differ, other than along the last dimension", "Transpose first"
+        )
+    # Those of one exponent together, then back in their order.
+    values, which = np.unique(exponents.ravel(), return_inverse=True)
+    columns = [np.flatnonzero(which == index) for index in range(len(values))]
+    powers = []
+    for value, positions in zip(values.tolist(), columns, strict=True):
+        part = graph.add("Gather", x, int64s(positions), axis=-1)
+        powers.append(
+            _power(graph, part, value) or graph.add("Pow", part, np.asarray(value, np.float32))
+        )
+    joined = graph.add("Concat", *powers, axis=-1) if len(powers) > 1 else powers[0]
+    return [graph.add("Gather", joined, int64s(np.argsort(np.concatenate(columns))), axis=-1)]
+
+
+def _power(graph: Graph, x: str, exponent: float) -> str | None:
+    """Whole powers factor by factor, so that every product is rescaled; negative ones inverted."""
     if abs(exponent) == 0.5:
         root = graph.add("Sqrt", x)
-        return [root if exponent > 0 else graph.add("Reciprocal", root)]
-    if exponent != int(exponent) or not 1 <= abs(exponent) <= _MAX_POWER or exponents.size > 1:
+        return root if exponent > 0 else graph.add("Reciprocal", root)
+    if exponent != int(exponent) or not 1 <= abs(exponent) <= _MAX_POWER:
         return None
     power = x
     for _ in range(int(abs(exponent)) - 1):
         power = graph.add("Mul", power, x)
-    return [power if exponent > 0 else graph.add("Reciprocal", power)]
+    return power if exponent > 0 else graph.add("Reciprocal", power)
 
 
 RULES: Rules = {

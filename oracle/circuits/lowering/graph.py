@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,24 +90,38 @@ class Graph:
     18 have in common.
     """
 
-    def __init__(self, proto: onnx.GraphProto, opset: int) -> None:
-        """Take over ``proto`` of the core opset ``opset``; `finish` writes the new nodes back."""
+    def __init__(
+        self, proto: onnx.GraphProto, opset: int, limited: Collection[str] = frozenset()
+    ) -> None:
+        """Take over ``proto`` of the core opset ``opset``; `finish` writes the new nodes back.
+
+        ``limited`` names tensors that hold valid indices, counted from the start, and nothing else.
+        """
+        self.limited = limited
         self._proto = proto
         self._opset = opset
         self._nodes: list[onnx.NodeProto] = []
+        #: Where the nodes of the rule at work begin.
+        self._start = 0
         self._values = {
             value.name: value for value in (*proto.value_info, *proto.input, *proto.output)
         }
         self._constants = {tensor.name: tensor for tensor in proto.initializer}
         self._producers: dict[str, onnx.NodeProto] = {}
+        self._readers: dict[str, list[Node]] = {}
         for index, node in enumerate(proto.node):
+            for name in dict.fromkeys(node.input):
+                self._readers.setdefault(name, []).append(Node(node, index))
             if node.op_type == "Constant" and node.domain in CORE:
                 self._constants[node.output[0]] = _constant_tensor(Node(node, index))
             for name in node.output:
                 self._producers[name] = node
         self._taken = set(self._values) | set(self._constants) | set(self._producers)
         self._taken |= {node.name for node in proto.node}
+        self._outputs = {value.name for value in proto.output}
         self._made: set[str] = set()
+        #: Numbers, by stem, up to which all names are taken.
+        self._numbers: dict[str, int] = {}
         self._arrays: dict[tuple[str, tuple[int, ...], bytes], str] = {}
 
     def shape(self, node: Node, position: int = 0) -> tuple[int, ...]:
@@ -158,18 +172,22 @@ class Graph:
 
     def maker(self, name: str) -> Node | None:
         """The core operator's node that makes a tensor; None for an input or a constant."""
-        written = (node for node in reversed(self._nodes) if name in node.output)
-        proto = next(written, self._producers.get(name))
+        proto = self._producers.get(name)
         return Node(proto, -1) if proto is not None and proto.domain in CORE else None
 
-    def consumers(self, name: str) -> Iterator[str]:
-        """Operators that read a tensor; empty text for the graph's output."""
-        for node in self._proto.node:
-            if name in node.input:
-                yield node.op_type
-        for value in self._proto.output:
-            if value.name == name:
-                yield ""
+    def readers(self, name: str) -> Sequence[Node]:
+        """Nodes that read a tensor of the graph as it came."""
+        return self._readers.get(name, ())
+
+    def is_output(self, name: str) -> bool:
+        """Whether a tensor is one of the graph's outputs."""
+        return name in self._outputs
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether no input has fractions."""
+        kinds = {value.type.tensor_type.elem_type for value in self._proto.input}
+        return TensorProto.FLOAT not in kinds
 
     def add(self, operator: str, *inputs: str | Array, **attributes: Any) -> str:
         """Append a core operator's node; arrays become constants. Name of its output."""
@@ -182,9 +200,9 @@ class Graph:
         names = [name if isinstance(name, str) else self.array(name) for name in inputs]
         made = [self._fresh(operator.lower()) for _ in range(outputs)]
         self._made.update(made)
-        self._nodes.append(
-            helper.make_node(operator, names, made, name=self._fresh("lowered"), **attributes)
-        )
+        node = helper.make_node(operator, names, made, name=self._fresh("lowered"), **attributes)
+        self._nodes.append(node)
+        self._producers.update(dict.fromkeys(made, node))
         return made
 
     def reduce(self, operator: str, x: str, axes: Sequence[int]) -> str:
@@ -211,6 +229,7 @@ class Graph:
             self._proto.initializer.append(self._constants[node.proto.output[0]])
         else:
             self._nodes.append(node.proto)
+        self._start = len(self._nodes)
 
     def replace(self, node: Node, results: Sequence[str]) -> None:
         """Let ``results`` stand for the node's outputs."""
@@ -222,13 +241,15 @@ class Graph:
             if new in self._made:
                 # Nobody else knows the new name yet: the result takes the old one.
                 self._made.remove(new)
-                for made in self._nodes:
+                self._producers[old] = self._producers[new]
+                for made in self._nodes[self._start :]:
                     _rename(made.output, new, old)
                     _rename(made.input, new, old)
             else:
-                self._nodes.append(
-                    helper.make_node("Identity", [new], [old], name=self._fresh("lowered"))
-                )
+                same = helper.make_node("Identity", [new], [old], name=self._fresh("lowered"))
+                self._nodes.append(same)
+                self._producers[old] = same
+        self._start = len(self._nodes)
 
     def finish(self) -> None:
         """Write the nodes back."""
@@ -236,10 +257,11 @@ class Graph:
         self._proto.node.extend(self._nodes)
 
     def _fresh(self, stem: str) -> str:
-        number = 0
+        number = self._numbers.get(stem, 0)
         while (name := f"{stem}_{number}") in self._taken:
             number += 1
         self._taken.add(name)
+        self._numbers[stem] = number + 1
         return name
 
 

@@ -11,6 +11,12 @@ from oracle.circuits.lowering.graph import ML, Graph, Node, Rules, float32s
 def _product(graph: Graph, node: Node, targets: int) -> str:
     """``x @ coefficients.T + intercepts``, [batch, targets]."""
     weights = node.floats("coefficients").reshape(targets, -1).T.astype(np.float32)
+    shape = graph.known_shape(node.input(0))
+    if shape is not None and shape[-1] != len(weights):
+        raise node.refuse(
+            f"has coefficients for {len(weights)} features, its input has {shape[-1]}",
+            "Export the model again, with the number of features that it was trained on",
+        )
     product = graph.add("MatMul", scores.float_input(graph, node), weights)
     intercepts = node.floats("intercepts").astype(np.float32)
     return graph.add("Add", product, intercepts) if intercepts.any() else product

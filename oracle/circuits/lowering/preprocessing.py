@@ -47,14 +47,14 @@ def _normalizer(graph: Graph, node: Node) -> list[str]:
 
 
 def _imputer(graph: Graph, node: Node) -> list[str]:
-    """Fixed point has no NaN, so only another stand-in for missing values is looked for."""
+    """Fixed point has no NaN or infinity: only another stand-in for missing values is looked for."""
     if len(node.attribute("imputed_value_int64s", ())):
         values = int64s(node.attribute("imputed_value_int64s"))
         missing = int64s([node.attribute("replaced_value_int64", 0)])
     else:
         values = node.floats("imputed_value_floats").astype(np.float32)
         missing = float32s([node.attribute("replaced_value_float", 0.0)])
-        if np.isnan(missing).any():
+        if not np.isfinite(missing).all():
             return [node.input(0)]
     x = node.input(0)
     return [graph.add("Where", graph.add("Equal", x, missing), values, x)]
