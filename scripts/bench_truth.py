@@ -28,6 +28,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from oracle.chain.toolchain import toolchain
 from oracle.circuits.build import LIMITS
@@ -41,6 +42,8 @@ from scripts.truth.attack import attack
 from scripts.truth.case import Case
 from scripts.truth.jumps import nearest
 from scripts.truth.target import Floats, Promise, Target, Tried, search
+
+Indices = npt.NDArray[np.intp]
 
 BENCH = "truth"
 ROWS = 1000
@@ -82,7 +85,7 @@ def main() -> None:
     for result in _outcomes(cases, options):
         results.put(result["name"], result)
         print("  ".join(_line(result)), flush=True)
-    done = [result for name in names if (result := results.get(name)) is not None]
+    done = [found for name in names if (found := results.get(name)) is not None]
     summary = report(done) | {
         "seed": options.seed,
         "rows": options.rows,
@@ -212,7 +215,7 @@ def is_narrowed(promise: Promise, samples: Floats) -> bool:
     return bool((least > low - beyond + unit).any() or (most < high + beyond - unit).any())
 
 
-def _excused(promise: Promise, tried: Tried, beyond: np.ndarray) -> np.ndarray:
+def _excused(promise: Promise, tried: Tried, beyond: Indices) -> Indices:
     """Of rows beyond the bound those that are within the margin of a jump."""
     if not len(beyond) or promise.margin <= 0:
         return beyond[:0]
@@ -237,7 +240,7 @@ def _number(value: float) -> float | str:
     return value if np.isfinite(value) else str(value)
 
 
-def _by_source(sources: Sequence[str], over: np.ndarray, unprovable: np.ndarray) -> Json:
+def _by_source(sources: Sequence[str], over: Indices, unprovable: Indices) -> Json:
     """Of each source, how many rows were tried, over the bound, unprovable."""
     found = {name: [0, 0, 0] for name in dict.fromkeys(sources)}
     for column, indices in enumerate((range(len(sources)), over.tolist(), unprovable.tolist())):

@@ -60,7 +60,7 @@ class Ground:
 
     def accepted(self, rows: Integers) -> Integers:
         """Those that the contract takes."""
-        return rows[((rows >= self.low) & (rows <= self.high)).all(axis=1)]
+        return np.asarray(rows[((rows >= self.low) & (rows <= self.high)).all(axis=1)])
 
     def clipped(self, rows: Integers) -> Integers:
         """Each element at the nearest value that the contract takes."""
@@ -68,7 +68,7 @@ class Ground:
 
     def picked(self, rng: np.random.Generator, count: int) -> Integers:
         """Samples, some of them several times."""
-        return self.samples[rng.integers(0, len(self.samples), count)]
+        return np.asarray(self.samples[rng.integers(0, len(self.samples), count)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,11 +182,11 @@ def _listed(values: npt.NDArray[Any], length: int) -> Iterator[tuple[float, int 
 
 def _fresh(_: Target, ground: Ground, rng: np.random.Generator, count: int) -> Integers:
     """Rows of the same data set."""
-    return ground.fresh[rng.permutation(len(ground.fresh))[:count]]
+    return np.asarray(ground.fresh[rng.permutation(len(ground.fresh))[:count]])
 
 
 def _uniform(rng: np.random.Generator, low: Integers, high: Integers, count: int) -> Integers:
-    return rng.integers(low, high, (count, len(low)), endpoint=True)
+    return np.asarray(rng.integers(low, high, (count, len(low)), endpoint=True), dtype=np.int64)
 
 
 def _in_box(_: Target, ground: Ground, rng: np.random.Generator, count: int) -> Integers:
@@ -325,10 +325,11 @@ def _published(reveal: Reveal, scores: Floats, scale: int) -> Floats:
     if reveal.kind is Kind.THRESHOLD:
         return np.asarray(numbers >= reveal.parameter, dtype=np.float64)
     if reveal.kind is Kind.ROUND:
-        return np.floor(numbers * 10**reveal.parameter + 0.5)
+        return np.asarray(np.floor(numbers * 10**reveal.parameter + 0.5))
     if reveal.kind in (Kind.TOP1, Kind.TOPK):
         length = reveal.length(numbers.shape[1])
-        return np.argsort(-numbers, axis=1, kind="stable")[:, :length].astype(np.float64)
+        order = np.argsort(-numbers, axis=1, kind="stable")[:, :length]
+        return np.asarray(order, dtype=np.float64)
     return numbers
 
 

@@ -6,17 +6,18 @@ known exactly, so no rounding excuses a wrong answer.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime
-from onnx import TensorProto, helper
 
 Floats = npt.NDArray[np.float64]
 
 _COMPARISONS = frozenset({"Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal"})
 #: Operators that jump, each with how far its argument is from where it does.
-_STEPS = {
+_STEPS: Mapping[str, Callable[[Floats], Floats]] = {
     "Floor": lambda x: np.abs(x - np.rint(x)),
     "Ceil": lambda x: np.abs(x - np.rint(x)),
     "Round": lambda x: np.abs(x - np.floor(x) - 0.5),
@@ -63,16 +64,19 @@ def nearest(data: bytes, input_name: str, rows: Floats) -> Floats:
     if not watched:
         return np.full(len(rows), np.inf)
     constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    names = sorted({name for _, inputs in watched for name in inputs} - constants.keys())
-    for name in names:
-        if name not in {value.name for value in graph.output}:
-            graph.output.append(helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None))
+    names = sorted(
+        {name for _, inputs in watched for name in inputs} - constants.keys() - {input_name}
+    )
+    known = {value.name for value in graph.output}
+    kinds = {
+        value.name: value for value in onnx.shape_inference.infer_shapes(model).graph.value_info
+    }
+    graph.output.extend(kinds[name] for name in names if name not in known)
     found = []
-    session = onnxruntime.InferenceSession(_typed(model))
-    shape = session.get_inputs()[0].shape
+    session = onnxruntime.InferenceSession(model.SerializeToString())
     for row in rows:
-        feed = {input_name: row.reshape(shape).astype(np.float32)}
-        values = constants | dict(zip(names, session.run(names, feed), strict=True))
+        feed = {input_name: row[np.newaxis].astype(np.float32)}
+        values = constants | feed | dict(zip(names, session.run(names, feed), strict=True))
         found.append(
             min(
                 _distance(operator, [values[name] for name in inputs])
@@ -80,16 +84,6 @@ def nearest(data: bytes, input_name: str, rows: Floats) -> Floats:
             )
         )
     return np.array(found, dtype=np.float64)
-
-
-def _typed(model: onnx.ModelProto) -> bytes:
-    """The file with the types of its further outputs."""
-    inferred = onnx.shape_inference.infer_shapes(model)
-    kinds = {value.name: value.type for value in inferred.graph.value_info}
-    for value in model.graph.output:
-        if value.name in kinds:
-            value.type.CopyFrom(kinds[value.name])
-    return bytes(model.SerializeToString())
 
 
 def _distance(operator: str, values: list[npt.NDArray[np.float32]]) -> float:

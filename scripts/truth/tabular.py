@@ -100,7 +100,7 @@ class Recipe:
     #: Inputs [n, features], float or int64, and targets [n].
     data: Callable[[], Data]
     reveal: str = "full"
-    convert: Callable[[Any, Array], onnx.ModelProto] | None = None
+    convert: Callable[[Any, Array], Any] | None = None
 
 
 # --- data -----------------------------------------------------------------------------------------
@@ -168,20 +168,20 @@ def _quartiles(columns: Array) -> Array:
 # --- exports --------------------------------------------------------------------------------------
 
 
-def _exported(model: Any, inputs: Array) -> onnx.ModelProto:
+def _exported(model: Any, inputs: Array) -> Any:
     """As scikit-learn's exporter writes it, classifiers without dictionaries."""
     kind = Int64TensorType if inputs.dtype == np.int64 else FloatTensorType
     return _converted(model, [("input", kind([None, inputs.shape[1]]))])
 
 
-def _mixed(model: Any, _: Array) -> onnx.ModelProto:
+def _mixed(model: Any, _: Array) -> Any:
     return _converted(
         model,
         [("numbers", FloatTensorType([None, 3])), ("codes", Int64TensorType([None, 2]))],
     )
 
 
-def _converted(model: Any, inputs: list[tuple[str, Any]]) -> onnx.ModelProto:
+def _converted(model: Any, inputs: list[tuple[str, Any]]) -> Any:
     return skl2onnx.to_onnx(
         model,
         name="truth",
@@ -199,7 +199,7 @@ def _last(model: Any) -> Any:
     return model.steps[-1][1] if isinstance(model, Pipeline) else model
 
 
-def _from_xgboost(model: Any, inputs: Array) -> onnx.ModelProto:
+def _from_xgboost(model: Any, inputs: Array) -> Any:
     return onnxmltools.convert_xgboost(
         model,
         name="truth",
@@ -208,7 +208,7 @@ def _from_xgboost(model: Any, inputs: Array) -> onnx.ModelProto:
     )
 
 
-def _from_lightgbm(model: Any, inputs: Array) -> onnx.ModelProto:
+def _from_lightgbm(model: Any, inputs: Array) -> Any:
     return onnxmltools.convert_lightgbm(
         model,
         name="truth",
@@ -229,7 +229,7 @@ def make(name: str) -> Case:
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.simplefilter("ignore", FutureWarning)
         model = recipe.estimator().fit(inputs[::2], targets[::2])
-        proto = (recipe.convert or _exported)(model, inputs)
+        proto: onnx.ModelProto = (recipe.convert or _exported)(model, inputs)
     # Exporters list the opsets in any order, some of them twice.
     opsets = {opset.domain: opset.version for opset in proto.opset_import}
     del proto.opset_import[:]
@@ -361,7 +361,7 @@ RECIPES: Mapping[str, Recipe] = {
         _standard(SVC, PCA(4, random_state=_SEED), C=0.5), _breast_cancer, "threshold:0"
     ),
     "iris_nu_svc": Recipe(partial(NuSVC, nu=0.3, gamma=0.5), _iris),
-    "wine_linear_svc": Recipe(_standard(LinearSVC, random_state=_SEED), _wine, "top1"),
+    "iris_linear_svc": Recipe(partial(LinearSVC, random_state=_SEED), _iris, "top1"),
     "diabetes_svr": Recipe(lambda: make_pipeline(MinMaxScaler(), SVR(C=0.5)), _diabetes_scaled),
     "iris_one_class_svm": Recipe(partial(OneClassSVM, nu=0.2), _iris),
     # Trees.
