@@ -13,7 +13,8 @@ nearer to each other are counted apart. *Unprovable* is a row that the contract 
 does not. A promise is *narrowed* where it takes less of a feature than its samples' range and a
 quarter of it more on both sides; of whole numbers, less than the samples' range.
 
-Writes ``build/bench/truth.json`` and prints a table. ``--resume`` keeps the models that are done.
+Writes ``build/bench/truth.json`` and prints a table. ``--resume`` keeps the models that are done with
+the same rows and seed. A run of the whole list takes hours.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def main() -> None:
     if unknown := sorted(set(names) - listed.MAKERS.keys()):
         parser.error(f"no model is called {unknown[0]}")
     load = os.getloadavg()[0]
-    results = Results.of(BENCH, resume=options.resume)
+    results = Results.of(f"{BENCH}-{options.rows}-{options.seed}", resume=options.resume)
     waiting = [name for name in names if results.get(name) is None]
     cases = (listed.make(name) for name in waiting)
     for result in _outcomes(cases, options):
@@ -101,7 +102,7 @@ def main() -> None:
         f"{summary['models']} models built, {len(summary['refused'])} refused, "
         f"{len(summary['narrowed'])} narrowed; of {summary['inputs_tried']:,} inputs "
         f"{summary['over_bound']:,} over the bound and {summary['unprovable']:,} unprovable, "
-        f"in {len(summary['broken'])} models"
+        f"in {len(summary['broken'])} models; {len(summary['failed'])} attacks failed"
     )
     print(f"written to {target}")
 
@@ -161,7 +162,10 @@ def outcome(case: Case, rows: int, seed: int, minutes: float = MINUTES) -> Json:
         else:
             about["search_seconds"] = time.monotonic() - started
             target = Target(case, promise, source, sandbox)
-            about |= attacked(target, rows=rows, seed=seed)
+            try:
+                about |= attacked(target, rows=rows, seed=seed)
+            except OracleError as error:
+                about["failed"] = error.line()
             return about | {"seconds": time.monotonic() - started}
     return about | {"reason": reason, "seconds": time.monotonic() - started}
 
@@ -268,11 +272,13 @@ _HEADER = (
 
 def report(done: Sequence[Json]) -> Json:
     """The figures over all models that are done."""
-    built = [result for result in done if "reason" not in result]
+    built = [result for result in done if not {"reason", "failed"} & result.keys()]
     bounds = [result for result in built if result["certified_error"] is not None]
     return {
         "models": len(built),
         "refused": {result["name"]: result["reason"] for result in done if "reason" in result},
+        # The attack did not come to its end, so nothing is known of them.
+        "failed": {result["name"]: result["failed"] for result in done if "failed" in result},
         "narrowed": [result["name"] for result in built if result["narrowed"]],
         "broken": [
             result["name"] for result in built if result["over_bound"] or result["unprovable"]
@@ -292,8 +298,8 @@ def _line(result: Json) -> list[str]:
     """A line of the table."""
     about = [result["name"], result["kind"], result["reveal"]]
     seconds = f"{result['seconds']:.0f}"
-    if "reason" in result:
-        code = result["reason"].partition(":")[0][:30]
+    if reason := result.get("reason") or result.get("failed"):
+        code = reason.partition(":")[0][:30]
         return [*about, "-", f"{result['max_error']:.2g}", "-", "-", "-", "-", code, seconds]
     worst = result["worst"]
     error = float(worst["error"]) / result["max_error"] if worst else float("nan")

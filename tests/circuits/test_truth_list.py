@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import subprocess
@@ -37,14 +38,18 @@ for name in listed.MAKERS:
 KINDS = 15
 
 
+#: Some of the list is made by every process that runs a share of these tests.
+made = functools.cache(listed.make)
+
+
 @pytest.fixture(scope="module")
 def cases() -> dict[str, Case]:
-    return {name: listed.make(name) for name in listed.MAKERS}
+    return {name: made(name) for name in listed.MAKERS}
 
 
 @pytest.fixture(params=list(listed.MAKERS))
-def case(cases: dict[str, Case], request: pytest.FixtureRequest) -> Case:
-    return cases[request.param]
+def case(request: pytest.FixtureRequest) -> Case:
+    return made(request.param)
 
 
 def test_list__the_zoo_and_sixty_more__no_name_and_no_model_twice(cases: dict[str, Case]) -> None:
@@ -197,7 +202,10 @@ def test_report__counts_and_names__and_is_json() -> None:
     }
     fine = built | {"name": "b", "narrowed": False, "over_bound": 0, "certified_error": 0.02}
     refused = {"name": "c", "reason": "CIRCUIT_INACCURATE: why."}
-    summary = bench_truth.report([built, fine, refused])
+    failed = {"name": "d", "failed": "PROVER_TIMEOUT: why."}
+    summary = bench_truth.report([built, fine, refused, failed])
+    assert summary["refused"] == {"c": "CIRCUIT_INACCURATE: why."}
+    assert summary["failed"] == {"d": "PROVER_TIMEOUT: why."}
     assert summary["models"] == 2
     assert summary["narrowed"] == summary["broken"] == ["a"]
     assert (summary["inputs_tried"], summary["over_bound"], summary["within_margin"]) == (20, 2, 2)
