@@ -176,7 +176,7 @@ def attacked(target: Target, *, rows: int, seed: int) -> Json:
     found = attack(target, rows=rows, seed=seed)
     tried = found.tried
     beyond = np.flatnonzero(tried.errors > bound)
-    excused = _excused(promise, tried, beyond)
+    excused = _excused(target, tried, beyond)
     over = np.setdiff1d(beyond, excused)
     unprovable = np.flatnonzero(tried.unprovable)
     counted = tried.errors.copy()
@@ -219,18 +219,19 @@ def is_narrowed(promise: Promise, samples: Floats) -> bool:
     return bool((least > low - beyond + unit).any() or (most < high + beyond - unit).any())
 
 
-def _excused(promise: Promise, tried: Tried, beyond: Indices) -> Indices:
+def _excused(target: Target, tried: Tried, beyond: Indices) -> Indices:
     """Of rows beyond the bound those that are within the margin of a jump."""
-    if not len(beyond) or promise.margin <= 0:
+    margin = target.promise.margin
+    if not len(beyond) or margin <= 0:
         return beyond[:0]
-    reals = np.ldexp(tried.rows[beyond].astype(np.float64), -promise.input.scale)
-    near = nearest(promise.revealed.data, promise.revealed.input_name, reals)
-    return beyond[near < promise.margin]
+    revealed = target.promise.revealed
+    near = nearest(revealed.data, revealed.input_name, target.reals(tried.rows[beyond]))
+    return beyond[near < margin]
 
 
 def _row(target: Target, tried: Tried, index: int, source: str) -> Json:
     """One row, with numbers that are none as text."""
-    inputs = np.ldexp(tried.rows[index].astype(np.float64), -target.promise.input.scale)
+    inputs = target.reals(tried.rows[index])
     return {
         "source": source,
         "input": inputs[:_SHOWN].tolist(),

@@ -273,7 +273,7 @@ def _extremes(target: Target, ground: Ground, rng: np.random.Generator, count: i
     picked = []
     for source in (_in_box, _in_own_range):
         rows = source(target, ground, rng, _SCREENED * each)
-        scores = target.scores(rows)
+        scores = target.screened(rows)
         undefined = np.flatnonzero(~np.isfinite(scores).all(axis=1))[: each // 4]
         order = np.argsort(np.nan_to_num(scores), axis=0)
         # The last and first of every score, then the next ones.
@@ -288,13 +288,13 @@ def _steepest(target: Target, ground: Ground, rng: np.random.Generator, count: i
     pairs = math.ceil(count / 2)
     ends = [_between(target, ground, rng, pairs), _in_own_range(target, ground, rng, pairs)]
     scale = target.promise.input.scale
-    values = [_published(target.reveal, target.scores(rows), scale) for rows in ends]
+    values = [_published(target.reveal, target.screened(rows), scale) for rows in ends]
     for _ in range(_HALVINGS):
         if np.abs(ends[0] - ends[1]).max() <= 1:
             break
         # Rounded down between neighbours it is the first of them, and nothing moves any more.
         middle = (ends[0] + ends[1]) // 2
-        value = _published(target.reveal, target.scores(middle), scale)
+        value = _published(target.reveal, target.screened(middle), scale)
         changes = [np.abs(value - each).max(axis=1) for each in values]
         first = (changes[0] >= changes[1])[:, np.newaxis]
         ends = [np.where(first, ends[0], middle), np.where(first, middle, ends[1])]

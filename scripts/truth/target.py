@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
 
 from oracle.circuits import forms, onnx, trial, tuner
 from oracle.circuits import reveal as policies
@@ -25,7 +26,7 @@ from oracle.errors import ProverError
 from oracle.prover.sandbox import Sandbox
 from oracle.tensor import dequantize, quantize
 from oracle.types import TensorSpec
-from scripts.truth.case import Case
+from scripts.truth.case import Case, answers
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -184,10 +185,21 @@ class Target:
 
     def scores(self, rows: Integers) -> Floats:
         """The file's scores for fixed-point rows, [n, scores], on exactly the numbers they stand for."""
-        scale = self.promise.input.scale
-        reals = np.ldexp(rows.astype(np.float64), -scale)
+        reals = self.reals(rows)
         parts = [self._answers(reals[i : i + _CHUNK]) for i in range(0, len(reals), _CHUNK)]
         return np.vstack(parts) if parts else np.empty((0, 0))
+
+    def screened(self, rows: Integers) -> Floats:
+        """As `scores`, without a child: to choose rows by, not to judge them."""
+        try:
+            return answers(self.case.onnx, self.reals(rows))
+        except (Fail, InvalidArgument, RuntimeException):
+            # It takes some of them, or none.
+            return self.scores(rows)
+
+    def reals(self, rows: Integers) -> Floats:
+        """The numbers that fixed-point integers stand for."""
+        return np.ldexp(rows.astype(np.float64), -self.promise.input.scale)
 
     def try_rows(self, rows: Integers) -> Tried:
         """What the circuit proves of fixed-point rows that the contract takes, and the file says."""
