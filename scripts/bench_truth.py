@@ -23,6 +23,7 @@ import argparse
 import multiprocessing
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -115,11 +116,23 @@ def _outcomes(cases: Iterator[Case], options: argparse.Namespace) -> Iterator[Js
             yield outcome(case, *settings)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(options.jobs, mp_context=context) as pool:
+    parent = (os.getpid(),)
+    with ProcessPoolExecutor(options.jobs, context, _end_with, parent) as pool:
         yield from (
             each.result()
             for each in as_completed([pool.submit(outcome, case, *settings) for case in cases])
         )
+
+
+def _end_with(parent: int) -> None:
+    """Let this process end when its parent is gone: it would wait for more work for ever."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 # --- one model ------------------------------------------------------------------------------------
