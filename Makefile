@@ -13,7 +13,7 @@ export SOLCX_BINARY_PATH := $(TOOLS)
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup prerequisites demo test test-long check-guards coverage bench-gas bench-circuits bench-onnx bench-store bench-node bench-faults soak check format ape browser screenshots docs cli-docs protocol-docs docs-site abi lock clean
+.PHONY: help setup prerequisites demo test test-long check-guards coverage bench-gas bench-circuits bench-onnx bench-truth bench-store bench-node bench-faults soak check format ape browser screenshots docs cli-docs protocol-docs docs-site abi lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -75,6 +75,9 @@ bench-circuits: setup  ## Our circuits against ezkl's calibrated default, to bui
 
 bench-onnx: setup  ## How many of the onnx package's model tests can be proved, to build/bench/onnx.json
 	@python -m scripts.bench_onnx $(ARGS)
+
+bench-truth: setup  ## Attack what the search promises of each model of the list, to build/bench/truth.json
+	@python -W ignore::FutureWarning -m scripts.bench_truth $(ARGS)
 
 bench-store: setup  ## Start and status of a node with 1M requests in its store, to build/bench/store.json
 	@python -m scripts.bench_store $(ARGS)

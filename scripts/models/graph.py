@@ -1,4 +1,4 @@
-"""ONNX graphs of one float input, written node after node."""
+"""ONNX graphs, written node after node."""
 
 from __future__ import annotations
 
@@ -21,17 +21,25 @@ Operand = str | npt.NDArray[Any] | float | Sequence[int]
 class Graph:
     """Builds a model with input ``input`` [batch, *shape] and output ``output``."""
 
-    def __init__(self, *shape: int) -> None:
+    def __init__(self, *shape: int, dtype: int = TensorProto.FLOAT, opset: int = OPSET) -> None:
         self.input = "input"
-        self._shape = shape
+        self._opset = opset
+        self._inputs: list[onnx.ValueInfoProto] = []
+        self.feed(self.input, *shape, dtype=dtype)
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
+
+    def feed(self, name: str, *shape: int, dtype: int = TensorProto.FLOAT) -> str:
+        """Add an input [batch, *shape] and return its name."""
+        self._inputs.append(helper.make_tensor_value_info(name, dtype, ["batch", *shape]))
+        return name
 
     def add(self, operator: str, *operands: Operand, outputs: int = 1, **attributes: Any) -> str:
         """Add a node and return the name of its last output.
 
-        A float or float array becomes a float32 constant, a sequence of integers an int64 one; an
-        empty name is an input that is left out.
+        A float or an array of float64 becomes a float32 constant, a sequence of integers an int64
+        one, an array of another type a constant of that type; an empty name is an input that is
+        left out.
         """
         label = f"{operator.lower()}{len(self._nodes)}"
         names = [f"{label}.{index}" for index in range(outputs)]
@@ -48,18 +56,19 @@ class Graph:
         graph = helper.make_graph(
             self._nodes,
             "zoo",
-            [helper.make_tensor_value_info(self.input, TensorProto.FLOAT, ["batch", *self._shape])],
+            self._inputs,
             [helper.make_tensor_value_info("output", dtype, ["batch", *shape])],
             initializer=self._constants,
         )
         model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
+            graph, opset_imports=[helper.make_opsetid("", self._opset)], ir_version=IR_VERSION
         )
         onnx.checker.check_model(model, full_check=True)
         return bytes(model.SerializeToString(deterministic=True))
 
     def _constant(self, value: npt.NDArray[Any] | float | Sequence[int], name: str) -> str:
-        floats = isinstance(value, float | np.ndarray)
-        array = np.asarray(value, dtype=np.float32 if floats else np.int64)
+        array = np.asarray(value, dtype=None if isinstance(value, float | np.ndarray) else np.int64)
+        if array.dtype == np.float64:
+            array = array.astype(np.float32)
         self._constants.append(numpy_helper.from_array(array, name))
         return name
