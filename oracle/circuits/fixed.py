@@ -41,7 +41,7 @@ _MOVES = frozenset(
     {"Flatten", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
 )
 #: Functions that are looked up at the scale of their argument, which is also their result's.
-CURVES = frozenset({"Erf", "Exp", "Pow", "Sigmoid", "Softplus", "Tanh"})
+CURVES = frozenset({"Erf", "Exp", "Log", "Pow", "Sigmoid", "Tanh"})
 COMPARISONS = frozenset({"Greater", "GreaterOrEqual", "Less", "LessOrEqual"})
 #: Operators that add up or move numbers.
 SUMS = _MOVES | {"Add", "Cast", "Concat", "Neg", "ReduceSum", "Sub"}

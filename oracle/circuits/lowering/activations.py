@@ -21,7 +21,18 @@ _INFINITE = 1e37
 
 def _mish(graph: Graph, node: Node) -> list[str]:
     x = node.input(0)
-    return [graph.add("Mul", x, graph.add("Tanh", graph.add("Softplus", x)))]
+    return [graph.add("Mul", x, graph.add("Tanh", _softened(graph, x)))]
+
+
+def _softplus(graph: Graph, node: Node) -> list[str]:
+    return [_softened(graph, node.input(0))]
+
+
+def _softened(graph: Graph, x: str) -> str:
+    """``log(1 + exp(x))`` as ``relu(x) + log(1 + exp(-|x|))``: no table of exponentials above one."""
+    small = graph.add("Exp", graph.add("Neg", graph.add("Abs", x)))
+    rest = graph.add("Log", graph.add("Add", small, float32s([1])))
+    return graph.add("Add", graph.add("Relu", x), rest)
 
 
 def _lp_normalization(graph: Graph, node: Node) -> list[str]:
@@ -232,6 +243,7 @@ def _power(graph: Graph, x: str, exponent: float) -> str | None:
 
 
 RULES: Rules = {
+    ("", "Softplus"): _softplus,
     ("", "BatchNormalization"): _batch_normalization,
     ("", "Celu"): _celu,
     ("", "Clip"): _clip,
