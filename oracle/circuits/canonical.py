@@ -69,8 +69,11 @@ class _Packer:
         parts = [flat]
         if len(inputs) > 1:
             parts = [self._fresh(f"{tensor.name}_part") for tensor in inputs]
-            sizes = self._array([tensor.length for tensor in inputs])
-            nodes.append(helper.make_node("Split", [flat, sizes], parts, axis=1))
+            start, axis = 0, self._array([1])
+            for part, tensor in zip(parts, inputs, strict=True):
+                ends = [self._array([start]), self._array([start + tensor.length]), axis]
+                nodes.append(helper.make_node("Slice", [flat, *ends], [part]))
+                start += tensor.length
         for part, tensor in zip(parts, inputs, strict=True):
             shape = (-1, *tensor.shape[1:]) if self._batched else tensor.shape
             to = TensorProto.FLOAT
