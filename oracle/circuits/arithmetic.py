@@ -137,6 +137,21 @@ class Arithmetic:
         )
 
     @property
+    def vanished(self) -> int:
+        """How many numbers of constants are zero here, and not in the file."""
+        values = self.loaded.values
+        return sum(
+            int(np.count_nonzero((numbers == 0) & (values[position].constant != 0)))
+            for position, numbers in self.constants.items()
+            if values[position].kind == "f"
+        )
+
+    @property
+    def input_scale(self) -> int:
+        """Fractional bits of the input."""
+        return self.scales[self.loaded.input]
+
+    @property
     def output_scale(self) -> int:
         """Fractional bits of the first output."""
         return self.scales[self.loaded.outputs[0]]
@@ -201,7 +216,9 @@ class _Scaler:
             position: run_args["param_scale"] if loaded.values[position].kind == "f" else 0
             for position in loaded.uses
         }
-        self.scales[loaded.input] = run_args["input_scale"]
+        # Whole numbers have no fractional bits.
+        is_real = loaded.values[loaded.input].kind == "f"
+        self.scales[loaded.input] = run_args["input_scale"] if is_real else 0
 
     def step(self, position: int) -> Step:
         value = self._loaded.values[position]
@@ -318,13 +335,21 @@ class _Run:
             "Where": lambda _, given: np.where(given[0] != 0, given[1], given[2]),
         }
 
+    def _multiplied(self, numbers: Integers, factor: int) -> Integers:
+        """Numbers times a power of two."""
+        if factor < _MOST:
+            return self.product(numbers, np.full((1,) * numbers.ndim, factor))
+        # Scales so far apart leave room for nothing but zero.
+        self.overflow |= _sizes(numbers) > 0
+        return np.zeros_like(numbers)
+
     def step(self, step: Step, arguments: Sequence[Integers]) -> Integers:
         """The result [n, *shape] of an operator of arguments [n or 1, *shape]."""
         rule = self._rules.get(step.value.operator)
         if rule is None:
             raise Unmodelled(step.value.operator)
         given = [
-            each if factor == 1 else self.product(each, np.full((1,) * each.ndim, factor))
+            each if factor == 1 else self._multiplied(each, factor)
             for each, factor in zip(arguments, step.factors, strict=True)
         ]
         result = self._limited(rule(step, given))

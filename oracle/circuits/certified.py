@@ -656,7 +656,8 @@ class _Prover:
         scale = 2.0 ** self._arithmetic.scales[step.value.inputs[place]]
         least, most = x.low * scale, x.high * scale
         if operator == "Equal":
-            return np.asarray(np.broadcast_to((known == proved) & (steps == 0), x.low.shape))
+            same = (known == proved) & (steps == 0)
+            return np.asarray(np.broadcast_to(same, np.broadcast_shapes(same.shape, x.low.shape)))
         # The first whole number on the far side of the constant.
         strict = (operator in ("Less", "GreaterOrEqual")) == (place == 0)
         reach: Callable[[Floats], Floats] = np.ceil if strict else _above

@@ -36,6 +36,12 @@ TABLES = frozenset({"Erf", "Exp", "HardSwish", "Log", "Power", "Sigmoid", "Tanh"
 
 _FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16)
 _INTEGERS = (TensorProto.INT32, TensorProto.INT64)
+#: By an input's type, the kind of its numbers.
+_KINDS: Mapping[int, str] = {
+    TensorProto.FLOAT: "f",
+    TensorProto.BOOL: "b",
+    **dict.fromkeys(_INTEGERS, "i"),
+}
 
 
 #: Operators of one number after the other, which the loader does of slices where only slices of
@@ -176,10 +182,11 @@ class _Loader:
         for tensor in graph.initializer:
             self._names[tensor.name] = self._constant(numpy_helper.to_array(tensor))
         given = [v for v in graph.input if v.name not in self._names and v.name != TAG]
-        if len(given) != 1 or given[0].type.tensor_type.elem_type != TensorProto.FLOAT:
+        kind = _KINDS.get(given[0].type.tensor_type.elem_type) if len(given) == 1 else None
+        if kind is None:
             raise Unmodelled("inputs")
         shape = tuple(dim.dim_value or 1 for dim in given[0].type.tensor_type.shape.dim)
-        self._input = self._append(Value("Input", (), shape, "f"))
+        self._input = self._append(Value("Input", (), shape, kind))
         self._names[given[0].name] = self._input
 
     def loaded(self) -> Loaded:
