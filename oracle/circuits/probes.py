@@ -1,44 +1,86 @@
-"""Inputs that put to the test what a circuit promises to take."""
+"""Inputs that put to the test what a circuit promises: all lie within the promised ranges."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
+import numpy.typing as npt
 
-from oracle.circuits.row import Range
 from oracle.circuits.trial import Floats, Graph
 
-#: Probes reach this many times as far from the centre as the promised range.
-_REACH = 1.25
-_RANDOM = 16
+#: Corners at random.
+_CORNERS = 8
 #: Probes that drive single numbers of the graph as far as they go.
 _DRIVEN = 32
+#: Rows of each kind, in the search.
+_EACH = 8
 
 
-def probes(
-    graph: Graph, input_name: str, within: Range, length: int, limits: Sequence[Range] = ()
-) -> Floats:
-    """Corners a little outside the promised range, float [n, length].
+def driven(graph: Graph, input_name: str, low: Floats, high: Floats) -> Floats:
+    """Corners, float [n, inputs], that drive numbers of the float graph furthest.
 
-    Uniform, alternating and random ones, and those that drive the numbers of the float graph
-    furthest from what they are at the centre: what these need, any promised input has.
-    Where the graph limits its features, the numbers depend on nothing beyond ``limits``.
+    What these need, any promised input has: nearly so, and exactly in a first layer.
     """
-    centre, reach = (within.low + within.high) / 2, _REACH * (within.high - within.low) / 2
-    alternating = np.where(np.arange(length) % 2 == 0, 1.0, -1.0)
-    # Seeded: the same model and samples must give the same circuit.
-    random = np.random.default_rng(0).choice([-1.0, 1.0], size=(_RANDOM, length))
-    signs = np.vstack([np.ones(length), -np.ones(length), alternating, -alternating, random])
-    corners = np.asarray(centre + reach * signs, dtype=np.float64)
-    driven = graph.sandbox.run(
+    found = graph.sandbox.run(
         "extremes",
         {
             "model": str(graph.path),
             "input": input_name,
-            "low": [each.low for each in limits] or centre - reach,
-            "high": [each.high for each in limits] or centre + reach,
+            "low": low.tolist(),
+            "high": high.tolist(),
             "count": _DRIVEN,
         },
     )["rows"]
-    return np.vstack([corners, np.asarray(driven, dtype=np.float64).reshape(-1, length)])
+    return np.asarray(found, dtype=np.float64).reshape(-1, len(low))
+
+
+def inside(
+    low: Floats,
+    high: Floats,
+    samples: Floats,
+    whole: npt.NDArray[np.bool_],
+    *,
+    seed: int,
+    each: int = _EACH,
+) -> Floats:
+    """Rows of many kinds, float [n, inputs].
+
+    Corners; rows of the whole box, of each element's own range, between two samples, and samples
+    with one element moved; rows of equal numbers; rows at and around zero, where many functions
+    bend.
+
+    Args:
+        low: least value of each element.
+        high: greatest value of each element.
+        samples: float [n, inputs].
+        whole: which elements are whole numbers.
+        seed: the same seed gives the same rows.
+        each: how many of each kind.
+    """
+    random, length = np.random.default_rng(seed), len(low)
+    ends = np.stack([low, high])
+    alternating = np.arange(length) % 2
+    corners = [np.zeros(length), np.ones(length), alternating, 1 - alternating]
+    corners += list(random.integers(0, 2, (_CORNERS, length)))
+    picked = np.asarray(corners, dtype=np.int64)
+    own = np.clip(np.stack([samples.min(axis=0), samples.max(axis=0)]), low, high)
+    first, second = (samples[random.integers(0, len(samples), each)] for _ in range(2))
+    moved = samples[random.integers(0, len(samples), 2 * each)].copy()
+    columns = random.integers(0, length, 2 * each)
+    moved[np.arange(2 * each), columns] = random.uniform(low[columns], high[columns])
+    equal = random.uniform(low.min(), high.max(), (each, 1))
+    small = np.ldexp(random.choice([-1.0, 1.0], (each, length)), -random.integers(0, 12, (each, 1)))
+    rows = np.vstack(
+        [
+            np.take_along_axis(ends, picked, axis=0),
+            (low + high)[np.newaxis] / 2,
+            random.uniform(low, high, (2 * each, length)),
+            random.uniform(own[0], own[1], (each, length)),
+            first + random.uniform(0, 1, (each, 1)) * (second - first),
+            moved,
+            np.broadcast_to(equal, (each, length)),
+            np.zeros((1, length)),
+            small,
+        ]
+    )
+    rows = np.where(whole, np.rint(rows), rows)
+    return np.asarray(np.clip(rows, low, high), dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Probes reach what promised inputs can reach."""
+"""Rows that put a promise to the test: they reach what promised inputs can reach, and no further."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from oracle.chain.toolchain import toolchain
 from oracle.circuits import trial
-from oracle.circuits.probes import probes
-from oracle.circuits.ranges import promised
-from oracle.circuits.row import Range, TensorInfo
+from oracle.circuits.probes import driven, inside
 from oracle.circuits.trial import Graph
 from oracle.prover.child import Limits
 from oracle.prover.sandbox import Sandbox
@@ -44,43 +42,33 @@ def graph(folder: Path) -> Graph:
     return Graph(path, TagLayout(), Sandbox(Limits(60, 4 << 30, 1), toolchain().ezkl_home))
 
 
-def test_promised__samples__their_range_and_a_quarter_more() -> None:
-    assert promised(np.array([[0.0, 4.0], [1.0, 2.0]])) == Range(-1.0, 5.0)
-
-
-def of_type(*dtypes: str) -> list[TensorInfo]:
-    return [TensorInfo(f"input{i}", (1, 1), dtype) for i, dtype in enumerate(dtypes)]
-
-
-def test_promised__whole_numbers__no_more_than_the_samples_have() -> None:
-    ids = np.array([[0.0, 9.0], [3.0, 4.0]])
-    for dtypes in (("int64", "int64"), ("uint8", "int32"), ("int64", "bool")):
-        assert promised(ids, of_type(*dtypes)) == Range(0.0, 9.0)
-    assert promised(ids, of_type("int64", "float32")) == Range(-2.25, 11.25)
-
-
-def test_promised__bits__both_of_them_whatever_the_samples_have() -> None:
-    assert promised(np.zeros((2, 2)), of_type("bool", "bool")) == Range(0.0, 1.0)
-
-
-def test_probes__linear_layer__furthest_corner_of_each_extreme_sum(tmp_path: Path) -> None:
-    within = Range(-1.0, 3.0)
-    rows = probes(graph(tmp_path), "input", within, LENGTH)
-    assert rows.shape[1] == LENGTH
-    sums = rows @ WEIGHTS
-    corners = (
-        np.where(WEIGHTS > 0, within.high, within.low),
-        np.where(WEIGHTS > 0, within.low, within.high),
-    )
+def test_driven__linear_layer__the_corner_of_each_extreme_sum(tmp_path: Path) -> None:
+    low, high = np.full(LENGTH, -1.0), np.full(LENGTH, 3.0)
+    sums = driven(graph(tmp_path), "input", low, high) @ WEIGHTS
+    corners = (np.where(WEIGHTS > 0, 3.0, -1.0), np.where(WEIGHTS > 0, -1.0, 3.0))
     greatest = max(float(corners[0][:, i] @ WEIGHTS[:, i]) for i in range(3))
     least = min(float(corners[1][:, i] @ WEIGHTS[:, i]) for i in range(3))
-    assert sums.max() >= greatest
-    assert sums.min() <= least
+    assert sums.max() == pytest.approx(greatest)
+    assert sums.min() == pytest.approx(least)
 
 
-def test_probes__twice__the_same(tmp_path: Path) -> None:
-    one, other = (probes(graph(tmp_path), "input", Range(-1, 1), LENGTH) for _ in range(2))
+def test_driven__twice__the_same(tmp_path: Path) -> None:
+    ends = np.full(LENGTH, -1.0), np.full(LENGTH, 1.0)
+    one, other = (driven(graph(tmp_path), "input", *ends) for _ in range(2))
     assert np.array_equal(one, other)
+
+
+def test_inside__any_seed__within_the_ranges_and_whole_where_it_has_to_be() -> None:
+    low, high = np.array([-3.0, 0.0, 2.5]), np.array([1.0, 9.0, 2.5])
+    samples = np.array([[-2.0, 3.0, 2.5], [0.5, 8.0, 2.5]])
+    whole = np.array([False, True, False])
+    for seed in range(20):
+        rows = inside(low, high, samples, whole, seed=seed)
+        assert np.all((rows >= low) & (rows <= high))
+        assert np.array_equal(rows[:, 1], np.rint(rows[:, 1]))
+        assert not np.array_equal(rows, inside(low, high, samples, whole, seed=seed + 1))
+        # Corners, the middle, and zero where it is promised.
+        assert {-3.0, 1.0, -1.0, 0.0} <= set(rows[:, 0])
 
 
 def test_reference__inner_tensor__its_floats(tmp_path: Path) -> None:
