@@ -1,8 +1,9 @@
 """How good a circuit of a model is: its outputs beside the float model's, on samples and probes.
 
 Every second sample is held back: it measures the result and steers the search by nothing but a
-veto. Probes lie a little outside the promised range; a circuit has to take them, whatever it makes
-of them.
+veto. So do rows from all over the promised ranges. Samples are compared with what the publisher's
+file answers to them; the other rows, and what a finalist is attacked with, with what it answers to
+exactly the numbers of the grid that a request carries.
 """
 
 from __future__ import annotations
@@ -15,23 +16,28 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from oracle.circuits import trial
+from oracle.circuits import promise as promises
 from oracle.circuits.cost import Estimate, Objective
+from oracle.circuits.guarantee import Guarantee, arithmetic_of, guarantee
 from oracle.circuits.onnx import Model, add_tag
-from oracle.circuits.probes import probes
-from oracle.circuits.ranges import promised
+from oracle.circuits.probes import driven, inside
+from oracle.circuits.promise import Promise
+from oracle.circuits.reference import Reference
 from oracle.circuits.reveal import Kind, Reveal
-from oracle.circuits.row import Range
 from oracle.circuits.shapes import Shape
+from oracle.circuits.thresholds import snap
 from oracle.circuits.trial import Floats, Graph, Outcome
-from oracle.errors import ModelUnsupported, ProverError
-from oracle.tensor import quantize
+from oracle.errors import ModelUnsupported
 from oracle.types import TagLayout, TensorSpec
 
 Json = dict[str, Any]
 
-#: The search asks for this share of the error bound, so that unseen samples meet the bound too.
-_HEADROOM = 0.7
+#: The search asks for this share of the error bound, so that unseen rows meet the bound too.
+HEADROOM = 0.7
+#: A jump may go the other way where what is compared differs by so many times the bound.
+MARGIN_BOUNDS = 2.0
+#: Float32 holds every whole number up to this.
+_EXACT = 1 << 24
 #: Samples that the search looks at; more cost time and change little.
 _TUNING_SAMPLES = 32
 #: Samples of those for a first look at a circuit.
@@ -45,9 +51,29 @@ class Subject:
     model: Model
     #: Its file, and beside it those of other tag layouts.
     graph: Graph
-    #: What is published, and the tensor that holds the scores it is made from.
+    #: What is published.
     reveal: Reveal
-    scores: str
+    #: Which inputs it is for.
+    promise: Promise
+
+    def input_scale(self, asked: int) -> int:
+        """Fractional bits of the inputs where a circuit is asked for so many: whole numbers have none."""
+        return asked if any(info.is_float for info in self.model.inputs) else 0
+
+    def at(self, scale: int) -> Subject:
+        """The subject whose comparisons of inputs are exact at a scale that is asked for."""
+        scale = self.input_scale(scale)
+        model = snap(self.model, scale, self.promise.integers(scale))
+        if model is self.model:
+            return self
+        folder = self.graph.path.parent / f"scale-{scale}"
+        path = folder / self.graph.path.name
+        if not path.exists():
+            folder.mkdir()
+            path.write_bytes(add_tag(model, self.graph.layout))
+        return dataclasses.replace(
+            self, model=model, graph=dataclasses.replace(self.graph, path=path)
+        )
 
     def graph_for(self, tag: TagLayout) -> Graph:
         """The model with a tag of this layout."""
@@ -78,7 +104,10 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """How near a circuit comes to the float model, on samples that the search did not see."""
+    """How near a circuit comes to the float model, on samples that the search did not see.
+
+    Rounding of the inputs is a part of it.
+    """
 
     #: Greatest difference; for a reveal policy see `Reveal.error`.
     max_abs_error: float
@@ -102,15 +131,19 @@ class Candidate:
 class Tuned:
     """A circuit that can be built."""
 
+    #: The model as it is proved.
+    subject: Subject
     candidate: Candidate
     #: ezkl's settings, normalised: the same for the same choice.
     settings: Json
     #: What ezkl was asked for to get them.
     run_args: Json
     input: TensorSpec
+    #: Range of each input element, where one does not serve; else empty.
+    input_ranges: tuple[tuple[int, int], ...]
     output: TensorSpec
     accuracy: Accuracy
-    #: The inputs that were tried, float [n, inputs]: samples, and probes beyond their range.
+    #: The inputs that were tried, float [n, inputs]: samples, and rows of the promised ranges.
     tried: Floats
 
     @property
@@ -125,45 +158,80 @@ class Comparison:
 
     #: Real outputs [n, outputs].
     outputs: Floats
-    #: Errors [n].
+    #: What they were compared with, scores [n, scores].
+    expected: Floats
+    #: Errors [n]; zero where a jump may go the other way, NaN where there is no number.
     errors: Floats
     #: Least and greatest value that was looked up.
     lookups: tuple[int, int]
 
 
 class Judge:
-    """What all circuits of a model are measured by."""
+    """What all circuits of a form of a model are measured by."""
 
-    def __init__(self, subject: Subject, samples: Floats, goal: Goal) -> None:
-        """Take samples, float [n, inputs], n >= 2.
+    def __init__(
+        self,
+        subject: Subject,
+        samples: Floats,
+        goal: Goal,
+        reference: Reference,
+        more: Floats | None = None,
+    ) -> None:
+        """Take samples, float [n, inputs], n >= 2, and ``more`` rows [k, inputs] of the ranges.
 
         Raises:
-            ModelUnsupported: the float model gives no finite numbers for them.
+            ModelUnsupported: the float model gives no finite numbers for the samples.
         """
         self.goal = goal
+        self._subject, self.reference = subject, reference
         seen, held_back = _thin(np.arange(0, len(samples), 2)), _thin(np.arange(1, len(samples), 2))
         #: Index, among the samples, of every row that is compared; those seen come first.
         self._indices = np.concatenate([seen, held_back])
         self._seen = len(seen)
         self.rows = samples[self._indices]
-        self._expected = _expected(subject, self.rows)
-        self._subject = subject
-        model = subject.model
-        self.promised = promised(samples, model.inputs)
-        beyond = probes(
-            subject.graph, model.input_name, self.promised, model.input_length, model.limits
-        )
-        #: All rows that a circuit has to take, float [n, inputs].
-        self.tried = np.vstack([self.rows, beyond])
+        self._expected = expected(reference, self.rows)
+        promise = subject.promise
+        whole = [np.full(info.length, not info.is_float) for info in subject.model.inputs]
+        low, high = promise.low, promise.high
+        rows = [np.empty((0, len(low))) if more is None else more]
+        if promise.kind is promises.Kind.RANGES:
+            rows.append(inside(low, high, samples, np.concatenate(whole), seed=1))
+        corners = driven(subject.graph, subject.model.input_name, low, high)
+        #: All rows that a circuit has to take, float [n, inputs]: those that ask most at the end.
+        self.tried = np.vstack([self.rows, *rows, corners])
+        # What is promised for samples alone is measured on nothing else.
+        unmeasured = 0 if promise.kind is promises.Kind.RANGES else len(corners)
+        self._measured = len(self.tried) - unmeasured
+        #: By scale, the expected scores of the rows after the samples.
+        self._on_grid: dict[int, Floats] = {}
 
-    def compare(self, found: Outcome) -> Comparison | None:
-        """Outputs for the first rows of `tried`; None if one does not fit the circuit."""
+    def compare(self, found: Outcome, scale: int) -> Comparison | None:
+        """Outputs for the first rows of `tried`, at a scale of the inputs.
+
+        None if one does not fit the circuit.
+        """
         if not found.complete:
             return None
-        count = min(len(found.integers), len(self.rows))
-        outputs = found.floats()[:count]
-        errors = self._subject.reveal.error(self._expected[:count], outputs)
-        return Comparison(outputs, errors, found.lookups)
+        count, samples = len(found.integers), len(self.rows)
+        outputs = found.floats()
+        expected = self._expected[:count]
+        if min(count, self._measured) > samples:
+            expected = np.vstack([expected, self._expected_at(scale)[: count - samples]])
+        outputs = outputs[: len(expected)]
+        errors = self._subject.reveal.error(expected, outputs)
+        over = np.flatnonzero(errors > self.goal.max_error * HEADROOM)
+        if len(over) and self.reference.has_jumps:
+            errors[over[self._near_a_jump(over, scale)]] = 0.0
+        return Comparison(outputs, expected, errors, found.lookups)
+
+    def tried_at(self, scale: int) -> Floats:
+        """The rows of `tried`, those of the ranges on a grid of so many fractional bits."""
+        samples = len(self.rows)
+        return np.vstack([self.rows, self._grid(self.tried[samples:], scale)])
+
+    def takes(self, scale: int) -> bool:
+        """Whether float32 holds every promised number of a grid."""
+        return all(max(-low, high) <= _EXACT for low, high in self._subject.promise.integers(scale))
 
     def seen(self, compared: Comparison) -> float:
         """The greatest error of the samples that the search may look at."""
@@ -172,82 +240,138 @@ class Judge:
     def accurate(self, compared: Comparison) -> bool:
         """Whether the samples seen keep well within the bound."""
         # A NaN is not accurate either.
-        return self.seen(compared) <= self.goal.max_error * _HEADROOM
+        return self.seen(compared) <= self.goal.max_error * HEADROOM
 
     def confirmed(self, compared: Comparison) -> bool:
-        """Whether those held back keep the bound."""
-        return float(compared.errors[self._seen :].max()) <= self.goal.max_error
+        """Whether those held back keep the bound, and the rows of the ranges well within it."""
+        samples = len(self.rows)
+        held_back, ranges = compared.errors[self._seen : samples], compared.errors[samples:]
+        return bool(
+            np.all(held_back <= self.goal.max_error)
+            and np.all(ranges <= self.goal.max_error * HEADROOM)
+        )
+
+    def _expected_at(self, scale: int) -> Floats:
+        """The file's scores for the numbers of a grid next to the rows after the samples."""
+        if scale not in self._on_grid:
+            rows = self.tried[len(self.rows) : self._measured]
+            self._on_grid[scale] = self.reference.answers(self._grid(rows, scale))
+        return self._on_grid[scale]
+
+    def _near_a_jump(self, indices: npt.NDArray[np.int64], scale: int) -> npt.NDArray[np.bool_]:
+        """Whether rows of `tried` are within the margin of a jump."""
+        rows = self.tried[indices]
+        on_grid = np.where((indices < len(self.rows))[:, np.newaxis], rows, self._grid(rows, scale))
+        return self.reference.distances(on_grid) <= MARGIN_BOUNDS * self.goal.max_error
+
+    def _grid(self, rows: Floats, scale: int) -> Floats:
+        scale = self._subject.input_scale(scale)
+        return np.ldexp(self._subject.promise.on_grid(rows, scale).astype(np.float64), -scale)
 
     def worst_seen(self, compared: Comparison) -> str:
         """Says which sample is off by most."""
-        return self._worst(compared, 0)
+        return self._worst(compared, 0, self._seen)
 
-    def worst_held_back(self, compared: Comparison) -> str:
-        """As `worst_seen`, of the samples held back."""
-        return self._worst(compared, self._seen)
+    def worst_unseen(self, compared: Comparison) -> str:
+        """Says which sample held back, or row of the ranges, is off by most."""
+        return self._worst(compared, self._seen, len(compared.errors))
+
+    def guarantee(self, subject: Subject, run_args: Json) -> Guarantee | None:
+        """What is certain of a circuit of the model that is proved; None where nothing is."""
+        arithmetic = arithmetic_of(subject.graph.path, run_args)
+        if arithmetic is None:
+            return None
+        return guarantee(
+            subject.model,
+            self.reference.scored,
+            subject.reveal,
+            arithmetic,
+            subject.promise.at(arithmetic.input_scale),
+            MARGIN_BOUNDS * self.goal.max_error,
+        )
+
+    def would_be_certain(self, subject: Subject, run_args: Json) -> bool:
+        """Whether the error of such a circuit is certain to keep the bound."""
+        if subject.promise.kind is not promises.Kind.RANGES:
+            return False
+        found = self.guarantee(subject, run_args)
+        return found is not None and found.error <= self.goal.max_error
+
+    def is_certain(self, tuned: Tuned) -> bool:
+        """Whether the error of a finalist is certain to keep the bound."""
+        return self.would_be_certain(tuned.subject, tuned.settings["run_args"])
 
     def tuned(
-        self, candidate: Candidate, settings: Json, run_args: Json, compared: Comparison
+        self,
+        subject: Subject,
+        candidate: Candidate,
+        settings: Json,
+        run_args: Json,
+        compared: Comparison,
     ) -> Tuned:
         """A circuit that took every row of `tried`."""
         return Tuned(
+            subject,
             dataclasses.replace(candidate, outcome="finalist"),
             settings,
             run_args,
-            *_tensors(candidate.shape, settings, self.promised, compared.outputs.shape[1]),
+            *_tensors(candidate.shape, settings, subject.promise, compared.outputs.shape[1]),
             self._accuracy(compared),
             self.tried,
         )
 
     def _accuracy(self, compared: Comparison) -> Accuracy:
-        """What the held-back rows say."""
-        errors = compared.errors[self._seen :]
-        agreement = _label_agreement(
-            self._subject,
-            self._expected[self._seen :],
-            compared.outputs[self._seen :],
-            errors,
+        """What the held-back samples say."""
+        held_back = slice(self._seen, len(self.rows))
+        errors = compared.errors[held_back]
+        agreement = label_agreement(
+            self._subject, self._expected[held_back], compared.outputs[held_back], errors
         )
         return Accuracy(float(errors.max()), agreement)
 
-    def _worst(self, compared: Comparison, start: int) -> str:
-        row = start + int(np.argmax(compared.errors[start:]))
+    def _worst(self, compared: Comparison, start: int, end: int) -> str:
+        errors = np.nan_to_num(compared.errors[start:end], nan=np.inf)
+        row = start + int(np.argmax(errors))
+        if row < len(self.rows):
+            held_back = ", on a sample that was held back" if row >= self._seen else ""
+            what, which = f"sample {self._indices[row]}", held_back
+        else:
+            what, which = f"the input {shown(self.tried[row])}", ", within the promised range"
         return (
-            f"sample {self._indices[row]} is off by {compared.errors[row]:.3g}: "
-            f"expected {_shown(self._expected[row])}, proved {_shown(compared.outputs[row])}"
+            f"{what} is off by {compared.errors[row]:.3g}: expected "
+            f"{shown(compared.expected[row])}, proved {shown(compared.outputs[row])}{which}"
         )
 
 
-def _expected(subject: Subject, rows: Floats) -> Floats:
-    """The float model's scores [n, scores], before any reveal policy."""
-    name, graph = subject.model.input_name, subject.graph
-    try:
-        expected = trial.reference(graph.path, name, subject.scores, rows, graph.sandbox)
-    except ProverError as error:
-        raise ModelUnsupported(
-            f"onnxruntime cannot run the model: {error.message}",
-            remedy="Export it again with an opset from 9 to 18",
-        ) from None
-    finite = np.isfinite(expected).all(axis=1)
+def expected(reference: Reference, rows: Floats) -> Floats:
+    """The float model's scores [n, scores] of samples, before any reveal policy.
+
+    Raises:
+        ModelUnsupported: it gives no finite numbers for one of them.
+    """
+    scores = reference.answers(rows)
+    finite = np.isfinite(scores).all(axis=1)
     if not finite.all():
         raise ModelUnsupported(
-            f"the float model's output for {_shown(rows[~finite][0])} is not a finite number",
+            f"the float model's output for {shown(rows[~finite][0])} is not a finite number",
             remedy="Correct the model's weights, or leave such inputs out of the samples",
         )
-    return expected
+    return scores
 
 
 def _tensors(
-    shape: Shape, settings: Json, within: Range, outputs: int
-) -> tuple[TensorSpec, TensorSpec]:
+    shape: Shape, settings: Json, promise: Promise, outputs: int
+) -> tuple[TensorSpec, tuple[tuple[int, int], ...], TensorSpec]:
     inputs = math.prod(settings["model_instance_shapes"][0])
     scale = settings["model_input_scales"][0]
-    minimum, maximum = quantize(within.low, scale), quantize(within.high, scale)
+    ranges = promise.integers(scale)
+    minimum, maximum = min(low for low, _ in ranges), max(high for _, high in ranges)
     # The circuit range-checks its outputs against base**legs: what it proves, this range holds.
     bound = shape.bound - 1
     output_scale = settings["model_output_scales"][0]
     return (
         TensorSpec(inputs, _width(minimum, maximum), scale, minimum, maximum),
+        () if promise.is_uniform else ranges,
         TensorSpec(outputs, _width(-bound, bound), output_scale, -bound, bound),
     )
 
@@ -257,7 +381,7 @@ def _width(minimum: int, maximum: int) -> int:
     return max((~minimum).bit_length() if minimum < 0 else 0, maximum.bit_length()) // 8 + 1
 
 
-def _label_agreement(
+def label_agreement(
     subject: Subject, expected: Floats, outputs: Floats, errors: Floats
 ) -> float | None:
     """Share of rows with the float model's label; None if the outputs are neither label nor scores."""
@@ -272,7 +396,8 @@ def _label_agreement(
     return None
 
 
-def _shown(values: Floats) -> str:
+def shown(values: Floats) -> str:
+    """The first of some numbers, for a message."""
     listed = ", ".join(f"{value:.6g}" for value in values[:8])
     more = f" and {len(values) - 8} more" if len(values) > 8 else ""
     return f"[{listed}]{more}"

@@ -92,8 +92,6 @@ class Model:
     labels: tuple[str, ...] = ()
     #: What the types of the inputs and lookups by them allow each element (`vocabulary.allowed`).
     allowed: tuple[Range, ...] = ()
-    #: What the graph limits each input element to; empty if it does not.
-    limits: tuple[Range, ...] = ()
     #: Its curves are constant where they are flat to within this; 0 if they are not limited.
     flat: float = 0.0
     #: Its roots and reciprocals are looked up.

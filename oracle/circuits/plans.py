@@ -3,7 +3,11 @@
 For each height, from the least on, and each number of digits, the room is known: rows, the bound on
 numbers, the entries of a table. The plan of given scales follows: it rounds where a product would
 pass the bound, and looks up what fits a table. Of the scales whose plan fits, the finest are tried
-first; the first plan that is as accurate as asked, and takes every probe, is the height's.
+first; the first plan that is as accurate as asked, and takes every row, is the height's.
+
+A plan whose error is certain to keep the bound, for every input and witness, may cost a little more
+than one that was merely seen to keep it. Our own model of the arithmetic says which are certain,
+before any circuit is made.
 """
 
 from __future__ import annotations
@@ -17,8 +21,8 @@ from typing import Any
 
 import onnx
 
-from oracle.circuits import cost, trial
-from oracle.circuits.cost import usable_rows
+from oracle.circuits import cost, quick, trial
+from oracle.circuits.cost import Estimate, usable_rows
 from oracle.circuits.fixed import (
     COMPARISONS,
     CURVES,
@@ -30,11 +34,12 @@ from oracle.circuits.fixed import (
     prepared,
     rewrite,
 )
-from oracle.circuits.judge import FIRST_SAMPLES, Candidate, Judge, Subject
+from oracle.circuits.judge import FIRST_SAMPLES, Candidate, Goal, Judge, Subject, Tuned
 from oracle.circuits.lowering.graph import Node
 from oracle.circuits.onnx import add_tag
 from oracle.circuits.plan import Plan
 from oracle.circuits.shapes import (
+    MAX_LOGROWS,
     MAX_SPREAD,
     TAG_LAYOUTS,
     Shape,
@@ -43,7 +48,7 @@ from oracle.circuits.shapes import (
     least_logrows,
     limb_rows,
 )
-from oracle.circuits.tuner import CODE_ERROR, Found
+from oracle.circuits.tuner import CODE_ERROR
 from oracle.circuits.verifier import MAX_CODE_BYTES
 from oracle.errors import ProverError, ProverMemory, ProverTimeout
 from oracle.types import TagLayout
@@ -56,7 +61,7 @@ _LEGS = (2, 3, 4, 6)
 _SPREADS = (1, 2, MAX_SPREAD)
 #: Fractional bits that are tried.
 _SCALES = range(2, 15)
-_WEIGHT_SCALES = range(1, 19)
+_WEIGHT_SCALES = range(1, 25)
 #: How much finer than the inputs it is rounded.
 _FINER = (0, 3, -3)
 #: Greatest multiple of the scale that ezkl's limit may be.
@@ -82,8 +87,12 @@ _SUM_BITS = 1
 _MAX_NODES = 500
 #: How often it is asked what else to round before a Relu.
 _EARLIER = 4
-#: Rounding moves numbers a little beyond what the float model has.
-_MARGIN = 1.03
+#: Rounding moves numbers a little beyond what the float model has, and so do rows not tried.
+_MARGIN = 1.05
+#: How many times as much as the best a circuit may cost whose error is certain.
+WORTH = 1.3
+#: The greatest height where nothing else is known to fit.
+_MOST_LOGROWS = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,34 +152,85 @@ class Chosen:
     rows: int
 
 
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a search for plans came to."""
+
+    #: The best circuit; None if no plan beats the rival.
+    best: Tuned | None
+    #: The best of those whose error is certain; None if there is none that is worth its price.
+    certain: Tuned | None
+    #: Every plan that was estimated, in the order of the search.
+    candidates: tuple[Candidate, ...]
+    #: Why it ended before it had tried everything; empty if it had.
+    ended: str = ""
+
+
 def search(
     subject: Subject,
     judge: Judge,
-    rival: Candidate,
+    rival: Candidate | None,
     progress: Callable[[str], None] = lambda _: None,
-) -> tuple[Subject, Found] | None:
-    """The best circuit of a planned arithmetic, if its estimate beats a rival's; else None.
+    known: Tuned | None = None,
+) -> Planned:
+    """The best circuit of a planned arithmetic, if its estimate beats a rival's.
 
     Args:
         subject: the model, of no plan yet.
         judge: of the model.
-        rival: the best circuit with ezkl's own arithmetic.
+        rival: the best circuit with ezkl's own arithmetic; None if there is none.
         progress: called with a few words before each height.
+        known: a circuit whose error is certain, that another has to beat.
     """
-    best = None
+    best: Tuned | None = None
+    certain = known
+    plans, ended = None, ""
     try:
-        plans = _Plans(subject, judge, rival.scale)
-        for logrows in range(_LEAST_LOGROWS, rival.shape.logrows + 1):
+        plans = _Plans(subject, judge, rival.scale if rival else None)
+        most = rival.shape.logrows if rival else _MOST_LOGROWS
+        for logrows in range(_LEAST_LOGROWS, most + 1):
             progress(f"planning the arithmetic of 2**{logrows} rows")
             for legs, spread in itertools.product(_LEGS, _SPREADS):
-                found = plans.within(Room(logrows, legs, spread), rival)
+                room = Room(logrows, legs, spread)
+                found = plans.within(room, _Limit(rival))
                 if found is not None:
-                    best, rival = found, found[1].finalists[0].candidate
-    except (Unplannable, ProverError):
-        # An operator that no plan knows, or more work than there is time and memory for: the
-        # circuit of ezkl's own arithmetic is there already.
-        return best
-    return best
+                    best, rival = found, found.candidate
+                    if judge.is_certain(found):
+                        certain = found
+                if certain is None or rival is None or certain.candidate != rival:
+                    dearer = plans.within(room, _Limit(rival, WORTH, certain), certain=True)
+                    certain = dearer or certain
+            if rival is not None and logrows > rival.shape.logrows:
+                break
+    except Unplannable as error:
+        # The circuit of ezkl's own arithmetic serves.
+        ended = f"no plan for {error}"
+    except ProverError as error:
+        # More work than there is time or memory for.
+        ended = f"the search for plans ended early: {error.message}"
+    considered = tuple(plans.considered) if plans is not None else ()
+    return Planned(best, None if certain is known else certain, considered, ended)
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """What a circuit may cost."""
+
+    #: The best so far, and how many times as much as its cost is still worth a look.
+    rival: Candidate | None
+    worth: float = 1.0
+    #: Another that it has to beat.
+    other: Tuned | None = None
+
+    def allows(self, goal: Goal, estimate: Estimate) -> bool:
+        """Whether the cost is below the limit."""
+        rank = goal.rank(estimate)
+        if self.other is not None and rank >= goal.rank(self.other.candidate.estimate):
+            return False
+        if self.rival is None:
+            return True
+        best = goal.rank(self.rival.estimate)
+        return rank < best if self.worth == 1.0 else rank[0] < best[0] * self.worth
 
 
 class _Plans:
@@ -183,10 +243,15 @@ class _Plans:
         """
         self._subject = subject
         self._judge = judge
-        self._scales = range(_SCALES[0], max(_SCALES[0], finest or _SCALES[-1]) + 1)
-        self._data = prepared(subject.model)
+        most = max(_SCALES[0], finest or _SCALES[-1])
+        while most > _SCALES[0] and not judge.takes(most):
+            most -= 1
+        self._scales = range(_SCALES[0], most + 1)
+        #: By the inputs' scale, the model file that is planned.
+        self._data: dict[int, bytes] = {}
+        data = self._prepared(most)
         path = subject.graph.path.with_name("prepared.onnx")
-        path.write_bytes(self._data)
+        path.write_bytes(data)
         found = subject.graph.sandbox.run(
             "magnitudes",
             {
@@ -200,8 +265,12 @@ class _Plans:
         self._shared: dict[int, tuple[Json, int]] = {}
         #: Plans that were tried, in whatever room.
         self._inaccurate: list[Plan] = []
+        #: Plans whose error is not certain.
+        self._uncertain: list[Plan] = []
+        #: Candidates that were estimated.
+        self.considered: list[Candidate] = []
         self._files = itertools.count()
-        graph = onnx.load_model_from_string(self._data).graph
+        graph = onnx.load_model_from_string(data).graph
         if len(graph.node) > _MAX_NODES:
             raise Unplannable("a graph that would be planned for minutes")
         #: Results that reach the outputs by sums alone.
@@ -216,27 +285,51 @@ class _Plans:
         ]
         self._has_curves = not operators.isdisjoint(CURVES)
 
-    def within(self, room: Room, rival: Candidate) -> tuple[Subject, Found] | None:
-        """The first of the finest plans for a room that is accurate and better than the rival."""
+    def _prepared(self, scale: int) -> bytes:
+        """The model file that is planned for a scale of the inputs."""
+        if scale not in self._data:
+            self._data[scale] = prepared(self._subject.at(scale).model)
+        return self._data[scale]
+
+    def within(self, room: Room, limit: _Limit, *, certain: bool = False) -> Tuned | None:
+        """The first of the finest plans for a room that is accurate and within the limit.
+
+        With ``certain`` the first whose error is certain to keep the bound.
+        """
         tag = room.tag
-        if tag is None or not self._may_beat(room, rival):
+        if tag is None or not self._may_beat(room, limit):
             return None
         tried = set()
         for chosen in self._finest(room, tag):
             if chosen.plan in tried:
                 continue
             tried.add(chosen.plan)
+            if any(_no_finer(chosen.plan, other) for other in self._inaccurate):
+                continue
             subject = self._planned(chosen, tag)
+            if certain and not self._is_certain(subject, chosen, room):
+                continue
             try:
-                found = self._examined(subject, chosen.plan, room, rival)
+                found = self._examined(subject, chosen.plan, room, limit)
             except (ProverMemory, ProverTimeout):
                 raise
             except ProverError:
                 # ezkl refuses some scales of some graphs, and a panic is a refusal too.
                 continue
             if found is not None:
-                return subject, found
+                return found
         return None
+
+    def _is_certain(self, subject: Subject, chosen: Chosen, room: Room) -> bool:
+        plan = chosen.plan
+        if any(_no_finer(plan, other) for other in self._uncertain):
+            return False
+        shape = Shape(MAX_LOGROWS, 1, plan.multiplier, room.legs, 1 << 15)
+        run_args = shape.run_args(plan.scale) | subject.graph.asked
+        if self._judge.would_be_certain(subject, run_args):
+            return True
+        self._uncertain.append(plan)
+        return False
 
     # --- plans that fit ---------------------------------------------------------------------------
 
@@ -307,7 +400,7 @@ class _Plans:
             rounded_scale = max(1, scale + finer)
             chooser = _Chooser(plan, rounded_scale, room, self._magnitudes, self._last, early)
             try:
-                rewritten = rewrite(self._data, chooser)
+                rewritten = rewrite(self._prepared(scale), chooser)
             except _TooLarge:
                 return None
             if rewritten.greatest <= plan.limit:
@@ -331,8 +424,8 @@ class _Plans:
             if name in self._magnitudes
         )
 
-    def _may_beat(self, room: Room, rival: Candidate) -> bool:
-        """Whether a plan without any table of its own would beat the rival in the room."""
+    def _may_beat(self, room: Room, limit: _Limit) -> bool:
+        """Whether a plan without any table of its own would be within the limit in the room."""
         settings = self._any(room.legs)[0]
         digits = [0, settings["run_args"]["decomp_base"] - 1]
         checks = [each for each in settings["required_range_checks"] if each != digits]
@@ -345,7 +438,7 @@ class _Plans:
         }
         goal = self._judge.goal
         estimate = cost.estimate(cost.structure(settings | least), room.logrows, goal.speed)
-        return goal.rank(estimate) < goal.rank(rival.estimate)
+        return limit.allows(goal, estimate)
 
     def _any(self, legs: int) -> tuple[Json, int]:
         """Settings of some plan, and the rows that all share."""
@@ -367,7 +460,7 @@ class _Plans:
 
     def _planned(self, chosen: Chosen, tag: TagLayout) -> Subject:
         """The model with a plan."""
-        old = self._subject
+        old = self._subject.at(chosen.plan.scale)
         model = dataclasses.replace(old.model, data=chosen.rewritten.data, plan=chosen.plan)
         folder = old.graph.path.parent / f"plan-{next(self._files)}"
         folder.mkdir()
@@ -376,43 +469,66 @@ class _Plans:
         graph = dataclasses.replace(old.graph, path=path, layout=tag, asked=chosen.plan.asked)
         return dataclasses.replace(old, model=model, graph=graph)
 
-    def _examined(self, subject: Subject, plan: Plan, room: Room, rival: Candidate) -> Found | None:
-        """A circuit of the plan that is accurate and better than the rival."""
-        judge = self._judge
+    def _examined(self, subject: Subject, plan: Plan, room: Room, limit: _Limit) -> Tuned | None:
+        """A circuit of the plan that is accurate and within the limit."""
         base = min(room.rows, greatest_base(room.legs))
         shape = Shape(room.logrows, 1, plan.multiplier, room.legs, base, tag=subject.graph.layout)
         # As if its tables took a column each.
-        if self._better(subject, shape, plan, (0, 0), rival) is None:
+        least = self._better(subject, shape, plan, (0, 0), limit)
+        if least is None:
             return None
-        if any(_no_finer(plan, other) for other in self._inaccurate):
-            return None
+        tuned, outcome = self._proving(subject, plan, room, shape, limit)
+        known = dataclasses.replace(least[0], outcome=outcome) if tuned is None else tuned.candidate
+        self.considered.append(known)
+        return tuned
+
+    def _proving(
+        self, subject: Subject, plan: Plan, room: Room, shape: Shape, limit: _Limit
+    ) -> tuple[Tuned | None, str]:
+        """A circuit of the plan, or why there is none."""
+        judge = self._judge
         lookups = self._asked(subject, plan, shape.run_args(plan.scale))
-        if lookups is None or lookups[1] - lookups[0] >= MAX_SPREAD * room.rows:
-            return None
+        if lookups is None:
+            return None, "not accurate"
+        if lookups[1] - lookups[0] >= MAX_SPREAD * room.rows:
+            return None, "its lookup tables are larger"
         lookups = filled(lookups, room.rows)
-        better = self._better(subject, shape, plan, lookups, rival)
+        better = self._better(subject, shape, plan, lookups, limit)
         if better is None:
-            return None
+            return None, "no better with its tables"
         candidate, settings = better
-        compared = judge.compare(trial.run(subject.graph, settings, judge.tried, all_or_none=True))
+        rows = judge.tried_at(plan.scale)
+        found = trial.run(subject.graph, settings, rows, all_or_none=True)
+        compared = judge.compare(found, plan.scale)
         if compared is None or not judge.accurate(compared):
-            return None
+            return None, "its numbers are larger"
         run_args = shape.run_args(plan.scale, lookups) | subject.graph.asked
-        tuned = judge.tuned(candidate, settings, run_args, compared)
-        return Found((tuned,), (tuned.candidate,), judge)
+        return judge.tuned(subject, candidate, settings, run_args, compared), "finalist"
 
     def _asked(self, subject: Subject, plan: Plan, run_args: Json) -> tuple[int, int] | None:
         """What is looked up on all rows that are tried; None if the circuit is not accurate."""
         judge = self._judge
         compared = None
-        for rows in (judge.rows[:FIRST_SAMPLES], judge.tried):
-            compared = judge.compare(trial.sketch(subject.graph, run_args, rows))
+        tried = judge.tried_at(plan.scale)
+        for rows, run in (
+            (judge.rows[:FIRST_SAMPLES], quick.sketch),
+            (tried, quick.sketch),
+            (tried, trial.sketch),
+        ):
+            found = run(subject.graph, run_args, rows)
+            if found is None:
+                # Our own arithmetic lacks something that the circuit has.
+                continue
+            compared = judge.compare(found, plan.scale)
             if compared is None:
                 return None
             if not judge.accurate(compared):
                 self._inaccurate.append(plan)
                 return None
-        return compared.lookups if compared is not None and judge.confirmed(compared) else None
+            if len(rows) > FIRST_SAMPLES and not judge.confirmed(compared):
+                self._inaccurate.append(plan)
+                return None
+        return compared.lookups if compared is not None else None
 
     def _better(
         self,
@@ -420,17 +536,18 @@ class _Plans:
         shape: Shape,
         plan: Plan,
         lookups: tuple[int, int],
-        rival: Candidate,
+        limit: _Limit,
     ) -> tuple[Candidate, Json] | None:
-        """The candidate and its settings, if they fit the shape and the estimate is better."""
+        """The candidate and its settings, if they fit the shape and the limit."""
         goal = self._judge.goal
         run_args = shape.run_args(plan.scale, lookups)
         settings = trial.settings(subject.graph, [run_args])[0]["settings"]
         if settings is None or least_logrows(settings) > shape.logrows:
             return None
         estimate = cost.estimate(cost.structure(settings), shape.logrows, goal.speed)
-        worse = goal.rank(estimate) >= goal.rank(rival.estimate)
-        if worse or estimate.verifier_bytes * CODE_ERROR > MAX_CODE_BYTES:
+        worse = not limit.allows(goal, estimate)
+        dear = estimate.memory_bytes > goal.memory_bytes or estimate.prove_seconds > goal.seconds
+        if worse or dear or estimate.verifier_bytes * CODE_ERROR > MAX_CODE_BYTES:
             return None
         return Candidate(shape, estimate, plan.scale), settings
 

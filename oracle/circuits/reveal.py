@@ -176,6 +176,24 @@ def _before_rising(graph: onnx.GraphProto, scores: str) -> str:
     return scores
 
 
+def keeps_gaps(scored: Model) -> bool:
+    """Whether what a policy compares of a model's scores differs by no less than the scores do.
+
+    A softmax, a sigmoid and a tanh bring two numbers nearer; an exponential alone may part them.
+    """
+    graph = onnx.load_model_from_string(scored.data).graph
+    makers = {name: node for node in graph.node for name in node.output}
+    scores, before = scored.output_name, ""
+    ranked = _before_rising(graph, scores)
+    while scores != ranked:
+        node = makers[scores]
+        alone = node.op_type in ("Exp", "Log") and before != "Div"
+        if alone or (node.op_type == "Div" and makers[node.input[0]].op_type != "Exp"):
+            return False
+        scores, before = node.input[0], node.op_type
+    return True
+
+
 def _keeps_order(
     node: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto], constants: Mapping[str, TensorProto]
 ) -> bool:

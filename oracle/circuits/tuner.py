@@ -7,7 +7,7 @@ costs (`cost`), and the search takes them the best first:
 - for its multiplier, the least scale whose outputs meet the error bound;
 - the range of what its lookup tables are asked, which may need more table columns: then it goes
   back into the queue with a new estimate;
-- whether it takes every sample and every probe beyond their range.
+- whether it takes every sample and every row of the promised ranges.
 
 The first that passes has the best estimate. Those that follow within the estimate's own error are
 finalists too, unless they are estimated worse in every respect; the builder builds and measures
@@ -28,10 +28,11 @@ from typing import Any
 
 import numpy as np
 
-from oracle.circuits import cost, trial
+from oracle.circuits import cost, quick, trial
 from oracle.circuits.cost import Objective, usable_rows
 from oracle.circuits.judge import (
     FIRST_SAMPLES,
+    HEADROOM,
     Candidate,
     Comparison,
     Goal,
@@ -75,6 +76,8 @@ _TIME_ERROR = 1.2
 _GAS_ERROR = 1.05
 #: Estimates of verifier code are this good.
 CODE_ERROR = 1.12
+#: Scales that are looked at for one whose error is certain.
+_FINER = 4
 #: A finer scale that leaves more than this share of the error does not help.
 _GAIN = 0.95
 
@@ -87,47 +90,37 @@ class Found:
     finalists: tuple[Tuned, ...]
     #: Everything that was considered, the best estimate first.
     candidates: tuple[Candidate, ...]
-    #: What they were measured by.
-    judge: Judge
+    #: What a search left out, and why.
+    notes: tuple[str, ...] = ()
 
 
-def tune(
-    subject: Subject,
-    samples: Floats,
-    goal: Goal,
-    progress: Callable[[str], None] = lambda _: None,
-) -> Found:
+def tune(subject: Subject, judge: Judge, progress: Callable[[str], None] = lambda _: None) -> Found:
     """Choose settings.
 
     Args:
         subject: what to tune.
-        samples: real inputs, float [n, inputs], n >= 2. Odd rows are held back: they measure the
-            result, and steer the search by nothing but a veto.
-        goal: what is wanted.
+        judge: what it is measured by.
         progress: called with a few words before each step.
 
     Raises:
         ModelUnsupported: ezkl cannot express the model, or no transaction could verify it.
         CircuitInaccurate: no candidate meets the bound.
-        RangeTooWide: candidates that meet it do not take every probe.
+        RangeTooWide: candidates that meet it do not take every row.
         CircuitTooLarge: every candidate needs more memory or time than there is.
         VerifierTooLarge: no candidate's verifier fits a contract.
     """
     cost.require_verifiable(subject.model.input_length)
     surveyed = survey(subject.graph)
-    return _Search(subject, samples, goal, surveyed, progress).run()
+    return _Search(subject, judge, surveyed, progress).run()
 
 
-def widen(
-    subject: Subject, tuned: Tuned, goal: Goal, batch: Path, size: int
-) -> tuple[Json, Candidate]:
+def widen(tuned: Tuned, goal: Goal, batch: Path, size: int) -> tuple[Json, Candidate]:
     """Settings of a circuit that computes ``size`` rows with the arithmetic of ``tuned``.
 
     Scales and multiplier stay; base, legs and columns change, and bound numbers no tighter than
     for one row: what one row can prove, a batch can prove.
 
     Args:
-        subject: what was tuned.
         tuned: the circuit for one row.
         goal: what is wanted.
         batch: file of the model for ``size`` rows, with the tag input of ``tuned``; absolute.
@@ -138,7 +131,7 @@ def widen(
         CircuitTooLarge, VerifierTooLarge: as `tune`.
         CircuitError: rows of a batch do not get the same outputs as one by one.
     """
-    graph = dataclasses.replace(subject.graph, path=batch, layout=tuned.tag)
+    graph = dataclasses.replace(tuned.subject.graph, path=batch, layout=tuned.tag)
     one = tuned.candidate.shape
     lookups = (tuned.run_args["lookup_range"][0], tuned.run_args["lookup_range"][1])
     width = lookups[1] - lookups[0] + 1
@@ -152,7 +145,7 @@ def widen(
         run_args = candidate.shape.run_args(scale, lookups)
         settings = trial.settings(graph, [run_args])[0]["settings"]
         if settings is not None and least_logrows(settings) <= candidate.shape.logrows:
-            _require_same_outputs(subject, graph, tuned, settings, size)
+            _require_same_outputs(graph, tuned, settings, size)
             return settings, candidate
     raise refused(f"it gave no settings for {size} rows")
 
@@ -171,30 +164,30 @@ class _Search:
     def __init__(
         self,
         subject: Subject,
-        samples: Floats,
-        goal: Goal,
+        judge: Judge,
         surveyed: Survey,
         progress: Callable[[str], None],
     ) -> None:
         self._subject = subject
-        self._goal = goal
+        self._judge, self._goal = judge, judge.goal
         self._survey = surveyed
         self._progress = progress
-        self._judge = Judge(subject, samples, goal)
         #: By multiplier, what `_settle` found.
         self._settled: dict[int, _Settled | None] = {}
         #: By multiplier: a bound that was too tight.
         self._tight: dict[int, int] = {}
         #: One that was accurate on the rows seen, and not on those held back.
         self._vetoed: Comparison | None = None
-        #: One was accurate and could not take every probe.
+        #: One was accurate and could not take every row.
         self._outreached = False
+        #: What the circuit compiler said first of a candidate that it refused.
+        self._refusal = ""
         #: The most accurate that was seen.
         self._closest: Comparison | None = None
 
     def run(self) -> Found:
         found = self._among(SPARE_LOGROWS)
-        if not found.finalists and self._subject.model.limits:
+        if not found.finalists and not self._subject.promise.is_uniform:
             # Its numbers are as small as they get, so its tables need room.
             found = self._among(TALL_LOGROWS)
         if not found.finalists:
@@ -224,7 +217,7 @@ class _Search:
             known[candidate.shape] = examined
             if examined.estimate != candidate.estimate:
                 heapq.heappush(queue, (rank(examined), n, examined))
-        return Found(tuple(finalists), tuple(sorted(known.values(), key=rank)), self._judge)
+        return Found(tuple(finalists), tuple(sorted(known.values(), key=rank)))
 
     def _rivals(self, candidate: Candidate, finalists: Sequence[Tuned]) -> bool:
         """Whether it may turn out better than the best estimate, and than each finalist in some."""
@@ -264,17 +257,19 @@ class _Search:
         lookups = filled(settled.lookups, usable_rows(shape.logrows))
         self._progress(f"trying 2**{shape.logrows} rows, {shape.columns} columns")
         run_args = shape.run_args(settled.scale, lookups)
-        graph = self._subject.graph_for(shape.tag)
+        subject = self._subject.at(settled.scale)
+        graph = subject.graph_for(shape.tag)
         settings = trial.settings(graph, [run_args])[0]["settings"]
         if settings is None or least_logrows(settings) > shape.logrows:
             return dataclasses.replace(candidate, outcome="its rows are more")
-        found = trial.run(graph, settings, self._judge.tried, all_or_none=True)
-        compared = self._compare(found)
+        rows = self._judge.tried_at(settled.scale)
+        found = trial.run(graph, settings, rows, all_or_none=True)
+        compared = self._compare(found, settled.scale)
         if compared is None:
             tight = self._tight.get(shape.multiplier, 0)
             self._tight[shape.multiplier] = max(shape.bound, tight)
             return dataclasses.replace(candidate, outcome="its numbers are larger")
-        return self._judge.tuned(candidate, settings, run_args, compared)
+        return self._judge.tuned(subject, candidate, settings, run_args, compared)
 
     def _settle(self, multiplier: int) -> _Settled | None:
         """The least scale that is accurate, and what its lookups are asked; None if there is none.
@@ -283,6 +278,9 @@ class _Search:
         have no say in it but a veto.
         """
         least, most, found = SCALES.start, SCALES.stop - 1, None
+        while most > least and not self._judge.takes(most):
+            most -= 1
+        finest = most
         coarser = math.inf
         while least <= most:
             scale = (least + most) // 2
@@ -300,56 +298,103 @@ class _Search:
                     break
                 least, coarser = scale + 1, error
         # The first look had fewer samples.
-        while found is not None and found in SCALES:
-            compared = self._at(multiplier, found, self._judge.tried)
+        return None if found is None else self._all_rows(multiplier, range(found, finest + 1))
+
+    def _all_rows(self, multiplier: int, scales: Sequence[int]) -> _Settled | None:
+        """The first scale that is accurate on every row, or one of the next that is certain."""
+        for scale in scales:
+            rows = self._judge.tried_at(scale)
+            if not self._may_pass(multiplier, scale, rows):
+                continue
+            compared = self._at(multiplier, scale, rows)
             if compared is None:
                 self._outreached = True
                 return None
             if self._judge.accurate(compared):
                 if self._judge.confirmed(compared):
-                    return _Settled(found, compared.lookups)
+                    settled = _Settled(scale, compared.lookups)
+                    finer = [each for each in scales if each >= scale]
+                    return self._certain(multiplier, finer) or settled
                 self._vetoed = compared
-            found += 1
+        return None
+
+    def _may_pass(self, multiplier: int, scale: int, rows: Floats) -> bool:
+        """Whether our own arithmetic does not say that the circuit is not accurate on the rows."""
+        graph = self._subject.at(scale).graph
+        outcome = quick.sketch(graph, roomy(multiplier).run_args(scale), rows)
+        compared = None if outcome is None else self._compare(outcome, scale)
+        if compared is None:
+            # Not known, or too large for any circuit, which is for the circuit to say.
+            return True
+        if not self._judge.accurate(compared):
+            return False
+        if not self._judge.confirmed(compared):
+            self._vetoed = compared
+            return False
+        return True
+
+    def _certain(self, multiplier: int, scales: Sequence[int]) -> _Settled | None:
+        """A scale, of the first few, at which the error is certain to keep the bound.
+
+        A finer scale costs nothing by itself; its numbers may need more room.
+        """
+        for scale in scales[:_FINER]:
+            run_args = roomy(multiplier).run_args(scale)
+            if not self._judge.would_be_certain(self._subject.at(scale), run_args):
+                continue
+            compared = self._at(multiplier, scale, self._judge.tried_at(scale))
+            if compared is not None and self._judge.accurate(compared):
+                return _Settled(scale, compared.lookups)
         return None
 
     def _at(self, multiplier: int, scale: int, rows: Floats) -> Comparison | None:
+        graph, run_args = self._subject.at(scale).graph, roomy(multiplier).run_args(scale)
         try:
-            found = trial.sketch(self._subject.graph, roomy(multiplier).run_args(scale), rows)
+            first = quick.sketch(graph, run_args, rows) if len(rows) <= FIRST_SAMPLES else None
+            found = first or trial.sketch(graph, run_args, rows)
         except (ProverMemory, ProverTimeout):
             raise
-        except ProverError:
+        except ProverError as error:
             # ezkl refuses some scales of some graphs, and a panic is a refusal too.
+            self._refusal = self._refusal or error.message
             return None
-        return self._compare(found)
+        return self._compare(found, scale)
 
-    def _compare(self, found: trial.Outcome) -> Comparison | None:
+    def _compare(self, found: trial.Outcome, scale: int) -> Comparison | None:
         """As `Judge.compare`; keeps the most accurate that was seen."""
-        compared, seen = self._judge.compare(found), self._judge.seen
+        compared, seen = self._judge.compare(found, scale), self._judge.seen
         if compared and (self._closest is None or seen(compared) < seen(self._closest)):
             self._closest = compared
         return compared
 
     def _none_fits(self) -> CircuitError:
+        bound = self._goal.max_error
         if self._closest is None:
+            why = "its numbers are too large"
+            if self._refusal:
+                why = f"the circuit compiler failed on every candidate: {self._refusal}"
             return CircuitInaccurate(
-                "no circuit takes the samples: their numbers are too large",
+                f"no circuit takes the samples: {why}",
                 remedy="Scale inputs and activations to a smaller range",
             )
         if self._outreached or any(self._settled.values()):
             return RangeTooWide(
-                remedy="Scale inputs and activations to a smaller range, or give samples of a "
-                "smaller range",
+                remedy="Promise less: --margin 0, or --range INDEX=LOW,HIGH for the widest inputs; "
+                "or scale inputs and activations to a smaller range",
             )
         if self._vetoed is not None:
+            least = float(np.nanmax(self._vetoed.errors)) / HEADROOM
             return CircuitInaccurate(
-                f"{self._judge.worst_held_back(self._vetoed)}, allowed {self._goal.max_error:g}, "
-                "on a sample that was held back",
-                remedy="Give more samples or allow a larger error",
+                f"{self._judge.worst_unseen(self._vetoed)}; allowed {bound:g}",
+                remedy=f"Allow --max-error {least:.2g}, promise less (--margin, --range), or give "
+                "more samples",
             )
+        least = self._judge.seen(self._closest) / HEADROOM
         return CircuitInaccurate(
-            f"no circuit met the error bound {self._goal.max_error:g}; in the best, "
+            f"no circuit met the error bound {bound:g}; in the best, "
             f"{self._judge.worst_seen(self._closest)}",
-            remedy="Allow a larger error, or scale inputs and activations to a smaller range",
+            remedy=f"Allow --max-error {least:.2g}, or scale inputs and activations to a smaller "
+            "range",
         )
 
 
@@ -422,13 +467,11 @@ def _affordable(candidates: Sequence[Candidate], goal: Goal) -> list[Candidate]:
 # --- batches --------------------------------------------------------------------------------------
 
 
-def _require_same_outputs(
-    subject: Subject, graph: Graph, tuned: Tuned, settings: Json, size: int
-) -> None:
+def _require_same_outputs(graph: Graph, tuned: Tuned, settings: Json, size: int) -> None:
     # Whole batches: the first rows again at the end.
     count = -(-len(tuned.tried) // size) * size
     rows = np.resize(tuned.tried, (count, tuned.input.length))
-    expected = trial.run(subject.graph_for(tuned.tag), tuned.settings, rows).integers
+    expected = trial.run(tuned.subject.graph_for(tuned.tag), tuned.settings, rows).integers
     outputs = trial.run(graph, settings, rows.reshape(count // size, -1)).integers
     same_scales = all(
         settings[name] == tuned.settings[name]

@@ -311,6 +311,48 @@ def _every_tensor(params: JsonObject) -> tuple[list[str], int, Callable[[Any], A
     return names, feeds[params["input"]].size, values
 
 
+def _distances(params: JsonObject) -> JsonObject:
+    """``{distances}``: for each of ``rows`` how far it is from the next of ``jumps``.
+
+    A jump is a comparison's operator and its two tensors, or an operator that rounds and its tensor.
+    None stands for a row that is at a distance from nothing.
+    """
+    import numpy as np
+    import onnx
+    import onnxruntime
+
+    proto = onnx.load(params["model"])
+    constants = {each.name: onnx.numpy_helper.to_array(each) for each in proto.graph.initializer}
+    inputs = [value.name for value in proto.graph.input]
+    asked = {name for _, *names in params["jumps"] for name in names}
+    # One that always is there, so that the graph has an output.
+    names = sorted({*(asked - set(constants) - set(inputs)), proto.graph.output[0].name})
+    del proto.graph.output[:]
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options)
+    (value,) = session.get_inputs()
+    found: list[float | None] = []
+    for row in params["rows"]:
+        feed = np.asarray(row, np.float32).reshape(value.shape)
+        known = constants | {value.name: feed}
+        known |= dict(zip(names, session.run(names, {value.name: feed}), strict=True))
+        least = math.inf
+        for operator, *arguments in params["jumps"]:
+            first, *others = (np.asarray(known[name], np.float64) for name in arguments)
+            if others:
+                gaps = np.abs(first - others[0])
+            elif operator == "Sign":
+                gaps = np.abs(first)
+            else:
+                moved = first + 0.5 if operator == "Round" else first
+                gaps = np.abs(moved - np.rint(moved))
+            least = min(least, float(np.min(gaps, initial=math.inf)))
+        found.append(least if math.isfinite(least) else None)
+    return {"distances": found}
+
+
 def _magnitudes(params: JsonObject) -> JsonObject:
     """``{tensors}``: by name, least and greatest value over ``rows``, and how many it has."""
     import numpy as np
@@ -559,6 +601,7 @@ _VERBS: Mapping[str, Callable[[JsonObject], JsonObject]] = {
     "run_original": _run_original,
     "reference": _reference,
     "extremes": _extremes,
+    "distances": _distances,
     "magnitudes": _magnitudes,
     "settings": _settings,
     "trial": _trial,

@@ -14,10 +14,11 @@ from onnx import TensorProto, helper, numpy_helper
 from oracle.circuits import forms
 from oracle.circuits.audit import audit
 from oracle.circuits.build import LIMITS, build
-from oracle.circuits.clamp import flatten, has_curves
 from oracle.circuits.cost import Objective
-from oracle.circuits.judge import Goal, Subject
+from oracle.circuits.curves import flatten, has_curves
+from oracle.circuits.judge import Candidate, Goal, Judge, Subject, Tuned
 from oracle.circuits.onnx import Model
+from oracle.circuits.plans import Planned
 from oracle.circuits.reveal import Reveal, apply
 from oracle.circuits.roots import tabulate
 from oracle.circuits.srs import SrsSource
@@ -146,42 +147,63 @@ def test_tabulate__sign_not_known_or_nothing_to_gain__left_as_it_is(model: Model
 
 
 class Search:
-    """A tuner that knows the outcome for each form, by (flat, tabled, limited)."""
+    """A tuner that knows the outcome for each form."""
 
     def __init__(self, outcomes: Callable[[Model], float | Exception]) -> None:
         self.outcomes = outcomes
         self.forms: list[Model] = []
         self.planned: list[Model] = []
+        self.rivals: list[float | None] = []
+        #: What a search for plans comes to: the gas of the best, and of one that is certain.
+        self.plans: tuple[float | None, float | None] = (None, None)
+        self.ended = ""
 
-    def plan(self, subject: Subject) -> tuple[Subject, Found] | None:
-        self.planned.append(subject.model)
-        return None
+    def judge(self, model: Model) -> tuple[Subject, Judge]:
+        return Subject(model, None, Reveal(), None), Certain()  # type: ignore[arg-type, return-value]
 
-    def tune(self, model: Model) -> tuple[Subject, Found]:
-        self.forms.append(model)
-        outcome = self.outcomes(model)
+    def tune(self, subject: Subject, *_: object) -> Found:
+        self.forms.append(subject.model)
+        outcome = self.outcomes(subject.model)
         if isinstance(outcome, Exception):
             raise outcome
-        return found(model, outcome)
+        return Found((tuned(subject.model, outcome),), ())
+
+    def plan(self, subject: Subject, _: Judge, rival: Candidate | None, *__: object) -> Planned:
+        self.planned.append(subject.model)
+        self.rivals.append(None if rival is None else rival.estimate.gas)
+        best, certain = (
+            None if gas is None else tuned(subject.model, gas, certain=gas == self.plans[1])
+            for gas in self.plans
+        )
+        return Planned(best, certain, (), self.ended)
 
 
-def found(model: Model, gas: float) -> tuple[Subject, Found]:
-    """A search's best, whose lookup table is nearly as high as the circuit."""
+class Certain:
+    """Knows which circuits are certain."""
+
+    def is_certain(self, tuned: Tuned) -> bool:
+        return bool(tuned.settings["certain"])
+
+
+def tuned(model: Model, gas: float, *, certain: bool = False) -> Tuned:
+    """A circuit whose lookup table is nearly as high as it is."""
     shape = type("Shape", (), {"logrows": 9})
     estimate = type("Estimate", (), {"gas": gas, "prove_seconds": 1.0})
     candidate = type("Candidate", (), {"shape": shape, "estimate": estimate})
-    settings = {"run_args": {"lookup_range": [-200, 200]}}
-    tuned = type("Tuned", (), {"candidate": candidate, "settings": settings})
+    settings = {"run_args": {"lookup_range": [-200, 200]}, "certain": certain}
     subject = type("Subject", (), {"model": model})
-    return subject, Found((tuned,), (), None)  # type: ignore[arg-type, return-value]
+    found = {"candidate": candidate, "settings": settings, "subject": subject}
+    return type("Tuned", (), found)  # type: ignore[return-value]
+
+
+def searched(model: Model, search: Search) -> Found:
+    return forms.search(
+        model, GOAL, search.judge, lambda _: None, tune=search.tune, plan=search.plan
+    )
 
 
 def chosen(model: Model, search: Search) -> Model:
-    samples = np.zeros((8, 2))
-    found = forms.search(
-        model, samples, GOAL, search.tune, lambda _: None, lambda subject, *_: search.plan(subject)
-    )
-    return found[0].model
+    return searched(model, search).finalists[0].subject.model
 
 
 def test_search__tables_decide__the_better_of_plain_and_flat() -> None:
@@ -204,14 +226,6 @@ def test_search__another_form_fails__the_first_stays() -> None:
     assert chosen(model, search) is model
 
 
-def test_search__no_form_takes_the_range__features_limited() -> None:
-    model = model_of(("Tanh", ["input"]))
-    search = Search(lambda form: 1.0 if form.limits else RangeTooWide())
-    result = chosen(model, search)
-    assert len(result.limits) == 2
-    assert result.flat
-
-
 def test_search__every_form_that_came_to_a_circuit__is_planned_too() -> None:
     model = ROOTS["square root"]
     search = Search(lambda _: 1.0)
@@ -222,14 +236,34 @@ def test_search__every_form_that_came_to_a_circuit__is_planned_too() -> None:
     assert failing.planned == [model]
 
 
+def test_search__no_form_came_to_a_circuit__all_are_planned() -> None:
+    model = ROOTS["square root"]
+    search = Search(lambda _: RangeTooWide())
+    search.plans = (0.5, None)
+    assert searched(model, search).finalists[0].candidate.estimate.gas == 0.5
+    assert search.planned[0] is model
+    assert search.rivals == [None, 0.5]
+
+
 def test_search__a_plan_that_is_better__taken() -> None:
     model = model_of(("Relu", ["input"]))
     search = Search(lambda _: 1.0)
-    better = found(model_of(("Abs", ["input"])), 0.5)
-    result = forms.search(
-        model, np.zeros((8, 2)), GOAL, search.tune, lambda _: None, lambda *_: better
-    )
-    assert result is better
+    search.plans = (0.5, None)
+    assert searched(model, search).finalists[0].candidate.estimate.gas == 0.5
+
+
+@pytest.mark.parametrize(("certain", "taken"), [(0.6, 0.6), (0.64, 0.64), (0.66, 0.5)])
+def test_search__a_certain_one_that_costs_little_more__taken(certain: float, taken: float) -> None:
+    search = Search(lambda _: 1.0)
+    search.plans = (0.5, certain)
+    found = searched(model_of(("Relu", ["input"])), search)
+    assert found.finalists[0].candidate.estimate.gas == taken
+
+
+def test_search__plans_end_early__noted() -> None:
+    search = Search(lambda _: 1.0)
+    search.ended = "the search for plans ended early: out of memory"
+    assert searched(model_of(("Relu", ["input"])), search).notes == (search.ended,)
 
 
 def test_search__first_form_fails_otherwise__its_error() -> None:

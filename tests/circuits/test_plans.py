@@ -26,8 +26,9 @@ from oracle.circuits.plan import Plan
 from oracle.circuits.plans import Magnitude, Room
 from oracle.circuits.shapes import least_logrows
 from oracle.circuits.srs import SrsSource
+from oracle.errors import ProverMemory
+from tests.circuits.judged import judged
 from tests.circuits.makers import saved
-from tests.circuits.test_tuner import subject
 
 GOAL = Goal(0.05, Objective.BALANCED, speed=1.0, memory_bytes=4 << 30, seconds=600)
 SAMPLES = np.random.default_rng(1).uniform(-1, 1, size=(16, 8))
@@ -76,33 +77,78 @@ def _model(batch: int | str, nodes: list[onnx.NodeProto]) -> onnx.ModelProto:
 
 
 def test_search__comparisons__a_lower_circuit_within_the_bound(tmp_path: Path) -> None:
-    asked = subject(steps(), tmp_path)
-    plain = tuner.tune(asked, SAMPLES, GOAL)
-    rival = plain.finalists[0].candidate
-    found = plans.search(asked, plain.judge, rival)
-    assert found is not None
-    planned, (best,) = found[0], found[1].finalists
+    asked, judge = judged(steps(), tmp_path, SAMPLES, GOAL)
+    rival = tuner.tune(asked, judge).finalists[0].candidate
+    found = plans.search(asked, judge, rival)
+    best = found.best
+    assert best is not None
     assert best.candidate.shape.logrows < rival.shape.logrows
     assert best.accuracy.max_abs_error <= GOAL.max_error
-    assert planned.model.plan is not None
-    assert planned.model.plan.looked_up == ("above",)
+    plan = best.subject.model.plan
+    assert plan is not None
+    assert plan.looked_up == ("above",)
     assert least_logrows(best.settings) <= best.candidate.shape.logrows
-    assert best.settings["run_args"]["param_scale"] == -planned.model.plan.limit
+    assert best.settings["run_args"]["param_scale"] == -plan.limit
+    # What was considered is there to be shown, the finalist among it.
+    assert best.candidate in found.candidates
+    assert found.ended == ""
 
 
 def test_search__nothing_beats_the_rival__none(tmp_path: Path) -> None:
-    asked = subject(steps(), tmp_path)
-    plain = tuner.tune(asked, SAMPLES, GOAL)
-    rival = plain.finalists[0].candidate
+    asked, judge = judged(steps(), tmp_path, SAMPLES, GOAL)
+    rival = tuner.tune(asked, judge).finalists[0].candidate
     free = dataclasses.replace(rival.estimate, gas=1, prove_seconds=0.001)
-    assert plans.search(asked, plain.judge, dataclasses.replace(rival, estimate=free)) is None
+    found = plans.search(asked, judge, dataclasses.replace(rival, estimate=free))
+    assert (found.best, found.certain) == (None, None)
 
 
 def test_search__a_bound_that_no_plan_keeps__none(tmp_path: Path) -> None:
-    asked = subject(steps(), tmp_path)
-    plain = tuner.tune(asked, SAMPLES, GOAL)
-    plain.judge.goal = dataclasses.replace(GOAL, max_error=1e-9)
-    assert plans.search(asked, plain.judge, plain.finalists[0].candidate) is None
+    asked, judge = judged(steps(), tmp_path, SAMPLES, GOAL)
+    rival = tuner.tune(asked, judge).finalists[0].candidate
+    judge.goal = dataclasses.replace(GOAL, max_error=1e-9)
+    assert plans.search(asked, judge, rival).best is None
+
+
+def test_search__no_rival__a_plan_all_the_same(tmp_path: Path) -> None:
+    """A weight that is nothing at every scale that inputs and weights could share."""
+    found = plans.search(*judged(tiny_weight(), tmp_path, TALL, GOAL), None)
+    assert found.best is not None
+    assert found.best.accuracy.max_abs_error <= GOAL.max_error
+
+
+def test_search__work_ends_early__said_with_what_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, judge = judged(steps(), tmp_path, SAMPLES, GOAL)
+    rival = tuner.tune(asked, judge).finalists[0].candidate
+
+    def out_of_memory(*_: object, **__: object) -> trial.Outcome:
+        raise ProverMemory("the prover needed more than 1 MiB")
+
+    monkeypatch.setattr(trial, "sketch", out_of_memory)
+    found = plans.search(asked, judge, rival)
+    assert found.best is None
+    assert "ended early: the prover needed more" in found.ended
+
+
+TALL = np.random.default_rng(4).normal((2e5, 0), (3e4, 1), (24, 2))
+
+
+def tiny_weight() -> onnx.ModelProto:
+    """One thirty thousandth, as a scaler has it of an income."""
+    constants = {"mean": [2e5, 0.0], "inverse": [1 / 3e4, 1.0], "w": [[1.0], [1.0]]}
+    graph = helper.make_graph(
+        [
+            helper.make_node("Sub", ["input", "mean"], ["centred"]),
+            helper.make_node("Mul", ["centred", "inverse"], ["scaled"]),
+            helper.make_node("MatMul", ["scaled", "w"], ["output"]),
+        ],
+        "g",
+        [helper.make_tensor_value_info("input", 1, ["batch", 2])],
+        [helper.make_tensor_value_info("output", 1, ["batch", 1])],
+        [numpy_helper.from_array(np.float32(value), name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
 def test_search__no_number_below_zero_for_a_power__none_and_no_error(tmp_path: Path) -> None:
@@ -114,10 +160,9 @@ def test_search__no_number_below_zero_for_a_power__none_and_no_error(tmp_path: P
         ],
     )
     made.graph.initializer.append(numpy_helper.from_array(np.float32(0.3), "exponent"))
-    asked = subject(made, tmp_path)
-    plain = tuner.tune(asked, np.abs(SAMPLES), GOAL)
-    # Probes reach below zero, where the power is no number.
-    plans.search(asked, plain.judge, plain.finalists[0].candidate)
+    asked, judge = judged(made, tmp_path, np.abs(SAMPLES), GOAL)
+    assert asked.promise.narrowed
+    plans.search(asked, judge, tuner.tune(asked, judge).finalists[0].candidate)
 
 
 def test_search__more_hidden_numbers_than_a_few__takes_every_corner(tmp_path: Path) -> None:
@@ -139,31 +184,29 @@ def test_search__more_hidden_numbers_than_a_few__takes_every_corner(tmp_path: Pa
             numpy_helper.from_array(rng.normal(0, 0.1, (40, 8)).astype(np.float32), "outward"),
         ]
     )
-    asked = subject(made, tmp_path)
-    plain = tuner.tune(asked, SAMPLES, dataclasses.replace(GOAL, max_error=0.5))
+    asked, judge = judged(made, tmp_path, SAMPLES, dataclasses.replace(GOAL, max_error=0.5))
     # Whatever the rival costs, a circuit this low has to look the Relus up.
-    rival = plain.finalists[0].candidate
+    rival = tuner.tune(asked, judge).finalists[0].candidate
     rival = dataclasses.replace(
         rival,
         shape=dataclasses.replace(rival.shape, logrows=10),
         estimate=dataclasses.replace(rival.estimate, gas=10**7, prove_seconds=100.0),
     )
-    found = plans.search(asked, plain.judge, rival)
-    assert found is not None
-    best = found[1].finalists[0]
-    assert found[0].model.plan is not None
-    assert "relu" in found[0].model.plan.looked_up
-    reach = max(abs(plain.judge.promised.low), abs(plain.judge.promised.high))
-    corners = reach * np.sign(weights[:, [7, 7]].T * [[1], [-1]])
-    outcome = trial.run(found[0].graph_for(best.tag), best.settings, corners)
+    best = plans.search(asked, judge, rival).best
+    assert best is not None
+    plan, graph = best.subject.model.plan, best.subject.graph_for(best.tag)
+    assert plan is not None
+    assert "relu" in plan.looked_up
+    promised = np.where(weights[:, 7] > 0, asked.promise.high, asked.promise.low)
+    corners = np.stack([promised, asked.promise.low + asked.promise.high - promised])
+    outcome = trial.run(graph, best.settings, corners)
     assert outcome.complete
     narrow = best.settings | {"run_args": best.settings["run_args"] | {"lookup_range": [-1, 1]}}
-    assert not trial.run(found[0].graph_for(best.tag), narrow, corners).complete
+    assert not trial.run(graph, narrow, corners).complete
 
 
 def test_search__room_without_a_table__none_is_brought_in(tmp_path: Path) -> None:
-    asked = subject(steps(), tmp_path)
-    searched = plans._Plans(asked, tuner.tune(asked, SAMPLES, GOAL).judge)
+    searched = plans._Plans(*judged(steps(), tmp_path, SAMPLES, GOAL))
 
     def looked_up(logrows: int) -> tuple[str, ...]:
         room = Room(logrows, 2, 1)

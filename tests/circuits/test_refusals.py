@@ -24,7 +24,7 @@ from sklearn.preprocessing import PowerTransformer
 
 from oracle.circuits import onnx as door
 from oracle.circuits.build import build
-from oracle.circuits.judge import _shown
+from oracle.circuits.judge import shown
 from oracle.circuits.reveal import Reveal, apply
 from oracle.circuits.srs import SrsSource
 from oracle.cli.options import dims_of
@@ -324,5 +324,5 @@ def test_samples__one_that_is_no_number__is_named(tmp_path: Path, devnet_srs: Sr
 
 
 def test_row__of_many_numbers__is_shown_in_part() -> None:
-    assert _shown(np.arange(3.0)) == "[0, 1, 2]"
-    assert _shown(np.zeros(784)) == "[0, 0, 0, 0, 0, 0, 0, 0] and 776 more"
+    assert shown(np.arange(3.0)) == "[0, 1, 2]"
+    assert shown(np.zeros(784)) == "[0, 0, 0, 0, 0, 0, 0, 0] and 776 more"

@@ -6,23 +6,17 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from oracle.chain.toolchain import toolchain
-from oracle.circuits import onnx as models
 from oracle.circuits import shapes, tuner
 from oracle.circuits.cost import BLINDING_ROWS, Objective
-from oracle.circuits.judge import Goal, Subject
-from oracle.circuits.reveal import Reveal, apply
-from oracle.circuits.trial import Graph
+from oracle.circuits.judge import Goal
 from oracle.circuits.tuner import Found
 from oracle.errors import CircuitInaccurate, CircuitTooLarge, VerifierTooLarge
-from oracle.prover.child import Limits
-from oracle.prover.sandbox import Sandbox
 from oracle.types import TagLayout
-from tests.circuits.makers import linear, saved, single_node
+from tests.circuits.judged import judged
+from tests.circuits.makers import linear, single_node
 
 SAMPLES = np.random.default_rng(1).uniform(-1, 1, size=(16, 2))
 GOAL = Goal(
@@ -35,19 +29,8 @@ GOAL = Goal(
 ROWS_OF_ONE = {(1, False): (300, 500)}
 
 
-def subject(model: onnx.ModelProto, folder: Path, reveal: str = "full") -> Subject:
-    layout = TagLayout()
-    sandbox = Sandbox(Limits(120, 8 << 30, 2), toolchain().ezkl_home)
-    scored = models.load(saved(model, folder), sandbox)
-    policy = Reveal.parse(reveal)
-    revealed = apply(scored, policy)
-    tagged = folder / "tagged.onnx"
-    tagged.write_bytes(models.add_tag(revealed, layout))
-    return Subject(revealed, Graph(tagged, layout, sandbox), policy, scored.output_name)
-
-
 def tuned(folder: Path, samples: np.ndarray = SAMPLES, act: str = "Relu", **goal) -> Found:
-    return tuner.tune(subject(linear(act), folder), samples, dataclasses.replace(GOAL, **goal))
+    return tuner.tune(*judged(linear(act), folder, samples, dataclasses.replace(GOAL, **goal)))
 
 
 def test_tune__gas__one_column_and_the_least_height(tmp_path: Path) -> None:
@@ -87,7 +70,7 @@ def test_tune__tighter_bound__finer_scale_and_smaller_error(tmp_path: Path) -> N
     assert tight.accuracy.max_abs_error <= 0.002 < loose.accuracy.max_abs_error <= 0.2
 
 
-def test_tune__lookups__tables_hold_what_the_samples_and_probes_ask(tmp_path: Path) -> None:
+def test_tune__lookups__tables_hold_what_the_promised_range_asks(tmp_path: Path) -> None:
     best = tuned(tmp_path, act="Sigmoid").finalists[0]
     low, high = best.settings["run_args"]["lookup_range"]
     scale = best.settings["model_input_scales"][0]
@@ -118,7 +101,7 @@ def test_tune__held_back_sample_disagrees__named_with_both_values(tmp_path: Path
     with pytest.raises(
         CircuitInaccurate, match=r"sample 5 is off by .*: expected \[30000\]"
     ) as caught:
-        tuner.tune(subject(model, tmp_path), samples, GOAL)
+        tuner.tune(*judged(model, tmp_path, samples, GOAL))
     assert "held back" in str(caught.value)
     assert "more samples" in caught.value.line()
 
@@ -153,14 +136,13 @@ def test_tune__scores__share_of_labels_that_agree(tmp_path: Path) -> None:
 
 
 def test_tune__one_number__no_labels_to_agree(tmp_path: Path) -> None:
-    found = tuner.tune(
-        subject(single_node("Relu", shape=("batch", 1)), tmp_path), SAMPLES[:, :1], GOAL
-    )
+    model = single_node("Relu", shape=("batch", 1))
+    found = tuner.tune(*judged(model, tmp_path, SAMPLES[:, :1], GOAL))
     assert found.finalists[0].accuracy.label_agreement is None
 
 
 def test_tune__revealed_label__agreement_measured_on_the_label(tmp_path: Path) -> None:
-    found = tuner.tune(subject(linear(), tmp_path, "top1"), SAMPLES, GOAL)
+    found = tuner.tune(*judged(linear(), tmp_path, SAMPLES, GOAL, "top1"))
     best = found.finalists[0]
     assert best.output.length == 1
     # Two of eight held-back samples may be that close to a tie.
@@ -221,7 +203,7 @@ def test_shapes__same_height_and_bound__the_tag_of_fewer_limbs() -> None:
 
 def test_survey__one_more_limb__the_rows_that_are_counted(tmp_path: Path) -> None:
     tags = (TagLayout(5, 24), TagLayout(8, 15))
-    tuned_subject = subject(linear("Relu"), tmp_path)
+    tuned_subject, _ = judged(linear("Relu"), tmp_path, SAMPLES, GOAL)
     rows = [shapes.survey(tuned_subject.graph_for(tag), [1]).rows[1, False] for tag in tags]
     first = shapes.survey(tuned_subject.graph, [1])
     assert rows[0] == (first.rows_of((1, False), 2), first.rows_of((1, False), 4))

@@ -1,9 +1,4 @@
-"""Keep the numbers in a circuit small: limits on what is computed anyway.
-
-`clamp` is for features of very different size. A contract checks one range for all elements of a
-row. A feature that is small beside the others may then be thousands of times its own size, and no
-circuit holds what a scaler makes of that. So the graph limits each feature: an input beyond counts
-as at the limit.
+"""Keep lookup tables small: limits on curves where they are flat anyway.
 
 `flatten` limits what a sigmoid, say, is given to where the curve still rises: a function is looked
 up in a table of all its arguments, and the table's height is the circuit's.
@@ -16,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +20,6 @@ from onnx import helper, numpy_helper
 
 from oracle.circuits.lowering.graph import live
 from oracle.circuits.onnx import Model
-from oracle.circuits.row import Range
 
 #: For each curve: how far below and above zero it is not yet flat to within a level. Tails of
 #: erf(x), tanh(x), sigmoid(x) are below exp(-x**2), 2 exp(-2x), exp(-x) for x > 1; exp(x) has one.
@@ -64,30 +58,6 @@ def flatten(model: Model, level: float) -> Model:
             node.input[0] = edit.limit(node.input[0], [-bound], [bound] if both_sides else None)
         edit.nodes.append(node)
     return dataclasses.replace(model, data=edit.finish(proto), flat=level)
-
-
-def clamp(model: Model, limits: Sequence[Range]) -> Model:
-    """The model that takes an input beyond a feature's limits as at the nearer one.
-
-    Every row of a batch is treated alone.
-
-    Args:
-        model: without limits.
-        limits: one for each input element, or none to leave the model as it is; one of whole numbers
-            alone has no limits between them, and stays as it is.
-    """
-    if not limits or (model.inputs and not any(each.is_float for each in model.inputs)):
-        return model
-    proto = onnx.load_model_from_string(model.data)
-    edit = _Edit(proto.graph)
-    lows, highs = [each.low for each in limits], [each.high for each in limits]
-    limited = edit.limit(model.input_name, [lows], [highs])
-    for node in proto.graph.node:
-        for position, name in enumerate(node.input):
-            if name == model.input_name:
-                node.input[position] = limited
-        edit.nodes.append(node)
-    return dataclasses.replace(model, data=edit.finish(proto), limits=tuple(limits))
 
 
 class _Edit:

@@ -1,0 +1,119 @@
+"""An attack finds what a circuit does otherwise than its file, and says it with the input."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from oracle.circuits import guarantee, tuner
+from oracle.circuits.attack import attack
+from oracle.circuits.cost import Objective
+from oracle.circuits.judge import Goal, Judge, Tuned
+from oracle.circuits.promise import Kind
+from tests.circuits.judged import judged
+
+GOAL = Goal(0.05, Objective.GAS, speed=1.0, memory_bytes=4 << 30, seconds=600)
+SAMPLES = np.random.default_rng(3).uniform(-1, 1, (24, 3))
+
+
+def model(bend: float = 0.0) -> onnx.ModelProto:
+    """A product of weights, and beyond what samples have, if asked for, a bend."""
+    weights = np.random.default_rng(6).normal(0, 0.5, (3, 2)).astype(np.float32)
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["sum"]),
+        helper.make_node("Sub", ["x", "edge"], ["past"]),
+        helper.make_node("Relu", ["past"], ["beyond"]),
+        helper.make_node("MatMul", ["beyond", "steep"], ["more"]),
+        helper.make_node("Add", ["sum", "more"], ["y"]),
+    ]
+    constants = {
+        "w": weights,
+        "edge": np.full(3, 1.25, np.float32),
+        "steep": np.full((3, 2), bend, np.float32),
+    }
+    graph = helper.make_graph(
+        nodes if bend else [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", 1, ["batch", 3])],
+        [helper.make_tensor_value_info("y", 1, ["batch", 2])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tuned, Judge]:
+    subject, judge = judged(model(), tmp_path_factory.mktemp("plain"), SAMPLES, GOAL)
+    return tuner.tune(subject, judge).finalists[0], judge
+
+
+def arithmetic_of(tuned: Tuned) -> guarantee.Arithmetic | None:
+    path = tuned.subject.graph_for(tuned.tag).path
+    return guarantee.arithmetic_of(path, tuned.settings["run_args"])
+
+
+def test_attack__the_circuit_of_the_file__withstands(found: tuple[Tuned, Judge]) -> None:
+    tuned, judge = found
+    arithmetic = arithmetic_of(tuned)
+    many = attack(tuned, judge.reference, SAMPLES, GOAL, arithmetic)
+    few = attack(tuned, judge.reference, SAMPLES, GOAL, None)
+    for attacked in (many, few):
+        assert len(attacked.broken) == 0
+        assert attacked.finding == ""
+        assert 0 < attacked.error <= GOAL.max_error
+        assert attacked.near == 0
+    # Our own arithmetic computes thousands, and its worst is the circuit's.
+    assert many.rows > 2000 > few.rows
+    certain = judge.guarantee(tuned.subject, tuned.settings["run_args"])
+    assert certain is not None
+    assert many.error <= certain.error
+
+
+@pytest.mark.parametrize("with_arithmetic", [True, False])
+def test_attack__a_file_that_bends_beyond_the_samples__found(
+    found: tuple[Tuned, Judge], tmp_path: Path, *, with_arithmetic: bool
+) -> None:
+    tuned, _ = found
+    _, other = judged(model(bend=3.0), tmp_path, SAMPLES, GOAL)
+    arithmetic = arithmetic_of(tuned) if with_arithmetic else None
+    attacked = attack(tuned, other.reference, SAMPLES, GOAL, arithmetic)
+    assert len(attacked.broken)
+    assert np.abs(attacked.broken).max() > 1.25
+    assert "within the promised range, is off by" in attacked.finding
+    # Not one of the samples shows it.
+    samples = dataclasses.replace(tuned.subject.promise, kind=Kind.SAMPLES)
+    alone = dataclasses.replace(tuned, subject=dataclasses.replace(tuned.subject, promise=samples))
+    assert not len(attack(alone, other.reference, SAMPLES, GOAL, arithmetic).broken)
+
+
+def test_attack__a_row_that_the_circuit_does_not_take__found(found: tuple[Tuned, Judge]) -> None:
+    tuned, judge = found
+    tight = dataclasses.replace(tuned.output, minimum=-1, maximum=1)
+    attacked = attack(
+        dataclasses.replace(tuned, output=tight), judge.reference, SAMPLES, GOAL, None
+    )
+    assert len(attacked.broken)
+    assert "cannot be proved" in attacked.finding
+
+
+def test_attack__arithmetic_that_is_not_the_circuits__not_believed(
+    found: tuple[Tuned, Judge], tmp_path: Path
+) -> None:
+    tuned, judge = found
+    subject, other = judged(model(bend=3.0), tmp_path, SAMPLES, GOAL)
+    wrong = arithmetic_of(tuner.tune(subject, other).finalists[0])
+    attacked = attack(tuned, judge.reference, SAMPLES, GOAL, wrong)
+    # The circuit itself computed the rows.
+    assert attacked.rows < 2000
+    assert not len(attacked.broken)
+
+
+def test_attack__twice__the_same(found: tuple[Tuned, Judge]) -> None:
+    tuned, judge = found
+    one, other = (attack(tuned, judge.reference, SAMPLES, GOAL, None) for _ in range(2))
+    assert (one.rows, one.error, one.rounding) == (other.rows, other.error, other.rounding)
