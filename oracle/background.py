@@ -27,7 +27,7 @@ from oracle.config import build_dir
 from oracle.demo import Report, write_node_config
 from oracle.devnet import CHAIN_ID, Anvil, Deployed, NodeProcess, deploy, fund_new_key
 from oracle.errors import ChainError, UsageError
-from oracle.tensor import dequantize
+from oracle.tensor import Ranges, dequantize, ranges_of
 from oracle.types import TensorSpec
 
 #: Anvil's own.
@@ -178,7 +178,7 @@ def _start_chain(folder: Path, bundle: Bundle, report: Report, port: int) -> Sta
             consumer=deployed.consumer.address,
             model_id=deployed.model_id,
             model=bundle.name,
-            example=_example(bundle.spec.input),
+            example=_example(bundle.spec.input, bundle.spec.input_ranges),
             caller_key=str(caller),
             node_config=str(config),
             anvil=Process.of(anvil.pid),
@@ -191,10 +191,10 @@ def _start_chain(folder: Path, bundle: Bundle, report: Report, port: int) -> Sta
     return found
 
 
-def _example(spec: TensorSpec) -> str:
+def _example(spec: TensorSpec, ranges: Ranges = ()) -> str:
     """No sample of the publisher's, who may not want it shown."""
-    middle = dequantize((spec.minimum + spec.maximum) // 2, spec.scale)
-    return ",".join([f"{middle:g}"] * spec.length)
+    middles = [(low + high) // 2 for low, high in ranges_of(spec, ranges)]
+    return ",".join(f"{dequantize(middle, spec.scale):g}" for middle in middles)
 
 
 def _start_node(folder: Path, found: Standing, report: Report) -> Standing:

@@ -27,12 +27,13 @@ from oracle.chain.toolchain import toolchain
 from oracle.circuits import bundle as files
 from oracle.circuits import keys, verifier
 from oracle.circuits.bundle import Origin
-from oracle.circuits.clamp import clamp, flatten
+from oracle.circuits.curves import flatten
 from oracle.circuits.fixed import Unplannable, planned
 from oracle.circuits.onnx import TAG, add_tag, load
 from oracle.circuits.reveal import Reveal, apply
 from oracle.circuits.roots import tabulate
 from oracle.circuits.srs import Srs, SrsSource, ceremony_pins, find, sha256_file
+from oracle.circuits.thresholds import snap
 from oracle.circuits.verifier import Verifier
 from oracle.errors import BundleInvalid, CircuitError, ProverError, SrsMismatch
 from oracle.prover.child import Limits
@@ -169,9 +170,11 @@ def _from_source(
     yield Check("the publisher's file", origin.file_hash.hex(), model.file_hash.hex())
     revealed = apply(model, Reveal.parse(origin.reveal))
     looked_up = tabulate(revealed, wanted=origin.tabled)
-    limited = clamp(flatten(looked_up, origin.flat), origin.limits)
+    given = spec.input
+    bounds = spec.input_ranges or ((given.minimum, given.maximum),) * given.length
+    exact = snap(flatten(looked_up, origin.flat), given.scale, bounds)
     try:
-        model = planned(limited, origin.plan)
+        model = planned(exact, origin.plan)
     except Unplannable as error:
         yield Check(f"{files.MODEL} made again from it", "made", f"its plan does not fit: {error}")
         return

@@ -22,19 +22,19 @@ import numpy.typing as npt
 from oracle import __version__
 from oracle.chain.toolchain import SOLC_VERIFIERS, toolchain
 from oracle.circuits import bundle as files
-from oracle.circuits import forms, onnx, report, trial, tuner
-from oracle.circuits import reveal as policies
-from oracle.circuits.bundle import Bundle, Origin
+from oracle.circuits import onnx, report, trial, tuner
+from oracle.circuits import search as searching
+from oracle.circuits.bundle import Bundle, Errors, Origin, Stated
+from oracle.circuits.card import card
 from oracle.circuits.cost import Objective
-from oracle.circuits.judge import Goal, Subject, Tuned
+from oracle.circuits.judge import Goal, Tuned
 from oracle.circuits.make import Bench, Made, make
+from oracle.circuits.promise import Wanted
 from oracle.circuits.reveal import Reveal
-from oracle.circuits.shapes import TAG_LAYOUTS
+from oracle.circuits.search import Chosen
 from oracle.circuits.source import file_hash
 from oracle.circuits.speed import speed
 from oracle.circuits.srs import SrsSource, sha256_file
-from oracle.circuits.trial import Graph
-from oracle.circuits.tuner import Found
 from oracle.config import build_dir
 from oracle.errors import (
     BundleInvalid,
@@ -62,8 +62,8 @@ LIMITS = Limits(
 )
 #: Share of the work that is done when the search has ended.
 _SEARCHED = 0.4
-#: Folders of a search, inside the build's.
-_SEARCH = "search-"
+#: Folder of the search, inside the build's.
+_SEARCH = "search"
 #: Proofs of each finalist.
 _PROOFS = 2
 #: How much better a rival has to be measured. Gas varies a little with a proof's bytes.
@@ -73,6 +73,7 @@ _GAS_NOISE = 0.002
 _MAX_SIZE = 2**16 - 1
 _MAX_SIZES = 16
 _FULL = Reveal()
+_DEFAULT = Wanted()
 _NONE: Mapping[str, int] = {}
 
 
@@ -88,6 +89,7 @@ def build(
     codec: Codec = Codec.PACKED,
     optimize: Objective = Objective.GAS,
     reveal: Reveal = _FULL,
+    wanted: Wanted = _DEFAULT,
     dims: Mapping[str, int] = _NONE,
     outputs: Sequence[str] = (),
     progress: Progress = lambda _: None,
@@ -110,6 +112,7 @@ def build(
         codec: how requests and results carry the tensors; the circuits do not depend on it.
         optimize: what the search makes small.
         reveal: how much of the answer is published.
+        wanted: which inputs are to be promised.
         dims: sizes of named free dimensions other than the batch.
         outputs: names of the model's outputs to prove; by default the model decides.
         progress: called with a few words before each step.
@@ -129,11 +132,7 @@ def build(
             f"the error bound is {max_error}", remedy="Give a positive number, for example 0.1"
         )
     sizes = _check_sizes(batches)
-    rows = _check_samples(samples)
     sandbox = Sandbox(limits, toolchain().ezkl_home)
-    progress("checking the model")
-    scored = onnx.load(onnx_path, sandbox, dims=dims, outputs=outputs, samples=rows)
-    model = policies.apply(scored, reveal)
     _make_folder(out.parent)
     with tempfile.TemporaryDirectory(
         prefix=f".{out.name}-",
@@ -141,29 +140,26 @@ def build(
         ignore_cleanup_errors=True,  # it is renamed away in the good case
     ) as temporary:
         work = Path(temporary)
-        progress("measuring this machine")
-        goal = Goal(
+        (work / _SEARCH).mkdir()
+        chosen = search(
+            onnx_path,
+            samples,
             max_error=max_error,
-            objective=optimize,
-            speed=speed(build_dir() / "speed", sandbox),
-            memory_bytes=limits.memory_bytes,
-            seconds=limits.timeout,
+            work=work / _SEARCH,
+            optimize=optimize,
+            reveal=reveal,
+            wanted=wanted,
+            dims=dims,
+            outputs=outputs,
+            progress=progress,
+            limits=limits,
         )
-
-        def tune(model: onnx.Model) -> tuple[Subject, Found]:
-            folder = Path(tempfile.mkdtemp(prefix=_SEARCH, dir=work)).resolve()
-            tagged = folder / files.MODEL
-            tagged.write_bytes(onnx.add_tag(model, TAG_LAYOUTS[0]))
-            graph = Graph(tagged, TAG_LAYOUTS[0], sandbox)
-            subject = Subject(model, graph, reveal, scored.output_name)
-            return subject, tuner.tune(subject, rows, goal, progress)
-
-        subject, found = forms.search(model, rows, goal, tune, progress)
-        model = subject.model
         advance(_SEARCHED)
+        rows = check_samples(samples)
         bench = Bench(srs, sandbox, rows, progress)
-        measured = _measure(model, found, bench, work)
+        measured = _measure(chosen, bench, work)
         single = _best(measured, optimize)
+        model = single.tuned.subject.model
         _check_codec(codec, single.tuned)
         for path in single.folder.iterdir():
             path.replace(work / path.name)
@@ -177,7 +173,7 @@ def build(
             batch.mkdir()
             (batch / files.MODEL).write_bytes(onnx.add_tag(model, single.tuned.tag, size))
             settings, candidate = tuner.widen(
-                subject, single.tuned, goal, (batch / files.MODEL).resolve(), size
+                single.tuned, chosen.goal, (batch / files.MODEL).resolve(), size
             )
             circuits.append(
                 make(bench, batch, single.tuned, size=size, settings=settings, candidate=candidate)
@@ -194,21 +190,26 @@ def build(
             codec=codec,
             tag=single.tuned.tag,
             batches=tuple(circuit.verifier for circuit in circuits[1:]),
+            input_ranges=single.tuned.input_ranges,
         )
-        for folder in work.glob(f"{_SEARCH}*"):
-            shutil.rmtree(folder)
-        report.write(work, found, measured, single, optimize)
+        shutil.rmtree(work / _SEARCH)
+        report.write(work, chosen.found, measured, single, optimize)
+        origin = _origin(chosen.scored.file_hash, model, dims, optimize, reveal, max_error)
+        stated = _stated(chosen, single.tuned)
+        measures = [
+            dataclasses.replace(circuits[0].measures, build_seconds=time.monotonic() - started),
+            *(circuit.measures for circuit in circuits[1:]),
+        ]
+        (work / files.CARD).write_text(card(name, spec, origin, stated, measures))
         files.write_manifest(
             work,
             name=name,
             spec=spec,
             input_name=model.input_name,
             output_name=model.output_name,
-            origin=_origin(scored.file_hash, model, dims, optimize, reveal, max_error),
-            measures=[
-                dataclasses.replace(circuits[0].measures, build_seconds=time.monotonic() - started),
-                *(circuit.measures for circuit in circuits[1:]),
-            ],
+            origin=origin,
+            stated=stated,
+            measures=measures,
             versions=versions(),
         )
         work.chmod(0o755)
@@ -216,6 +217,63 @@ def build(
         work.rename(out)
     advance(1.0)
     return Bundle.load(out, srs.folder)
+
+
+def search(
+    onnx_path: Path,
+    samples: Floats,
+    *,
+    max_error: float,
+    work: Path,
+    optimize: Objective = Objective.GAS,
+    reveal: Reveal = _FULL,
+    wanted: Wanted = _DEFAULT,
+    dims: Mapping[str, int] = _NONE,
+    outputs: Sequence[str] = (),
+    progress: Progress = lambda _: None,
+    limits: Limits = LIMITS,
+) -> Chosen:
+    """The circuits that `build` would make keys of, and what they promise.
+
+    Args:
+        onnx_path: as for `build`, like the others.
+        samples: likewise.
+        max_error: likewise.
+        work: an empty folder; what is found refers to files in it.
+        optimize: as for `build`, like the others.
+        reveal: likewise.
+        wanted: likewise.
+        dims: likewise.
+        outputs: likewise.
+        progress: likewise.
+        limits: likewise.
+
+    Raises:
+        ModelError, CircuitError, UsageError: as `build`.
+    """
+    rows = check_samples(samples)
+    sandbox = Sandbox(limits, toolchain().ezkl_home)
+    progress("checking the model")
+    scored = onnx.load(onnx_path, sandbox, dims=dims, outputs=outputs, samples=rows)
+    progress("measuring this machine")
+    goal = Goal(
+        max_error=max_error,
+        objective=optimize,
+        speed=speed(build_dir() / "speed", sandbox),
+        memory_bytes=limits.memory_bytes,
+        seconds=limits.timeout,
+    )
+    return searching.search(
+        onnx_path,
+        scored,
+        rows,
+        goal,
+        reveal=reveal,
+        wanted=wanted,
+        work=work,
+        sandbox=sandbox,
+        progress=progress,
+    )
 
 
 def build_cached(
@@ -229,6 +287,7 @@ def build_cached(
     codec: Codec = Codec.PACKED,
     optimize: Objective = Objective.GAS,
     reveal: Reveal = _FULL,
+    wanted: Wanted = _DEFAULT,
     dims: Mapping[str, int] = _NONE,
     outputs: Sequence[str] = (),
     progress: Progress = lambda _: None,
@@ -248,6 +307,7 @@ def build_cached(
                 codec,
                 optimize,
                 repr(reveal),
+                repr(wanted),
                 sorted(dims.items()),
                 list(outputs),
                 srs.unsafe,
@@ -278,6 +338,7 @@ def build_cached(
             codec=codec,
             optimize=optimize,
             reveal=reveal,
+            wanted=wanted,
             dims=dims,
             outputs=outputs,
             progress=progress,
@@ -329,7 +390,12 @@ def _make_folder(path: Path) -> None:
         ) from None
 
 
-def _check_samples(samples: Floats) -> trial.Floats:
+def check_samples(samples: Floats) -> trial.Floats:
+    """The samples as float64 [n, inputs].
+
+    Raises:
+        TensorLength, UsageError: they are too few, no rows, or no numbers.
+    """
     rows = np.asarray(samples, dtype=np.float64)
     if rows.ndim != 2:
         raise TensorLength(
@@ -372,20 +438,21 @@ def _check_codec(codec: Codec, tuned: Tuned) -> None:
         )
 
 
-def _measure(model: onnx.Model, found: Found, bench: Bench, work: Path) -> list[Made]:
-    """Build the finalists of a model, each in a folder of its own in ``work``, in the order of estimates.
+def _measure(chosen: Chosen, bench: Bench, work: Path) -> list[Made]:
+    """Build the finalists, each in a folder of its own in ``work``, in the order of estimates.
 
     Raises:
         VerifierTooLarge: none of the verifiers fits a contract.
     """
     measured = []
     refused: VerifierTooLarge | None = None
-    for index, tuned in enumerate(found.finalists):
+    finalists = chosen.found.finalists
+    for index, tuned in enumerate(finalists):
         folder = work / f"finalist{index}"
         folder.mkdir()
-        (folder / files.MODEL).write_bytes(onnx.add_tag(model, tuned.tag))
+        (folder / files.MODEL).write_bytes(onnx.add_tag(tuned.subject.model, tuned.tag))
         # One needs no comparison; of several, one slow proof must not decide.
-        proofs = 1 if len(found.finalists) == 1 else _PROOFS
+        proofs = 1 if len(finalists) == 1 else _PROOFS
         try:
             measured.append(make(bench, folder, tuned, proofs=proofs))
         except VerifierTooLarge as error:
@@ -413,6 +480,25 @@ def _rank(made: Made, objective: Objective) -> float:
     return objective.rank(made.measures.verify_gas, made.processor_seconds)[0]
 
 
+def _stated(chosen: Chosen, tuned: Tuned) -> Stated:
+    attacked = chosen.attacked[chosen.found.finalists.index(tuned)]
+    certain = attacked.guarantee
+    return Stated(
+        kind=str(chosen.promise.kind),
+        ranges=chosen.promise.at(tuned.input.scale),
+        narrowed=chosen.promise.narrowed,
+        errors=Errors(
+            certified=None if certain is None else certain.error,
+            measured=attacked.error,
+            rounding=attacked.rounding,
+            rows=attacked.rows,
+        ),
+        margin=chosen.margin(tuned),
+        near=attacked.near,
+        warnings=chosen.warnings(tuned),
+    )
+
+
 def _origin(
     file_hash: bytes,
     model: onnx.Model,
@@ -430,7 +516,6 @@ def _origin(
         objective=str(objective),
         reveal=str(reveal),
         max_error=max_error,
-        limits=model.limits,
         flat=model.flat,
         tabled=model.tabled,
         plan=model.plan,

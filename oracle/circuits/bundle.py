@@ -8,6 +8,7 @@
     verifier.json     ABI and creation code
     candidates.json   the circuits that the search considered, estimated and measured
     pareto.svg        their gas and time, as a picture
+    card.md           what the model promises, for people
     batch32/          the first seven files again, for batches of 32 rows; one such folder a size
     manifest.json     specification, hash of every file, measures
 
@@ -47,6 +48,7 @@ VERIFIER = "verifier.json"
 MANIFEST = "manifest.json"
 CANDIDATES = "candidates.json"
 PLOT = "pareto.svg"
+CARD = "card.md"
 FILES = (MODEL, SETTINGS, COMPILED, VERIFYING_KEY, PROVING_KEY, SOLIDITY, VERIFIER)
 
 
@@ -93,15 +95,46 @@ class Origin:
     reveal: str
     #: The bound that `Measures.max_abs_error` had to meet.
     max_error: float
-    #: Range of each input element: beyond it counts as at its edge. Empty if there are no limits
-    #: but the specification's.
-    limits: tuple[Range, ...]
     #: `flatten`'s level; 0 if the curves are not limited.
     flat: float
     #: Roots and reciprocals are looked up (`tabulate`).
     tabled: bool
     #: The arithmetic (`fixed.planned`); None if it is the circuit compiler's.
     plan: Plan | None
+
+
+@dataclass(frozen=True, slots=True)
+class Errors:
+    """How far a proved answer is from the publisher's file, on the numbers that a request carries."""
+
+    #: Greatest for any input of the promise and any witness that the circuit accepts; None where
+    #: no such bound is known.
+    certified: float | None
+    #: Greatest that an attack on the circuit found, for the witness that our prover makes.
+    measured: float
+    #: What rounding a sample to those numbers changes in the file's own answer, at most.
+    rounding: float
+    #: Rows that the attack computed.
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What a bundle says of its answers."""
+
+    #: ``ranges``: for every input of them; ``samples``: as measured on data, and no more.
+    kind: str
+    #: Range of each input element, as a contract checks it.
+    ranges: tuple[Range, ...]
+    #: What is not promised although the margin around the samples has it, and why.
+    narrowed: tuple[str, ...]
+    errors: Errors
+    #: Where compared scores differ by no more than this, a jump may go the other way.
+    margin: float
+    #: Share of the samples that are so near a jump.
+    near: float
+    #: What a publisher should know before he relies on it.
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +164,7 @@ class Bundle:
     input_name: str
     output_name: str
     origin: Origin
+    stated: Stated
     #: Version by tool.
     versions: dict[str, str]
 
@@ -236,6 +270,7 @@ class Bundle:
             input_name=manifest["input_name"],
             output_name=manifest["output_name"],
             origin=origin_from(manifest["origin"]),
+            stated=stated_from(manifest),
             versions=manifest["versions"],
         )
 
@@ -248,6 +283,7 @@ def write_manifest(
     input_name: str,
     output_name: str,
     origin: Origin,
+    stated: Stated,
     measures: Sequence[Measures],
     versions: dict[str, str],
 ) -> None:
@@ -260,6 +296,7 @@ def write_manifest(
         "input_name": input_name,
         "output_name": output_name,
         "origin": origin_json(origin),
+        **stated_json(stated),
         "files": {file: sha256_file(path / file).hex() for file in files_of(spec)},
         "measures": [dataclasses.asdict(each) for each in measures],
         "versions": versions,
@@ -286,7 +323,7 @@ def srs_unsafe(spec: ModelSpec) -> bool:
 def files_of(spec: ModelSpec) -> tuple[str, ...]:
     """Every file of a model's bundle but the manifest."""
     circuits = (_in(size, file) for size in sizes(spec) for file in FILES)
-    return (*circuits, CANDIDATES, PLOT)
+    return (*circuits, CANDIDATES, PLOT, CARD)
 
 
 def spec_json(spec: ModelSpec) -> dict[str, Any]:
@@ -371,10 +408,38 @@ def origin_from(values: dict[str, Any]) -> Origin:
         objective=values["objective"],
         reveal=values["reveal"],
         max_error=values["max_error"],
-        limits=tuple(Range(**limit) for limit in values["limits"]),
         flat=float(values["flat"]),
         tabled=bool(values["tabled"]),
         plan=None if values["plan"] is None else Plan.parse(values["plan"]),
+    )
+
+
+def stated_json(stated: Stated) -> dict[str, Any]:
+    """What a bundle says of its answers, as a manifest holds it."""
+    return {
+        "promise": {
+            "kind": stated.kind,
+            "ranges": [[each.low, each.high] for each in stated.ranges],
+            "narrowed": list(stated.narrowed),
+        },
+        "error": dataclasses.asdict(stated.errors),
+        "margin": stated.margin,
+        "near_margin": stated.near,
+        "warnings": list(stated.warnings),
+    }
+
+
+def stated_from(manifest: dict[str, Any]) -> Stated:
+    """What a manifest says of its answers."""
+    promise = manifest["promise"]
+    return Stated(
+        kind=str(promise["kind"]),
+        ranges=tuple(Range(float(low), float(high)) for low, high in promise["ranges"]),
+        narrowed=tuple(map(str, promise["narrowed"])),
+        errors=Errors(**manifest["error"]),
+        margin=float(manifest["margin"]),
+        near=float(manifest["near_margin"]),
+        warnings=tuple(map(str, manifest["warnings"])),
     )
 
 

@@ -19,7 +19,7 @@ from oracle.circuits.tuner import Found
 Json = dict[str, Any]
 
 #: Candidates that are listed; the worse ones say nothing new.
-_LISTED = 60
+_LISTED = 100
 
 
 def write(
@@ -27,7 +27,8 @@ def write(
 ) -> None:
     """Write `bundle.CANDIDATES` and `bundle.PLOT` into ``folder``."""
     table = candidates(found, measured, chosen)
-    text = json.dumps({"objective": objective, "candidates": table}, indent=2, allow_nan=False)
+    values = {"objective": objective, "candidates": table, "notes": list(found.notes)}
+    text = json.dumps(values, indent=2, allow_nan=False)
     (folder / files.CANDIDATES).write_text(text + "\n")
     (folder / files.PLOT).write_text(plot.pareto([_point(entry) for entry in table]))
 
@@ -38,14 +39,14 @@ def candidates(found: Found, measured: Sequence[Made], chosen: Made) -> list[Jso
     Each has its ``shape``, ``scale`` (None if the search did not come to it), ``estimate``, what
     was ``measured`` (None if it was not built) and its ``outcome``.
     """
-    built = {made.candidate.shape: made for made in measured}
+    built = {made.candidate: made for made in measured}
     examined = [c for c in found.candidates if c.scale is not None]
     others = [c for c in found.candidates if c.scale is None]
-    listed = {c.shape for c in [*examined, *others][:_LISTED]}
+    listed = {*[*examined, *others][:_LISTED]}
     return [
-        _entry(candidate, built.get(candidate.shape), chosen)
-        for candidate in found.candidates
-        if candidate.shape in listed
+        _entry(candidate, built.get(candidate), chosen)
+        for candidate in dict.fromkeys(found.candidates)
+        if candidate in listed
     ]
 
 

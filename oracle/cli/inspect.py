@@ -13,14 +13,21 @@ from rich.markup import escape
 from rich.table import Table
 
 from oracle.chain.toolchain import toolchain
+from oracle.circuits import bundle as files
+from oracle.circuits import card
 from oracle.circuits.build import LIMITS
+from oracle.circuits.bundle import Origin, Stated
 from oracle.circuits.inspect import Estimated, Inspection, Tensor
 from oracle.circuits.inspect import inspect as inspect_model
 from oracle.circuits.reveal import Reveal
 from oracle.circuits.speed import speed
 from oracle.cli.options import Batch, Dim, Json, Model, Output, RevealPolicy, dims_of, sizes_of
 from oracle.config import build_dir
+from oracle.errors import BundleInvalid
 from oracle.prover.sandbox import Sandbox
+
+#: Ranges that are listed.
+_SPANS = 3
 
 
 def inspect(
@@ -33,8 +40,11 @@ def inspect(
 ) -> None:
     """Show operators, sizes and an estimate of rows, time, memory and gas; builds nothing.
 
-    Exits with 2 if the model cannot be proved.
+    Of a bundle's folder, what it promises. Exits with 2 if the model cannot be proved.
     """
+    if model.is_dir():
+        _show_bundle(model, as_json=as_json)
+        return
     sandbox = Sandbox(LIMITS, toolchain().ezkl_home)
     with Console(stderr=True).status(f"Inspecting {escape(str(model))}"):
         found = inspect_model(
@@ -52,6 +62,35 @@ def inspect(
         _show(Console(), model, found)
     if found.provable is None:
         raise typer.Exit(2)
+
+
+def _show_bundle(folder: Path, *, as_json: bool) -> None:
+    """What a manifest says, unchecked: `oracle model audit` checks it."""
+    manifest = files.read_manifest(folder)
+    try:
+        stated, origin = files.stated_from(manifest), files.origin_from(manifest["origin"])
+        name = str(manifest["name"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleInvalid(
+            f"{folder / files.MANIFEST} lacks or garbles {error}", remedy="Build the bundle again"
+        ) from None
+    if as_json:
+        values = {"name": name, "origin": files.origin_json(origin), **files.stated_json(stated)}
+        typer.echo(json.dumps(values))
+        return
+    console = Console()
+    console.print(escape(name), highlight=False)
+    show_promise(console, origin, stated)
+
+
+def show_promise(console: Console, origin: Origin, stated: Stated) -> None:
+    """What is promised, and what a publisher should know of it."""
+    ranges = dict.fromkeys(stated.ranges)
+    spans = ", ".join(f"{each.low:g} to {each.high:g}" for each in list(ranges)[:_SPANS])
+    more = f" and {len(ranges) - _SPANS} more" if len(ranges) > _SPANS else ""
+    lines = [each.replace("**", "") for each in card.promise(origin, stated) if each]
+    for line in (*lines, f"Ranges: {spans}{more}"):
+        console.print(escape(line), highlight=False, soft_wrap=True)
 
 
 def _values(found: Inspection) -> dict[str, Any]:

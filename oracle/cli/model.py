@@ -19,18 +19,22 @@ from oracle.circuits import bundle as files
 from oracle.circuits.build import build as build_bundle
 from oracle.circuits.bundle import Bundle
 from oracle.circuits.cost import Objective
+from oracle.circuits.promise import MARGIN
 from oracle.circuits.reveal import Reveal
 from oracle.circuits.rows import read_rows
 from oracle.circuits.srs import SrsSource
 from oracle.cli.audit import audit
 from oracle.cli.evaluate import evaluate
-from oracle.cli.inspect import inspect
+from oracle.cli.inspect import inspect, show_promise
 from oracle.cli.options import (
     Batch,
     Dim,
     Json,
+    Margin,
     Model,
     Output,
+    Promised,
+    Ranges,
     RevealPolicy,
     SrsFolder,
     SrsUrl,
@@ -38,6 +42,7 @@ from oracle.cli.options import (
     examples,
     sizes_of,
 )
+from oracle.cli.promised import wanted_of
 from oracle.cli.register import register
 from oracle.config import build_dir
 from oracle.errors import BundleInvalid, UsageError
@@ -101,6 +106,9 @@ def build(
     ] = Objective.GAS,
     batch: Batch = "1",
     reveal: RevealPolicy = "full",
+    promise: Promised = "ranges",
+    margin: Margin = MARGIN,
+    range_: Ranges = None,
     dim: Dim = None,
     output: Output = None,
     codec: Annotated[
@@ -140,6 +148,7 @@ def build(
             codec=_codec(codec),
             optimize=optimize,
             reveal=Reveal.parse(reveal),
+            wanted=wanted_of(promise, margin, range_),
             dims=dims_of(dim),
             outputs=tuple(output or ()),
             progress=detail,
@@ -238,6 +247,7 @@ def _summary(bundle: Bundle) -> dict[str, Any]:
             str(circuit.size): dataclasses.asdict(circuit.measures) for circuit in bundle.circuits
         },
         "origin": files.origin_json(bundle.origin),
+        **files.stated_json(bundle.stated),
         "candidates": _candidates(bundle),
         "versions": bundle.versions,
     }
@@ -301,25 +311,13 @@ def _show(console: Console, bundle: Bundle) -> None:
     console.print(table)
     unsafe = any(m.srs_unsafe for m in each)
     console.print(f"SRS: {'[yellow]UNSAFE, devnet only[/]' if unsafe else 'Powers of Tau'}")
+    show_promise(console, bundle.origin, bundle.stated)
     agreement = bundle.measures.label_agreement
     if agreement is not None:
         # Of numbers that nobody named, it is not known whether they are scores of classes.
         is_label = bundle.origin.labels or bundle.origin.reveal != str(Reveal())
         what = "label agreement with the float model" if is_label else "same output the greatest"
         console.print(f"{what}: {agreement:.1%} of held-back samples")
-        if agreement < 1:
-            console.print(
-                f"a smaller --max-error than {bundle.origin.max_error:g} may bring them closer",
-                highlight=False,
-                soft_wrap=True,
-            )
-    if limits := bundle.origin.limits:
-        console.print(
-            f"each of {len(limits)} features is limited to its samples' range and a quarter more: "
-            f"beyond counts as at the edge (limits: {files.MANIFEST})",
-            highlight=False,
-            soft_wrap=True,
-        )
     if bundle.spec.input_ranges:
         console.print(
             f"each of {len(bundle.spec.input_ranges)} inputs has a range of its own, beyond which a "

@@ -33,6 +33,25 @@ SrsUrl = Annotated[
     str | None,
     typer.Option(help="Where missing ones are downloaded from: the address before /kzgK.srs."),
 ]
+Promised = Annotated[
+    str,
+    typer.Option(
+        "--promise",
+        help="What the bound is promised for: every input of the ranges, or samples, as measured.",
+    ),
+]
+Margin = Annotated[
+    float,
+    typer.Option(help="How far the ranges reach beyond the samples, as a share of their range."),
+]
+Ranges = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--range",
+        help="Range in place of the samples' and the margin: LOW,HIGH, or INDEX=LOW,HIGH for one "
+        "input element; may be repeated.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, for scripts.")]
 
 

@@ -11,6 +11,7 @@ import typer
 from oracle.chain.contracts import OracleContract
 from oracle.chain.deployments import record_model
 from oracle.circuits.bundle import Bundle
+from oracle.circuits.promise import Kind
 from oracle.cli.chain import (
     LOCAL,
     ChainId,
@@ -77,11 +78,14 @@ def register(
                     "input_checker": found.input_checker if loaded.spec.input_ranges else None,
                     "transaction": "0x" + found.transaction_hash.hex(),
                     "gas_used": found.gas_used,
+                    "promise": loaded.stated.kind,
                 }
             )
         )
     else:
         typer.echo(f"model {found.model_id}; {found.gas_used:,} gas")
+        if loaded.stated.kind == Kind.SAMPLES:
+            typer.echo("its bound is measured on samples alone and promised for no input")
         typer.echo(
             "Next: a node answers once the bundle's folder is in its bundles; then "
             f"oracle request VALUES --model {found.model_id}"

@@ -139,7 +139,8 @@ _SKIP_REMEDIES: dict[str, str] = {
 
 #: What an operator does about a proof that failed, by the error's code.
 _PROOF_REMEDIES: dict[str, str] = {
-    ProverInput.code: "The circuit cannot prove this input: ask again with another",
+    ProverInput.code: "The contract took an input that the circuit cannot prove: a defect of the "
+    "bundle, which oracle model evaluate shows. Tell its publisher, and ask again with another",
     ProverMemory.code: "Give the node a machine with more memory and start it again",
     ProverTimeout.code: "Raise prove_timeout in the node's configuration and start it again",
     ProverUnavailable.code: "Look at memory, disk and processes of the node's machine",
