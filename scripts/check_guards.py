@@ -307,11 +307,32 @@ GUARDS = (
         ("tests/circuits/test_lowering_greatest.py",),
     ),
     Guard(
-        "an input beyond a feature's limits is taken as at the limit",
-        "oracle/circuits/clamp.py",
-        'return self._add("Sub", above, beyond)',
-        'return self._add("Sub", above, self._add("Sub", beyond, beyond))',
-        ("tests/circuits/test_clamp.py",),
+        "a comparison of an input with a constant is exact on the grid",
+        "oracle/circuits/thresholds.py",
+        "moved = last + (1 if strict == below else 0)",
+        "moved = last + (1 if strict else 0)",
+        ("tests/circuits/test_thresholds.py",),
+    ),
+    Guard(
+        "what breaks the bound in an attack is handed back",
+        "oracle/circuits/attack.py",
+        "broken = np.flatnonzero(~(self._errors <= self._bound * self._share))",
+        "broken = np.flatnonzero(self._errors == np.inf)",
+        ("tests/circuits/test_attack.py",),
+    ),
+    Guard(
+        "a row that cannot be proved breaks a promise",
+        "oracle/circuits/attack.py",
+        "errors = np.full(len(rows), np.inf)",
+        "errors = np.zeros(len(rows))",
+        ("tests/circuits/test_attack.py",),
+    ),
+    Guard(
+        "no promise where the float model has no number",
+        "oracle/circuits/promise.py",
+        "return bool(finite(_rows(promise, samples, whole)).all())",
+        "return bool(finite(_rows(promise, samples, whole)).any())",
+        ("tests/circuits/test_promise.py",),
     ),
 )
 

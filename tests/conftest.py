@@ -34,7 +34,7 @@ _LONGEST = (
     "tests/circuits/test_build.py",
     "tests/circuits/test_batches.py",
     "tests/contracts/test_kit.py",
-    "tests/circuits/test_clamp.py",
+    "tests/circuits/test_kept.py",
     "tests/fault/test_faults.py",
     "tests/e2e/test_bad_input.py",
     "tests/node/test_fleet.py",

@@ -12,16 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
 
-from oracle.circuits import forms, onnx, trial, tuner
+from oracle.circuits import build, onnx, trial
 from oracle.circuits import reveal as policies
-from oracle.circuits.cost import Objective
-from oracle.circuits.judge import Goal, Subject
 from oracle.circuits.reveal import Kind, Reveal
-from oracle.circuits.shapes import TAG_LAYOUTS
-from oracle.circuits.speed import speed
 from oracle.circuits.trial import Graph
-from oracle.circuits.tuner import Found
-from oracle.config import build_dir
 from oracle.errors import ProverError
 from oracle.prover.sandbox import Sandbox
 from oracle.tensor import dequantize, quantize
@@ -86,40 +80,31 @@ def search(
     Raises:
         ModelError, CircuitError: as `build`.
     """
-    rows = np.asarray(samples, dtype=np.float64)
-    scored = onnx.load(path, sandbox, samples=rows)
-    revealed = policies.apply(scored, reveal)
-    goal = Goal(
+    folder = Path(tempfile.mkdtemp(dir=work))
+    chosen = build.search(
+        path,
+        samples,
         max_error=max_error,
-        objective=Objective.GAS,
-        speed=speed(build_dir() / "speed", sandbox),
-        memory_bytes=sandbox.limits.memory_bytes,
-        seconds=sandbox.limits.timeout,
+        work=folder,
+        reveal=reveal,
+        progress=progress,
+        limits=sandbox.limits,
     )
-
-    def tune(model: onnx.Model) -> tuple[Subject, Found]:
-        folder = Path(tempfile.mkdtemp(dir=work)).resolve()
-        tagged = folder / path.name
-        tagged.write_bytes(onnx.add_tag(model, TAG_LAYOUTS[0]))
-        graph = Graph(tagged, TAG_LAYOUTS[0], sandbox)
-        subject = Subject(model, graph, reveal, scored.output_name)
-        return subject, tuner.tune(subject, rows, goal, progress)
-
-    subject, found = forms.search(revealed, rows, goal, tune, progress)
-    best = found.finalists[0]
+    best, attacked = chosen.found.finalists[0], chosen.attacked[0]
+    bounds = np.array(chosen.promise.integers(best.input.scale), dtype=np.int64)
     return Promise(
-        scored=scored,
-        revealed=revealed,
-        graph=subject.graph_for(best.tag),
+        scored=chosen.scored,
+        revealed=policies.apply(chosen.scored, reveal),
+        graph=best.subject.graph_for(best.tag),
         settings=best.settings,
         input=best.input,
         output=best.output,
-        low=np.full(best.input.length, best.input.minimum),
-        high=np.full(best.input.length, best.input.maximum),
+        low=bounds[:, 0],
+        high=bounds[:, 1],
         tried=best.tried,
-        measured=best.accuracy.max_abs_error,
-        certified=None,
-        margin=0.0,
+        measured=attacked.error,
+        certified=None if attacked.guarantee is None else attacked.guarantee.error,
+        margin=chosen.margin(best),
     )
 
 
