@@ -460,7 +460,7 @@ class _Run:
         (numbers,), (scale,) = given, step.given
         if step.value.operator == "Whole" and scale == 0:
             return numbers
-        unit = 1 << scale
+        unit = self._unit(scale)
         self.overflow |= _sizes(numbers) >= min(unit**self._arithmetic.legs, _MOST)
         down, left = np.divmod(numbers, unit)
         if step.value.operator == "Ceil":
@@ -498,12 +498,19 @@ class _Run:
         scale = step.scale + step.divisor.bit_length() - 1
         return self._inverse(self._root(given[0], step.given[0]), step.given[0], scale)
 
+    def _unit(self, bits: int) -> int:
+        """Two to the power of ``bits``; no row is taken where that is too large."""
+        if bits < _MOST.bit_length() - 1:
+            return 1 << bits
+        self.overflow |= True
+        return 1
+
     def _inverse(self, numbers: Integers, scale: int, result: int) -> Integers:
         """The nearest number to the reciprocal; the circuit checks that its neighbours are not."""
         with np.errstate(divide="ignore"):
             exact = np.where(numbers == 0, 1 / _EPSILON, 1 / (numbers / 2.0**scale))
         found = self.check(self._whole(2.0**result * exact))
-        unit = np.where(numbers == 0, 0, 1 << scale + result)
+        unit = np.where(numbers == 0, 0, self._unit(scale + result))
         for moved_by in (-1, 0, 1):
             self.check(self.product(found + moved_by, numbers) - unit)
         return found
@@ -512,7 +519,7 @@ class _Run:
         """The nearest number to the square root; that of a negative number is zero."""
         values = np.sqrt(np.maximum(numbers, 0) / 2.0**scale) * 2.0**scale
         found = self.check(self._whole(values))
-        scaled = self.product(numbers, np.full((1,) * numbers.ndim, 1 << scale))
+        scaled = self.product(numbers, np.full((1,) * numbers.ndim, self._unit(scale)))
         for moved_by in (-1, 0, 1):
             near = found + moved_by
             self.check(self.product(near, near) - scaled)

@@ -328,3 +328,13 @@ def test_of__an_operator_that_is_not_known__said(operator: str) -> None:
     with pytest.raises(Unmodelled) as caught:
         Arithmetic.of(data, asked(None))
     assert caught.value.operator == operator
+
+
+@pytest.mark.parametrize("operator", ["Reciprocal", "Sqrt", "Floor"])
+def test_evaluate__scales_beyond_all_numbers__every_row_overflows(operator: str) -> None:
+    graph = Graph(2)
+    data = graph.model(graph.add(operator, graph.add("Mul", graph.input, graph.input)), 2)
+    arithmetic = Arithmetic.of(data, Shape(20, 1, 8, 4, 1 << 15).run_args(40))
+    found = arithmetic.evaluate(np.full((3, 2), 1 << 17))
+    assert found.outputs.shape == (3, 2)
+    assert found.overflow.all()
