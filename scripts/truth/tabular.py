@@ -5,6 +5,7 @@ Each is trained on the rows that its build gets: the other half of the data set 
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -85,6 +86,8 @@ Data = tuple[Array, Array]
 
 _SEED = 11
 _OPSETS = {"": 17, "ai.onnx.ml": 3}
+#: Names of results that skl2onnx counts through a process.
+_COUNTED = re.compile(r"(UU\d+UU|cdist\w*?_\d+_)")
 #: onnxmltools goes no further.
 _BOOSTED_OPSET = 15
 _DIGITS = 500
@@ -182,7 +185,7 @@ def _mixed(model: Any, _: Array) -> Any:
 
 
 def _converted(model: Any, inputs: list[tuple[str, Any]]) -> Any:
-    return skl2onnx.to_onnx(
+    proto = skl2onnx.to_onnx(
         model,
         name="truth",
         initial_types=inputs,
@@ -192,6 +195,27 @@ def _converted(model: Any, inputs: list[tuple[str, Any]]) -> Any:
         else None,
         target_opset=_OPSETS,
     )
+    _number_anew(proto.graph, {})
+    return proto
+
+
+def _number_anew(graph: onnx.GraphProto, names: dict[str, str]) -> None:
+    """Names that the exporter counts through all models of a process, counted in each alone."""
+
+    def anew(name: str) -> str:
+        return names.setdefault(name, f"counted_{len(names)}") if _COUNTED.match(name) else name
+
+    for node in graph.node:
+        node.name = anew(node.name)
+        node.input[:] = map(anew, node.input)
+        node.output[:] = map(anew, node.output)
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _number_anew(attribute.g, names)
+    for tensor in graph.initializer:
+        tensor.name = anew(tensor.name)
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        value.name = anew(value.name)
 
 
 def _last(model: Any) -> Any:

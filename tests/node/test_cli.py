@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -36,6 +37,19 @@ def chain(
 @pytest.fixture
 def config(tmp_path: Path, chain: tuple[Anvil, Deployed], iris_bundle: Bundle) -> Path:
     return demo.write_node_config(tmp_path, *chain, iris_bundle)
+
+
+def test_devnet__a_bundle_named_from_where_one_stands__found_from_anywhere(
+    tmp_path: Path,
+    chain: tuple[Any, ...],
+    iris_bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(iris_bundle.path.parent)
+    named = dataclasses.replace(iris_bundle, path=Path(iris_bundle.path.name))
+    config = demo.write_node_config(tmp_path, *chain, named)
+    monkeypatch.chdir(tmp_path)
+    assert load_node_config(config).bundles == (iris_bundle.path.resolve(),)
 
 
 @pytest.fixture
