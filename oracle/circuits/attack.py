@@ -32,7 +32,7 @@ Number = TypeVar("Number", np.float64, np.int64)
 KEPT = 0.9
 #: Rows of each kind for a circuit of 2**_SMALL rows or less; half for each doubling above.
 _EACH, _SMALL = 16, 11
-_LEAST_EACH = 4
+_LEAST_EACH = 8
 #: Rows of each kind where our own arithmetic computes them.
 _MANY = 160
 #: Samples at most.
@@ -217,7 +217,8 @@ class _Attack:
         if self._reference.has_jumps:
             distances = self._reference.distances(self._real(rows))
             near = distances <= MARGIN_BOUNDS * self._bound
-            errors[near & np.isfinite(errors)] = 0.0
+            # Only what is over the bound needs an excuse: the others still lead the climb.
+            errors[near & np.isfinite(errors) & (errors > self._bound * self._share)] = 0.0
         self._rows = np.vstack([self._rows, rows])
         self._errors = np.concatenate([self._errors, errors])
         self._outputs += outputs

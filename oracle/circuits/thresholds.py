@@ -145,7 +145,8 @@ def jumps(model: Model, scores: str) -> tuple[Jump, ...]:
     found = []
     for node in proto.graph.node:
         exact = exactly.add(node)
-        if needed.isdisjoint(node.output) or exact:
+        # What is compared with itself never changes its mind.
+        if needed.isdisjoint(node.output) or exact or len(set(node.input)) < len(node.input):
             continue
         if node.op_type in (*_COMPARED, "Equal") or node.op_type in _STEPS:
             found.append(Jump(node.op_type, tuple(node.input)))

@@ -144,6 +144,15 @@ def test_jumps__computed_numbers__named_with_their_operator(tmp_path: Path) -> N
     ]
 
 
+def test_jumps__a_number_compared_with_itself__is_none() -> None:
+    """As whether a number is none is written, which no fixed point is."""
+    nodes = [
+        helper.make_node("Mul", ["x", "x"], ["square"]),
+        helper.make_node("Less", ["square", "square"], ["bits"]),
+    ]
+    assert jumps(model_of(nodes), "y") == ()
+
+
 def test_snap__a_tree_as_it_is_loaded__no_jump_is_left(tmp_path: Path) -> None:
     tree = helper.make_node(
         "TreeEnsembleRegressor",
