@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from oracle.circuits.arithmetic import Arithmetic
-from oracle.circuits.loaded import Unmodelled
+from oracle.circuits.guarantee import arithmetic_of
 from oracle.circuits.trial import Floats, Graph, Outcome
 from oracle.tensor import quantize
 
@@ -19,10 +18,8 @@ def sketch(graph: Graph, run_args: Json, rows: Floats) -> Outcome | None:
 
     What it says of a circuit to be refused is to be believed; one to be built computes rows itself.
     """
-    asked = run_args | graph.asked
-    try:
-        arithmetic = Arithmetic.of(graph.path.read_bytes(), asked)
-    except Unmodelled:
+    arithmetic = arithmetic_of(graph.path, run_args | graph.asked)
+    if arithmetic is None:
         return None
     scale = arithmetic.input_scale
     numbers = [[quantize(value, scale) for value in row] for row in rows.tolist()]
