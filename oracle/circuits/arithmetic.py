@@ -9,6 +9,7 @@ of those.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -155,6 +156,19 @@ class Arithmetic:
     def output_scale(self) -> int:
         """Fractional bits of the first output."""
         return self.scales[self.loaded.outputs[0]]
+
+    def up_to(self, tensor: str) -> Arithmetic | None:
+        """The same arithmetic as far as a tensor of the file; None if it is no result of it."""
+        position = self.loaded.names.get(tensor)
+        places = [step.position for step in self.steps]
+        if position not in places:
+            return None
+        return dataclasses.replace(
+            self,
+            loaded=dataclasses.replace(self.loaded, outputs=(position,)),
+            steps=self.steps[: places.index(position) + 1],
+            _last={each: last for each, last in self._last.items() if each != position},
+        )
 
     def evaluate(self, rows: Integers, rng: np.random.Generator | None = None) -> Evaluated:
         """The circuit's outputs of rows.

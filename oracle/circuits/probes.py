@@ -44,9 +44,9 @@ def inside(
 ) -> Floats:
     """Rows of many kinds, float [n, inputs].
 
-    Corners; rows of the whole box, of each element's own range, between two samples, and samples
-    with one element moved; rows of equal numbers; rows at and around zero, where many functions
-    bend.
+    Corners, and edges, where some elements are at an end; rows of the whole box, of each element's
+    own range, between two samples, and samples with one element moved; rows of equal numbers; rows
+    at and around zero, where many functions bend.
 
     Args:
         low: least value of each element.
@@ -67,6 +67,9 @@ def inside(
     moved = samples[random.integers(0, len(samples), 2 * each)].copy()
     columns = random.integers(0, length, 2 * each)
     moved[np.arange(2 * each), columns] = random.uniform(low[columns], high[columns])
+    edges = random.uniform(low, high, (each, length))
+    ends_of = np.take_along_axis(ends, random.integers(0, 2, (each, length)), axis=0)
+    edges = np.where(random.integers(0, 2, (each, length)) == 1, ends_of, edges)
     equal = random.uniform(low.min(), high.max(), (each, 1))
     small = np.ldexp(random.choice([-1.0, 1.0], (each, length)), -random.integers(0, 12, (each, 1)))
     rows = np.vstack(
@@ -77,6 +80,7 @@ def inside(
             random.uniform(own[0], own[1], (each, length)),
             first + random.uniform(0, 1, (each, 1)) * (second - first),
             moved,
+            edges,
             np.broadcast_to(equal, (each, length)),
             np.zeros((1, length)),
             small,

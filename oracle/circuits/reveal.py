@@ -122,6 +122,26 @@ class Reveal:
             misses = _order_misses(scores, revealed.astype(np.int64))
         return np.asarray(np.maximum(misses, 0).max(axis=1), dtype=np.float64)
 
+    def distance(self, scores: Floats) -> Floats:
+        """By how much scores may be off, at the most, before another answer comes out, float [n].
+
+        Infinite for a policy that publishes the scores. An answer beyond it has a greater `error`.
+
+        Args:
+            scores: of the float model, [n, scores].
+        """
+        if self.kind is Kind.FULL:
+            return np.full(len(scores), np.inf)
+        if self.kind is Kind.THRESHOLD:
+            gaps = np.abs(scores - self.parameter)
+        elif self.kind is Kind.ROUND:
+            units = 10**self.parameter
+            gaps = np.abs(scores * units - np.floor(scores * units) - 0.5) / units
+        else:
+            descending = -np.sort(-scores, axis=1)[:, : self.length(scores.shape[1]) + 1]
+            gaps = (descending[:, :-1] - descending[:, 1:]) / 2
+        return np.asarray(gaps.min(axis=1), dtype=np.float64)
+
     def _require(self, scores: int, least: int) -> None:
         if scores < least:
             raise UsageError(
@@ -161,6 +181,14 @@ def apply(model: Model, reveal: Reveal) -> Model:
     return dataclasses.replace(
         model, data=proto.SerializeToString(deterministic=True), output_name=name
     )
+
+
+def compared(scored: Model, reveal: Reveal) -> str:
+    """The tensor whose numbers a policy compares, or rounds; `apply` leaves its name."""
+    graph = onnx.load_model_from_string(scored.data).graph
+    if reveal.kind in (Kind.TOP1, Kind.TOPK):
+        return _before_rising(graph, graph.output[0].name)
+    return graph.output[0].name
 
 
 def _before_rising(graph: onnx.GraphProto, scores: str) -> str:

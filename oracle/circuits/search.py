@@ -31,7 +31,7 @@ from oracle.errors import CircuitError, CircuitInaccurate, CircuitTooLarge, Veri
 from oracle.prover.sandbox import Sandbox
 
 #: How often what an attack finds is handed back.
-_ROUNDS = 4
+_ROUNDS = 6
 #: A share of labels below this is worth a word.
 _FEW_LABELS = 0.95
 #: Samples that are asked for an answer first.

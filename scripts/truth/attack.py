@@ -18,6 +18,7 @@ import onnx
 from onnx import numpy_helper
 
 from oracle.circuits.reveal import Kind, Reveal
+from scripts.truth.jumps import nearest
 from scripts.truth.target import Floats, Integers, Target, Tried, joined, on_grid
 
 #: Rows of the climb for each row before it.
@@ -302,6 +303,30 @@ def _steepest(target: Target, ground: Ground, rng: np.random.Generator, count: i
     return np.vstack(ends)
 
 
+def _beside(target: Target, ground: Ground, rng: np.random.Generator, count: int) -> Integers:
+    """Just beyond the margin of a jump, where a wrong answer is likeliest and nothing excuses it."""
+    margin, revealed = target.promise.margin, target.promise.revealed
+    if margin <= 0:
+        return ground.low[np.newaxis][:0]
+
+    def excused(rows: Integers) -> npt.NDArray[np.bool_]:
+        found = nearest(revealed.data, revealed.input_name, target.reals(rows))
+        return np.asarray(found < margin)
+
+    within = _steepest(target, ground, rng, count)
+    beyond = _in_box(target, ground, rng, len(within))
+    kept = excused(within) & ~excused(beyond)
+    within, beyond = within[kept], beyond[kept]
+    for _ in range(_HALVINGS if len(within) else 0):
+        middle = (within + beyond) // 2
+        inside = excused(middle)
+        if np.abs(within - beyond).max() <= 1:
+            break
+        within = np.where(inside[:, np.newaxis], middle, within)
+        beyond = np.where(inside[:, np.newaxis], beyond, middle)
+    return beyond[:count]
+
+
 #: Every source with its share of the rows.
 SOURCES: Mapping[str, tuple[float, Source]] = {
     "fresh": (0.20, _fresh),
@@ -316,6 +341,7 @@ SOURCES: Mapping[str, tuple[float, Source]] = {
     "constant": (0.10, _at_constants),
     "extreme": (0.08, _extremes),
     "steepest": (0.06, _steepest),
+    "beside a jump": (0.12, _beside),
 }
 
 

@@ -1,7 +1,8 @@
 """How near a row is to a jump of the float model: where it compares or rounds what it has computed.
 
 A comparison of inputs as they are, or of constants, counts for nothing: on the grid both sides are
-known exactly, so no rounding excuses a wrong answer.
+known exactly, so no rounding excuses a wrong answer. Nor does a number that is compared with itself,
+as the odd one out of a tournament is.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ def nearest(data: bytes, input_name: str, rows: Floats) -> Floats:
             watched.append((node.op_type, list(node.input)))
     if not watched:
         return np.full(len(rows), np.inf)
+    makers = {name: node for node in graph.node for name in node.output}
     constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
     names = sorted(
         {name for _, inputs in watched for name in inputs} - constants.keys() - {input_name}
@@ -72,6 +74,7 @@ def nearest(data: bytes, input_name: str, rows: Floats) -> Floats:
         value.name: value for value in onnx.shape_inference.infer_shapes(model).graph.value_info
     }
     graph.output.extend(kinds[name] for name in names if name not in known)
+    apart = [_apart([makers.get(name) for name in inputs], constants) for _, inputs in watched]
     found = []
     session = onnxruntime.InferenceSession(model.SerializeToString())
     for row in rows:
@@ -79,15 +82,33 @@ def nearest(data: bytes, input_name: str, rows: Floats) -> Floats:
         values = constants | feed | dict(zip(names, session.run(names, feed), strict=True))
         found.append(
             min(
-                _distance(operator, [values[name] for name in inputs])
-                for operator, inputs in watched
+                _distance(operator, [values[name] for name in inputs], among)
+                for (operator, inputs), among in zip(watched, apart, strict=True)
             )
         )
     return np.array(found, dtype=np.float64)
 
 
-def _distance(operator: str, values: list[npt.NDArray[np.float32]]) -> float:
+def _apart(
+    makers: list[onnx.NodeProto | None], constants: Mapping[str, npt.NDArray[np.generic]]
+) -> npt.NDArray[np.bool_]:
+    """Which columns of what is compared are not the same number twice; all, where that is unknown."""
+    if len(makers) == 2 and (first := makers[0]) is not None and (second := makers[1]) is not None:
+        if first is second:
+            return np.zeros(1, dtype=np.bool_)
+        is_taken = first.op_type == second.op_type == "Gather"
+        if is_taken and first.input[0] == second.input[0] and first.attribute == second.attribute:
+            columns = [constants.get(node.input[1]) for node in (first, second)]
+            if columns[0] is not None and columns[1] is not None:
+                return np.asarray(columns[0] != columns[1], dtype=np.bool_)
+    return np.ones(1, dtype=np.bool_)
+
+
+def _distance(
+    operator: str, values: list[npt.NDArray[np.float32]], among: npt.NDArray[np.bool_]
+) -> float:
     numbers = [np.asarray(value, dtype=np.float64) for value in values]
     if operator in _STEPS:
         return float(_STEPS[operator](numbers[0]).min())
-    return float(np.abs(numbers[0] - numbers[1]).min())
+    gaps = np.abs(numbers[0] - numbers[1])
+    return float(np.min(gaps, where=among, initial=np.inf))

@@ -10,12 +10,13 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from oracle.circuits import guarantee, tuner
+from oracle.circuits import guarantee, trial, tuner
 from oracle.circuits.attack import attack
 from oracle.circuits.cost import Objective
 from oracle.circuits.judge import Goal, Judge, Tuned
 from oracle.circuits.promise import Kind
 from tests.circuits.judged import judged
+from tests.sampling import seed
 
 GOAL = Goal(0.05, Objective.GAS, speed=1.0, memory_bytes=4 << 30, seconds=600)
 SAMPLES = np.random.default_rng(3).uniform(-1, 1, (24, 3))
@@ -111,6 +112,24 @@ def test_attack__arithmetic_that_is_not_the_circuits__not_believed(
     # The circuit itself computed the rows.
     assert attacked.rows < 2000
     assert not len(attacked.broken)
+
+
+@pytest.mark.parametrize("reveal", ["top1", "topk:2", "threshold:0.25"])
+def test_attack__a_policy_that_hides_scores__their_error_found(reveal: str, tmp_path: Path) -> None:
+    wide = dataclasses.replace(GOAL, max_error=0.4)
+    subject, judge = judged(model(), tmp_path, SAMPLES, wide, reveal)
+    tuned = tuner.tune(subject, judge).finalists[0]
+    attacked = attack(tuned, judge.reference, SAMPLES, GOAL, arithmetic_of(tuned))
+    # A coarse circuit: few of many rows at random show it, and none shows more.
+    rows = np.random.default_rng(seed()).uniform(-1.25, 1.25, (400, 3))
+    scale = tuned.input.scale
+    found = trial.run(subject.graph_for(tuned.tag), tuned.settings, rows)
+    scores = judge.reference.answers(np.ldexp(np.rint(np.ldexp(rows, scale)), -scale))
+    errors = subject.reveal.error(scores, found.floats())
+    assert attacked.error > GOAL.max_error
+    assert attacked.error >= errors.max()
+    assert len(attacked.broken)
+    assert 0 < attacked.near < 1
 
 
 def test_attack__twice__the_same(found: tuple[Tuned, Judge]) -> None:
