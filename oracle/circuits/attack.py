@@ -285,7 +285,9 @@ class _Attack:
         compared = Compared.of(subject, self._reference.scored, subject.graph, arithmetic)
         if compared is None:
             return self._rows[:0]
-        return self._fitting(compared.astray(self._rows, self._neighbours, self._random))
+        return self._fitting(
+            compared.astray(self._rows, self._expected, self._neighbours, self._random)
+        )
 
     def _neighbours(self, worst: npt.NDArray[np.int64], tries: int) -> npt.NDArray[np.int64]:
         bounds = np.array(self._promise.integers(self._scale))

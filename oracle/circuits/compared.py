@@ -66,6 +66,7 @@ class Compared:
     def astray(
         self,
         rows: Integers,
+        scores: Floats,
         moved: Callable[[Integers, int], Integers],
         random: np.random.Generator,
     ) -> Integers:
@@ -73,11 +74,12 @@ class Compared:
 
         Args:
             rows: to start from, int64 [n, inputs].
+            scores: what the publisher's file answers to them, [n, scores].
             moved: so many rows beside each of some.
             random: chooses.
         """
         exact, proved = self._exact(rows), self._proved(rows)
-        contests = self._contests(exact)
+        contests = self._contests(exact, scores)
         sides = [(each, sign) for each in range(contests.count) for sign in (1, -1)]
         most = max(1, _NUMBERS // (rows.shape[1] * len(sides)))
         worst, crossings = min(_WORST, most), min(_CROSSINGS, most)
@@ -121,7 +123,7 @@ class Compared:
             self._graph.path, self._input, self._name, reals, self._graph.sandbox
         )
 
-    def _contests(self, exact: Floats) -> _Contests:
+    def _contests(self, exact: Floats, scores: Floats) -> _Contests:
         count = exact.shape[1]
         if self._reveal.kind in (Kind.TOP1, Kind.TOPK):
             pairs = list(itertools.combinations(range(count), 2))
@@ -129,12 +131,21 @@ class Compared:
             chosen = [pairs[index] for index in np.argsort(apart, kind="stable")[:_CONTESTS]]
             return _Contests([first for first, _ in chosen], [other for _, other in chosen])
         columns = list(range(min(count, _CONTESTS)))
-        if self._reveal.kind is Kind.THRESHOLD:
-            return _Contests(columns, [], np.full(len(columns), self._reveal.parameter))
-        # One of the numbers where a rounding jumps.
-        units = 10**self._reveal.parameter
-        middles = (np.floor(np.median(exact[:, columns], axis=0) * units) + 0.5) / units
-        return _Contests(columns, [], middles)
+        levels = np.full(len(columns), self._reveal.parameter)
+        if self._reveal.kind is Kind.ROUND:
+            # One of the numbers where a rounding jumps.
+            units = 10**self._reveal.parameter
+            levels = (np.floor(np.median(scores[:, columns], axis=0) * units) + 0.5) / units
+        return _Contests(columns, [], levels * _multiple(exact, scores))
+
+
+def _multiple(exact: Floats, scores: Floats) -> float:
+    """The power of two by which a planned file's numbers are multiples of the scores."""
+    known = (exact != 0) & (scores != 0)
+    if not known.any():
+        return 1.0
+    ratios = np.log2(np.abs(exact[known] / scores[known]))
+    return float(np.exp2(np.rint(np.median(ratios))))
 
 
 class _Contests:

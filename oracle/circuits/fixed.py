@@ -17,6 +17,7 @@ For onnxruntime the result is the same function: every power of two is taken bac
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -251,11 +252,24 @@ class _Writer:
                 if kind == TensorProto.FLOAT
                 else helper.make_node("Cast", [last.name], [value.name], to=kind)
             )
+        self._name_back()
         del self._graph.node[:]
         self._graph.node.extend(self._nodes)
         prune(self._graph)
         # Inferred of the nodes that are gone.
         del self._graph.value_info[:]
+
+    def _name_back(self) -> None:
+        """Give the results of the graph that was read their names again, where no other has them."""
+        taken = {value.name for value in (*self._graph.input, *self._graph.output)}
+        names = {
+            tensor.name: original
+            for original, tensor in self._tensors.items()
+            if tensor.name not in self._inputs and original not in taken
+        }
+        for node in self._nodes:
+            for listed in (node.input, node.output):
+                listed[:] = [names.get(name, name) for name in listed]
 
     def _made_rules(self) -> Mapping[str, Callable[[Node], Tensor]]:
         return {
@@ -457,6 +471,8 @@ class _Writer:
         if bit is None:
             raise Unplannable("Where")
         true, false = (self._any(name) for name in node.inputs[1:])
+        if not isinstance(true, Tensor) and not isinstance(false, Tensor):
+            return self._picked_by(bit, true, false)
         one, other = self._aligned([true, false])
         apart = self._like(one, "Sub", one.name, other.name)
         chosen = self._like(apart, "Mul", apart.name, bit.name)
@@ -464,6 +480,21 @@ class _Writer:
             return self._like(chosen, "Add", chosen.name, other.name)
         # A constant of its own for each use.
         return self._offset("Add", chosen, false, 0)
+
+    def _picked_by(self, bit: Tensor, true: Array, false: Array) -> Tensor:
+        """One of two constants of whole numbers: ``false + bit * (true - false)``."""
+        apart = np.asarray(true - false, np.float32)
+        if not all(np.array_equal(each, np.rint(each)) for each in (apart, false)):
+            raise Unplannable("Where")
+        if (np.abs(apart) == 1).all() and len(np.unique(apart)) == 1:
+            chosen = bit if apart.flat[0] > 0 else self._like(bit, "Neg", bit.name)
+        elif apart.any():
+            weights = self._distinct(apart, self._plan.limit)
+            product = self._like(bit, "Mul", bit.name, weights)
+            chosen = dataclasses.replace(product, declared=bit.declared - self._plan.limit)
+        else:
+            raise Unplannable("Where")
+        return self._offset("Add", chosen, false, 0) if false.any() else chosen
 
     # --- scales -----------------------------------------------------------------------------------
 
@@ -654,7 +685,8 @@ class _Writer:
             Unplannable: it is no finite number.
         """
         scaled = np.ldexp(np.asarray(values, np.float32), exponent)
-        key = (scaled.shape, scaled.tobytes())
+        # Ranks are made equal by dimensions of one in front, and then these are equal too.
+        key = (tuple(itertools.dropwhile(lambda size: size == 1, scaled.shape)), scaled.tobytes())
         scaled = self._latest.get(key, scaled)
         if key in self._latest or _power_of_two(scaled) is not None:
             # A single power of two is what scales are changed with.

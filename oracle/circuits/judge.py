@@ -290,6 +290,12 @@ class Judge:
             MARGIN_BOUNDS * self.goal.max_error,
         )
 
+    @property
+    def certifies_plans(self) -> bool:
+        """Whether anything can be certain of a planned file: not of what it compares."""
+        is_full = self._subject.reveal.kind is Kind.FULL
+        return is_full and not self.reference.has_jumps
+
     def would_be_certain(self, subject: Subject, run_args: Json) -> bool:
         """Whether the error of such a circuit is certain to keep the bound."""
         if subject.promise.kind is not promises.Kind.RANGES:

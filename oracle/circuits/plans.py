@@ -197,7 +197,8 @@ def search(
                     best, rival = found, found.candidate
                     if judge.is_certain(found):
                         certain = found
-                if certain is None or rival is None or certain.candidate != rival:
+                unknown = certain is None or rival is None or certain.candidate != rival
+                if unknown and judge.certifies_plans:
                     dearer = plans.within(room, _Limit(rival, WORTH, certain), certain=True)
                     certain = dearer or certain
             if rival is not None and logrows > rival.shape.logrows:

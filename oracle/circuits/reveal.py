@@ -33,6 +33,7 @@ from oracle.circuits.onnx import Model
 from oracle.errors import UsageError
 
 Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
 
 #: Name of a revealed graph's output.
 OUTPUT = "revealed"
@@ -301,11 +302,15 @@ class _End:
         """Add a float32 number that fits any batch; its name."""
         return self.constant(np.array([[value]], dtype=np.float32))
 
-    def take(self, tensor: str, columns: Sequence[int]) -> str:
-        """These columns of a tensor [batch, n]."""
+    def take(self, tensor: str | Indices, columns: Sequence[int]) -> str:
+        """These columns of a tensor [batch, n], or of a constant."""
+        if not isinstance(tensor, str):
+            return self.constant(tensor[:, columns])
         return self.add("Gather", tensor, self.constant(columns), axis=1)
 
-    def choose(self, condition: str, tensor: str, yes: Sequence[int], no: Sequence[int]) -> str:
+    def choose(
+        self, condition: str, tensor: str | Indices, yes: Sequence[int], no: Sequence[int]
+    ) -> str:
         """Columns ``yes`` of a tensor where the condition holds, ``no`` elsewhere."""
         return self.add("Where", condition, self.take(tensor, yes), self.take(tensor, no))
 
@@ -324,7 +329,7 @@ def _greatest(end: _End, scores: str, count: int, length: int) -> str:
 
     Each is the winner of a tournament; the next one is among those that are left.
     """
-    indices = end.constant(np.arange(count)[None, :])
+    indices: str | Indices = np.arange(count)[None, :]
     winners = []
     for left in range(count, count - length, -1):
         winners.append(_winner(end, scores, indices, left))
@@ -337,7 +342,7 @@ def _greatest(end: _End, scores: str, count: int, length: int) -> str:
     return end.add("Concat", *winners, axis=1) if length > 1 else winners[0]
 
 
-def _winner(end: _End, scores: str, indices: str, count: int) -> str:
+def _winner(end: _End, scores: str, indices: str | Indices, count: int) -> str:
     """Index [batch, 1] of the greatest score, the first one of equals."""
     while count > 1:
         # Neighbours meet, so that the order, and with it the rule for equals, is kept. An odd one
@@ -349,7 +354,7 @@ def _winner(end: _End, scores: str, indices: str, count: int) -> str:
         indices = end.choose(beaten, indices, second, first)
         if count > 1:
             scores = end.choose(beaten, scores, second, first)
-    return indices
+    return indices if isinstance(indices, str) else end.take(indices, [0])
 
 
 def _order_misses(scores: Floats, chosen: npt.NDArray[np.int64]) -> Floats:

@@ -16,6 +16,7 @@ from oracle.circuits.bundle import origin_from, origin_json
 from oracle.circuits.fixed import Unplannable, planned
 from oracle.circuits.onnx import Model, add_tag
 from oracle.circuits.plan import Plan
+from oracle.circuits.reveal import Reveal, apply
 from oracle.circuits.shapes import Shape
 from oracle.types import TagLayout
 from tests.circuits.lowered import FLOAT, SANDBOX, graph_of, loaded, rewritten
@@ -123,6 +124,12 @@ MODELS = {
     "choice of two": [
         node("LessOrEqual", "x b", "g"), node("Mul", "x w0", "m"), node("Where", "g m x", "y"),
     ],
+    "bits": [node("Less", "x b", "g"), node("Where", "g none all", "y")],
+    "constants chosen": [
+        node("Less", "x b", "g"), node("Where", "g places others", "p"),
+        node("Greater", "x three", "h"), node("Where", "h others places", "q"),
+        node("Add", "p q", "y"),
+    ],
 }  # fmt: skip
 
 
@@ -140,6 +147,10 @@ def made(name: str, folder: Path) -> Model:
         axis=np.array([1]),
         some=np.array([0, 5, 2, 7]),
         other=np.array([2, 0, 3, 1]),
+        none=[[0.0]],
+        all=[[1.0]],
+        places=[[2.0, 0.0, 7.0, 1.0]],
+        others=[[3.0, 0.0, 5.0, 0.0]],
     )
 
 
@@ -160,6 +171,25 @@ def test_planned__every_operator__a_circuit_of_the_same_numbers(
     found = circuit(subject, plan, tmp_path)
     assert found.complete
     assert np.abs(found.floats() - rewritten(subject, ROWS)).max() < 0.03
+
+
+@pytest.mark.parametrize("policy", ["top1", "topk:2", "topk:4", "threshold:0.25"])
+def test_planned__a_reveal_policy__the_same_answers(policy: str, tmp_path: Path) -> None:
+    reveal = Reveal.parse(policy)
+    scored = model(tmp_path, node("Gemm", "x w b", "y"), w=WEIGHTS, b=[[0.3, -0.2, 0.1, 0.3]])
+    found = circuit(apply(scored, reveal), PLAN, tmp_path)
+    assert found.complete
+    assert found.scale == 0
+    errors = reveal.error(rewritten(scored, ROWS), found.floats())
+    assert errors.max() < 0.03
+    assert len(np.unique(found.floats())) > 1
+
+
+def test_planned__results__keep_their_names(tmp_path: Path) -> None:
+    subject = made("layers", tmp_path)
+    written = onnx.load_model_from_string(planned(subject, PLAN).data).graph
+    names = {name for each in written.node for name in each.output}
+    assert {"one", "y"} <= names
 
 
 def test_planned__weights__have_their_own_scale(tmp_path: Path) -> None:
