@@ -321,6 +321,20 @@ GUARDS = (
         ("tests/circuits/test_attack.py",),
     ),
     Guard(
+        "rows beside a jump are just beyond its margin",
+        "oracle/circuits/boundary.py",
+        "far[beyond], near[~beyond] = middle[beyond], middle[~beyond]",
+        "far[~beyond], near[beyond] = middle[~beyond], middle[beyond]",
+        ("tests/circuits/test_boundary.py",),
+    ),
+    Guard(
+        "scores that a policy hides are followed to where the answer changes",
+        "oracle/circuits/compared.py",
+        "won = sign * gaps[order, contest] > 0",
+        "won = sign * off[order, contest] > 0",
+        ("tests/circuits/test_compared.py",),
+    ),
+    Guard(
         "a row that cannot be proved breaks a promise",
         "oracle/circuits/attack.py",
         "errors = np.full(len(rows), np.inf)",
