@@ -114,7 +114,8 @@ class _Attempts:
 
     def is_certain(self, tuned: Tuned) -> bool:
         """Whether a circuit's error is certain to keep the bound."""
-        return any(judge.is_certain(tuned) for _, _, judge in self.judged[:1])
+        _, _, judge = self.judged[0]
+        return judge.is_certain(tuned)
 
     def add(self, model: Model) -> None:
         """Search one more form."""

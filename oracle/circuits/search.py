@@ -18,7 +18,7 @@ from oracle.circuits import attack, forms, onnx
 from oracle.circuits import promise as promises
 from oracle.circuits import reveal as policies
 from oracle.circuits.attack import Attacked
-from oracle.circuits.guarantee import arithmetic_of
+from oracle.circuits.guarantee import arithmetic_of, guarantee
 from oracle.circuits.judge import MARGIN_BOUNDS, Goal, Judge, Subject, Tuned, expected
 from oracle.circuits.onnx import Model
 from oracle.circuits.promise import Promise, Wanted
@@ -175,7 +175,7 @@ class _Keeping:
             withstood: list[tuple[Tuned, Attacked]] = []
             for tuned in found.finalists:
                 progress(f"attacking the circuit of 2**{tuned.candidate.shape.logrows} rows")
-                attacked = self._attacked(tuned, self._last)
+                attacked = self._attacked(tuned)
                 if not len(attacked.broken):
                     withstood.append((tuned, attacked))
                     continue
@@ -193,11 +193,19 @@ class _Keeping:
             "--promise samples for what is measured on data alone",
         )
 
-    def _attacked(self, tuned: Tuned, judge: Judge) -> Attacked:
-        run_args = tuned.settings["run_args"]
-        arithmetic = arithmetic_of(tuned.subject.graph.path, run_args)
+    def _attacked(self, tuned: Tuned) -> Attacked:
+        arithmetic = arithmetic_of(tuned.subject.graph.path, tuned.settings["run_args"])
         is_promised = self._promise.kind is promises.Kind.RANGES
-        certain = judge.guarantee(tuned.subject, run_args) if is_promised else None
+        certain = None
+        if is_promised and arithmetic is not None:
+            certain = guarantee(
+                tuned.subject.model,
+                self._scored,
+                self._reveal,
+                arithmetic,
+                self._promise.at(arithmetic.input_scale),
+                MARGIN_BOUNDS * self._goal.max_error,
+            )
         is_certain = certain is not None and certain.error <= self._goal.max_error
         share = 1.0 if is_certain or not is_promised else attack.KEPT
         found = attack.attack(tuned, self._reference, self._samples, self._goal, arithmetic, share)
@@ -209,5 +217,5 @@ class _Keeping:
         tagged.write_bytes(onnx.add_tag(model, TAG_LAYOUTS[0]))
         graph = Graph(tagged, TAG_LAYOUTS[0], self._sandbox)
         subject = Subject(model, graph, self._reveal, self._promise)
-        self._last = Judge(subject, self._samples, self._goal, self._reference, self._broken)
-        return subject, self._last
+        judge = Judge(subject, self._samples, self._goal, self._reference, self._broken)
+        return subject, judge
