@@ -26,6 +26,7 @@ from oracle.circuits import lowering, refusals, vocabulary
 from oracle.circuits.canonical import pack
 from oracle.circuits.cost import require_verifiable
 from oracle.circuits.labels import is_label, labels_of
+from oracle.circuits.lowering import summands
 from oracle.circuits.lowering.floats import to_float32
 from oracle.circuits.lowering.graph import ML, known_shape, prune
 from oracle.circuits.plan import Plan
@@ -155,6 +156,7 @@ def load(
         pack(prepared.graph, infos, results, batched=batched)
         lowering.lower_integers(prepared)
         lowering.lower_core(prepared, indices)
+        summands.part(prepared.graph)
         refusals.require_numbers(prepared.graph)
         # Hints for tools, and the rules may have made them wrong.
         del prepared.graph.value_info[:]

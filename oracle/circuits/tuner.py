@@ -69,6 +69,8 @@ from oracle.errors import (
 Json = dict[str, Any]
 
 SCALES = range(3, 17)
+#: Scales that are tried although rows do not fit.
+_BEYOND = 2
 #: Circuits that are built and measured for one row.
 FINALISTS = 3
 #: Estimates of seconds are this good, those of gas better: a rival within it may be the best.
@@ -302,14 +304,19 @@ class _Search:
 
     def _all_rows(self, multiplier: int, scales: Sequence[int]) -> _Settled | None:
         """The first scale that is accurate on every row, or one of the next that is certain."""
+        beyond = 0
         for scale in scales:
             rows = self._judge.tried_at(scale)
             if not self._may_pass(multiplier, scale, rows):
                 continue
             compared = self._at(multiplier, scale, rows)
             if compared is None:
+                # Numbers grow with the scale, but for the reciprocal of what is zero at a coarse one.
                 self._outreached = True
-                return None
+                beyond += 1
+                if beyond == _BEYOND:
+                    return None
+                continue
             if self._judge.accurate(compared):
                 if self._judge.confirmed(compared):
                     settled = _Settled(scale, compared.lookups)
