@@ -70,7 +70,7 @@ class NodeConfig(BaseSettings):
     chain_id: int = Field(gt=0, le=_MAX_INT64)
     #: HTTP endpoints, best first; the next one takes over when one does not answer.
     rpc_urls: tuple[str, ...] = Field(min_length=1)
-    #: Seconds for one call on one endpoint.
+    #: Seconds for one whole call on one endpoint, however it spends them.
     rpc_timeout: float = Field(default=10, gt=0, le=_MAX_SECONDS)
     #: Calls a second on one endpoint, on average, and how many may come at once: whatever goes
     #: wrong, a paid endpoint is not drained.
@@ -88,7 +88,7 @@ class NodeConfig(BaseSettings):
     confirmations: int = Field(default=12, ge=0, le=1_000_000)
     #: Seconds between two looks at the chain.
     poll_seconds: float = Field(default=2, gt=0, le=_MAX_SECONDS)
-    #: Blocks in one log query; halved when the endpoint finds it too many.
+    #: Most blocks in one log query; fewer when no endpoint takes as many.
     log_chunk: int = Field(default=2_000, gt=0, le=1_000_000_000)
     #: Folders of the models to prove.
     bundles: tuple[Path, ...] = Field(min_length=1)

@@ -267,11 +267,33 @@ class RpcRejected(ChainError):
     code = "RPC_REJECTED"
 
     def __init__(
-        self, message: str | None = None, *, remedy: str | None = None, data: bytes = b""
+        self,
+        message: str | None = None,
+        *,
+        remedy: str | None = None,
+        data: bytes = b"",
+        executed: bool = True,
     ) -> None:
         super().__init__(message, remedy=remedy)
         #: Revert data, when the endpoint gave any.
         self.data = data
+        #: Whether it is the chain's word: what running the call, or taking the transaction, came
+        #: to. An endpoint's own trouble is not, even if every endpoint has it.
+        self.executed = executed
+
+
+class RpcUncertain(RpcRejected):
+    """The RPC endpoint answered with an error that says nothing of the chain."""
+
+    code = "RPC_UNCERTAIN"
+    transient = True
+
+    def __init__(
+        self, message: str | None = None, *, remedy: str | None = None, passing: bool = True
+    ) -> None:
+        super().__init__(message, remedy=remedy, executed=False)
+        #: Whether it tells of a state that passes, like that of a node that is not synced.
+        self.passing = passing
 
 
 class RpcLimit(RpcRejected):
@@ -279,6 +301,13 @@ class RpcLimit(RpcRejected):
 
     code = "RPC_LIMIT"
     transient = True
+
+    def __init__(
+        self, message: str | None = None, *, remedy: str | None = None, blocks: int | None = None
+    ) -> None:
+        super().__init__(message, remedy=remedy, executed=False)
+        #: How many blocks it takes, when it says so.
+        self.blocks = blocks
 
 
 class WrongChain(ChainError):

@@ -213,7 +213,7 @@ class NodeCollector(Collector):
             yield family
 
 
-_RPC_KINDS = ("RPC_UNREACHABLE", "RPC_THROTTLED", "RPC_REJECTED", "RPC_LIMIT")
+_RPC_KINDS = ("RPC_UNREACHABLE", "RPC_THROTTLED", "RPC_UNCERTAIN", "RPC_REJECTED", "RPC_LIMIT")
 _HISTOGRAMS = (
     ("proof_seconds", PROOF_BOUNDS, "Witness, proof and local check."),
     ("answer_seconds", ANSWER_BOUNDS, "From a request's first sight to its mined answer."),

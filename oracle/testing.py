@@ -449,6 +449,9 @@ class FakeChain:
     def _eth_maxPriorityFeePerGas(self) -> str:  # noqa: N802
         return hex(10**8)
 
+    def _eth_gasPrice(self) -> str:  # noqa: N802
+        return hex(self.base_fee + 10**8)
+
     def _eth_feeHistory(self, blocks: str, _: str, __: list[int]) -> Any:  # noqa: N802
         amount = min(int(blocks, 16), self.height + 1)
         return {

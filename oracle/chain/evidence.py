@@ -70,6 +70,11 @@ class LogQuery:
     indexed: tuple[bytes | None, ...] = ()
 
     @property
+    def blocks(self) -> int:
+        """How many blocks it covers."""
+        return self.last - self.first + 1
+
+    @property
     def parameters(self) -> dict[str, object]:
         """As ``eth_getLogs`` takes it."""
         return {

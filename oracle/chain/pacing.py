@@ -1,4 +1,6 @@
-"""How often an endpoint is asked: a budget while it answers, a rest after it failed.
+"""How often an endpoint is asked, and for how much at once.
+
+A budget while it answers, a rest after it failed, and as many blocks in a log query as it took.
 
 Pure but for the clock. Callers hold a lock.
 """
@@ -12,6 +14,12 @@ FIRST_REST = 1.0
 LONGEST_REST = 60.0
 #: Most seconds that an endpoint's own ``Retry-After`` is believed.
 LONGEST_ASKED = 3600.0
+#: More blocks than any chain has.
+NO_LIMIT = 2**63
+#: A log query grows by this share after each full one that was answered.
+GROWTH = 8
+#: Full log queries that are answered before a size that was refused is tried again.
+_PATIENCE = 32
 
 
 class TokenBucket:
@@ -84,3 +92,50 @@ class Rest:
     def _start(self, seconds: float) -> None:
         self._failures += 1
         self._until = max(self._until, self._clock() + seconds)
+
+
+class Span:
+    """How many blocks an endpoint takes in one log query, as its answers teach.
+
+    Providers name their limits in words of their own, or in none: they time out. So whatever a
+    query of several blocks came to, if it was no answer, the next one is smaller.
+    """
+
+    def __init__(self) -> None:
+        #: Most blocks to ask for.
+        self.most = NO_LIMIT
+        # The largest query that it answered.
+        self._good = 0
+        # The smallest that it refused, not to be tried at each step again.
+        self._refused = NO_LIMIT
+        self._answered = 0
+
+    def failed(self, blocks: int, *, suggested: int | None = None, refused: bool) -> None:
+        """A query of more than one block was not answered.
+
+        Args:
+            blocks: how many.
+            suggested: how many the endpoint says it takes.
+            refused: whether it answered so; it may have been down otherwise.
+        """
+        is_size = 0 < self._good < blocks
+        if suggested is not None and 0 < suggested < blocks:
+            self.most = suggested
+        else:
+            self.most = self._good if is_size else blocks // 2
+        if not is_size:
+            # What it took once it takes no more.
+            self._good = 0
+        if refused or is_size:
+            self._refused = min(self._refused, blocks)
+            self._answered = 0
+
+    def answered(self, blocks: int) -> None:
+        """A query was answered."""
+        self._good = max(self._good, blocks)
+        if blocks < self.most or self.most == NO_LIMIT:
+            return
+        self._answered += 1
+        if self._answered > _PATIENCE:
+            self._refused, self._answered = NO_LIMIT, 0
+        self.most = max(blocks, min(blocks + max(1, blocks // GROWTH), self._refused - 1))

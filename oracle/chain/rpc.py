@@ -9,50 +9,39 @@ endpoint that asked for a pause is not asked before it is over, whatever else is
 
 from __future__ import annotations
 
-import re
+import json
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any, Protocol, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import requests
 from eth_utils.address import to_checksum_address
-from web3 import HTTPProvider
-from web3.types import RPCEndpoint
 
+from oracle.chain.answers import REMEDY, Said
+from oracle.chain.bounded import MOST_BYTES, BoundedSession, Reply, TooLarge, TooLong
 from oracle.chain.evidence import Block, Log, LogQuery, union
-from oracle.chain.pacing import Rest, TokenBucket
+from oracle.chain.pacing import Rest, Span, TokenBucket
 from oracle.errors import (
     ChainError,
     RpcLimit,
     RpcRejected,
     RpcThrottled,
+    RpcUncertain,
     RpcUnreachable,
     WrongChain,
 )
 
 T = TypeVar("T")
 
-#: What providers say, in place of a standard code, when a log query covers too much.
-_LIMIT = re.compile(
-    r"limit|too (many|large|wide)|more than \d+|exceed|range is|response size|timeout", re.I
-)
-#: What they say when they were asked too often, whatever the call.
-_THROTTLED = re.compile(
-    r"rate.?limit|too many requests|requests? (count|rate|per)|compute units|per.second"
-    r"|throughput|quota|credits|throttl",
-    re.I,
-)
-#: Codes that tell of the endpoint's state and not of the call (JSON-RPC: internal error,
-#: resource unavailable, limit exceeded): another endpoint may do better.
-_ENDPOINT_TROUBLE = frozenset({-32603, -32002, -32005, 429})
-
-#: What the call itself came to, whatever the code: anvil says "internal error" when gas runs out.
-_EXECUTION = re.compile(r"revert|out ?of ?gas", re.I)
+#: Some providers turn away what names itself a script's library.
+_HEADERS = {"Content-Type": "application/json", "User-Agent": "oracle-node"}
+#: Wei per gas to offer as a tip where no endpoint tells what is usual: this share of the base fee.
+_TIP_SHARE = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,65 +82,62 @@ class Transport(Protocol):
         Raises:
             RpcUnreachable: no answer; the call may or may not have taken effect.
             RpcThrottled: the endpoint wants to be asked less often.
-            RpcRejected: the endpoint answered with an error.
+            RpcRejected: running the call came to an error, or the pool does not take what was
+                sent: the chain's word.
+            RpcUncertain: any other error to a read; says nothing of the chain.
+            RpcLimit: a log query covers too much.
         """
         ...
 
 
 class HttpTransport:
-    """web3.py's HTTP provider with errors of this tree and no retries of its own."""
+    """JSON-RPC over HTTP with errors of this tree and no retries of its own.
 
-    def __init__(self, url: str, timeout: float) -> None:
+    Args:
+        url: where the endpoint is.
+        timeout: seconds for a whole call, however the endpoint spends them.
+        most_bytes: of an answer.
+    """
+
+    def __init__(self, url: str, timeout: float, most_bytes: int = MOST_BYTES) -> None:
         self._name = redacted(url)
-        self._provider = HTTPProvider(
-            url, request_kwargs={"timeout": timeout}, exception_retry_configuration=None
-        )
+        self._secrets = _secrets(url)
+        self._timeout = timeout
+        self._most_bytes = most_bytes
+        self._session = BoundedSession(url, timeout, most_bytes)
 
     def send(self, method: str, params: list[Any]) -> Any:
         """See `Transport.send`."""
+        call = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        reply = self._post(json.dumps(call).encode())
+        answer = _json(reply.content)
+        fields = answer if isinstance(answer, dict) else {}
+        error = fields.get("error")
+        if error is not None or reply.status >= 400:
+            raise Said(
+                self._name,
+                method,
+                reply.status,
+                error,
+                secrets=self._secrets,
+                asks_for_rest="Retry-After" in reply.headers,
+                seconds=_retry_after(reply.headers),
+            ).error()
+        if "result" in fields:
+            return fields["result"]
+        raise RpcUnreachable(f"{self._name} does not answer with JSON-RPC", remedy=REMEDY)
+
+    def _post(self, body: bytes) -> Reply:
         try:
-            answer: Any = self._provider.make_request(RPCEndpoint(method), params)
-        except requests.HTTPError as error:
-            if error.response.status_code == 429 or "Retry-After" in error.response.headers:
-                raise self._throttled(
-                    f"HTTP {error.response.status_code}", _retry_after(error.response)
-                ) from None
-            answer = _error_body(error.response)
-            if answer is None:
-                raise RpcUnreachable(
-                    f"{self._name} answered HTTP {error.response.status_code}", remedy=_REMEDY
-                ) from None
-        except (requests.RequestException, ValueError) as error:
+            return self._session.post(body, _HEADERS)
+        except TooLong:
+            why = f"{self._name} did not answer within {self._timeout:g} s"
+        except TooLarge:
+            why = f"{self._name} answered with more than {self._most_bytes >> 20} MiB"
+        except (requests.RequestException, OSError, ValueError) as error:
             # The cause's text holds the whole URL, credentials included: it is not passed on.
-            raise RpcUnreachable(
-                f"no answer from {self._name} ({type(error).__name__})", remedy=_REMEDY
-            ) from None
-        if isinstance(answer, dict):
-            if answer.get("error") is not None:
-                raise self._rejected(method, answer["error"])
-            if "result" in answer:
-                return answer["result"]
-        raise RpcUnreachable(f"{self._name} does not answer with JSON-RPC", remedy=_REMEDY)
-
-    def _rejected(self, method: str, error: Any) -> RpcRejected | RpcUnreachable:
-        message = str(error.get("message", error)) if isinstance(error, dict) else str(error)
-        code = error.get("code") if isinstance(error, dict) else None
-        text = f"{method} on {self._name}: {message}"
-        if code == 429 or _THROTTLED.search(message):
-            return self._throttled(message, None)
-        if method == "eth_getLogs" and (code == -32005 or _LIMIT.search(message)):
-            return RpcLimit(text)
-        data = _revert_data(error.get("data")) if isinstance(error, dict) else b""
-        if code in _ENDPOINT_TROUBLE and not data and not _EXECUTION.search(message):
-            return RpcUnreachable(text, remedy=_REMEDY)
-        return RpcRejected(text, data=data)
-
-    def _throttled(self, why: str, seconds: float | None) -> RpcThrottled:
-        return RpcThrottled(
-            f"{self._name} wants to be asked less often ({why})",
-            remedy="Lower rpc_requests_per_second, or add an endpoint to rpc_urls",
-            retry_after=seconds,
-        )
+            why = f"no answer from {self._name} ({type(error).__name__})"
+        raise RpcUnreachable(why, remedy=REMEDY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +150,8 @@ class EndpointHealth:
     resting: float
     calls: int
     failures: int
+    #: Why it failed last, in its words; empty once it answers again.
+    trouble: str = ""
 
 
 class Endpoint:
@@ -198,6 +186,14 @@ class Endpoint:
         self._is_checked = False
         self._calls = 0
         self._failures = 0
+        self._trouble = ""
+        self._span = Span()
+
+    @property
+    def most_blocks(self) -> int:
+        """Blocks that it takes in one log query, as far as is known."""
+        with self._lock:
+            return self._span.most
 
     @property
     def resting(self) -> float:
@@ -212,34 +208,63 @@ class Endpoint:
     def health(self) -> EndpointHealth:
         """How it does."""
         with self._lock:
-            return EndpointHealth(self.name, self._rest.left, self._calls, self._failures)
+            return EndpointHealth(
+                self.name, self._rest.left, self._calls, self._failures, self._trouble
+            )
 
     def ask(self, method: str, params: list[Any], read: Callable[[Any], T]) -> T:
         """What ``read`` makes of a call's result; a result it cannot read is no answer.
 
         Raises:
-            RpcUnreachable, RpcRejected, WrongChain: as `Rpc.send`.
+            RpcUnreachable, WrongChain: it did not answer, and rests.
+            RpcRejected: its error; whether that is its own trouble shows when others are asked.
         """
-        if not self._is_checked:
-            self._check_chain()
         try:
+            if not self._is_checked:
+                self._check_chain()
             result = self._ask(method, params, read)
-        except RpcRejected:
-            self._answered()
+        except RpcRejected as error:
+            if error.executed:
+                self._answered()
+            else:
+                with self._lock:
+                    self._trouble = error.message
             raise
         self._answered()
         return result
 
+    def logs(self, query: LogQuery, read: Callable[[Any], T]) -> T:
+        """What ``read`` makes of a log query's result; remembers how large a query may be.
+
+        Raises:
+            RpcUnreachable, RpcRejected, WrongChain: as `ask`.
+        """
+        blocks = query.blocks
+        try:
+            found = self.ask("eth_getLogs", [query.parameters], read)
+        except (RpcRejected, RpcUnreachable) as error:
+            if blocks > 1:
+                suggested = error.blocks if isinstance(error, RpcLimit) else None
+                refused = isinstance(error, RpcRejected)
+                with self._lock:
+                    self._span.failed(blocks, suggested=suggested, refused=refused)
+            raise
+        with self._lock:
+            self._span.answered(blocks)
+        return found
+
     def _answered(self) -> None:
         with self._lock:
             self._rest.end()
+            self._trouble = ""
 
-    def distrust(self) -> None:
-        """Its answer contradicts a better endpoint's."""
+    def distrust(self, why: str = "it contradicts another endpoint") -> None:
+        """It failed, or its answer contradicts another endpoint's: it rests."""
         with self._lock:
             self._failures += 1
             self._is_checked = False
             self._rest.begin()
+            self._trouble = why
 
     def _ask(self, method: str, params: list[Any], read: Callable[[Any], T]) -> T:
         with self._lock:
@@ -253,25 +278,57 @@ class Endpoint:
             with self._lock:
                 self._failures += 1
                 self._rest.obey(error.retry_after)
+                self._trouble = error.message
             raise
-        except RpcUnreachable:
-            self.distrust()
+        except RpcUnreachable as error:
+            self.distrust(error.message)
             raise
         except (AttributeError, LookupError, TypeError, ValueError) as error:
-            self.distrust()
-            raise RpcUnreachable(
-                f"{self.name} answers {method} with something else", remedy=_REMEDY
-            ) from error
+            why = f"{self.name} answers {method} with something else"
+            self.distrust(why)
+            raise RpcUnreachable(why, remedy=REMEDY) from error
 
     def _check_chain(self) -> None:
         actual = self._ask("eth_chainId", [], _quantity)
         if actual != self._chain_id:
-            self.distrust()
-            raise WrongChain(
-                f"{self.name} serves chain {actual}, not {self._chain_id}",
-                remedy="Correct chain_id or rpc_urls",
-            )
+            why = f"{self.name} serves chain {actual}, not {self._chain_id}"
+            self.distrust(why)
+            raise WrongChain(why, remedy="Correct chain_id or rpc_urls")
         self._is_checked = True
+
+
+@dataclass(slots=True)
+class _LogRound:
+    """What the endpoints that were asked came to with a log query."""
+
+    found: list[Log] | None = None
+    answers: int = 0
+    #: Those that said no, those that take no query of this size, and why the others failed.
+    refusals: list[tuple[Endpoint, RpcRejected]] = field(default_factory=list)
+    takes_less: list[Endpoint] = field(default_factory=list)
+    failure: ChainError | None = None
+
+    @property
+    def is_vain(self) -> bool:
+        """Whether an endpoint gave no answer."""
+        return bool(self.refusals or self.takes_less or self.failure)
+
+    def ask(self, endpoint: Endpoint, query: LogQuery, read: Callable[[Any], list[Log]]) -> None:
+        """Ask one more."""
+        if endpoint.most_blocks < query.blocks:
+            self.takes_less.append(endpoint)
+            return
+        try:
+            answer = endpoint.logs(query, read)
+            self.found = union([self.found or [], answer])
+            self.answers += 1
+        except ValueError:
+            # The better endpoint's word counts.
+            endpoint.distrust()
+        except RpcRejected as error:
+            self.refusals.append((endpoint, error))
+        except (RpcUnreachable, WrongChain) as error:
+            self.failure = _graver(self.failure, error)
 
 
 class Rpc:
@@ -280,7 +337,7 @@ class Rpc:
     Args:
         urls: HTTP endpoints, best first.
         chain_id: what each of them must serve.
-        timeout: seconds for one call on one endpoint.
+        timeout: seconds for one whole call on one endpoint.
         transport: makes the connection to a URL.
         rate: calls a second on one endpoint; None for no limit.
         burst: calls on one endpoint that may come at once.
@@ -327,7 +384,7 @@ class Rpc:
             WrongChain: one serves another chain.
         """
         for endpoint in self._endpoints:
-            with suppress(RpcUnreachable):
+            with suppress(RpcUnreachable, RpcRejected):
                 endpoint.ask("eth_chainId", [], _quantity)
 
     def send(self, method: str, params: list[Any]) -> Any:
@@ -336,7 +393,8 @@ class Rpc:
         Raises:
             RpcUnreachable: none answered; says why the last one did not.
             RpcThrottled: all that answer want to be asked less often.
-            RpcRejected: an endpoint answered with an error.
+            RpcRejected: the chain's word (``executed``), or every endpoint refused the call.
+            RpcUncertain: one refused the call for a trouble that passes, or no other could be asked.
             WrongChain: an endpoint serves another chain, and no other answered.
         """
         return self._ask(method, params, lambda result: result)
@@ -344,12 +402,40 @@ class Rpc:
     def _ask(self, method: str, params: list[Any], read: Callable[[Any], T]) -> T:
         """`send`, and what ``read`` makes of the result; a result it cannot read is no answer."""
         failure: ChainError | None = None
+        refusals: list[tuple[Endpoint, RpcRejected]] = []
         for endpoint in self._in_order():
             try:
-                return endpoint.ask(method, params, read)
+                result = endpoint.ask(method, params, read)
+            except RpcRejected as error:
+                if not error.executed:
+                    refusals.append((endpoint, error))
+                    continue
+                _contradict(refusals)
+                raise
             except (RpcUnreachable, WrongChain) as error:
                 failure = _graver(failure, error)
+            else:
+                _contradict(refusals)
+                return result
+        if refusals:
+            raise self._refused([error for _, error in refusals])
         raise failure or self._all_throttled()
+
+    def _refused(self, errors: Sequence[RpcRejected]) -> RpcRejected:
+        """What to raise when some endpoints refused a call and none answered it.
+
+        None of them rests: what all say may be the call's own doing, and a contract that is called
+        must not be able to keep the endpoints from others.
+        """
+        error = errors[0]
+        if len(errors) == len(self._endpoints):
+            lasting = [e for e in errors if isinstance(e, RpcUncertain) and not e.passing]
+            if len(lasting) == len(errors):
+                return RpcRejected(error.message, remedy=error.remedy, executed=False)
+            return error
+        if isinstance(error, RpcLimit):
+            return error
+        return RpcUncertain(error.message, remedy=error.remedy)
 
     def _in_order(self) -> list[Endpoint]:
         """Whom to ask: the best first, then those that rest, but none that asked for its rest."""
@@ -358,9 +444,10 @@ class Rpc:
         return sorted(allowed, key=lambda endpoint: endpoint.resting)
 
     def _all_throttled(self) -> RpcThrottled:
-        seconds = min((endpoint.resting for endpoint in self._endpoints), default=0.0)
+        first = min(self._endpoints, key=lambda endpoint: endpoint.resting).health()
+        seconds, why = first.resting, f": {first.trouble}" if first.trouble else ""
         return RpcThrottled(
-            f"every RPC endpoint asked for a pause, the shortest for {seconds:.0f} s more",
+            f"every RPC endpoint asked for a pause, the shortest for {seconds:.0f} s more{why}",
             remedy="Lower rpc_requests_per_second, or add an endpoint to rpc_urls",
             retry_after=seconds,
         )
@@ -374,7 +461,7 @@ class Rpc:
         """The latest block's header."""
         head = self.block()
         if head is None:
-            raise RpcUnreachable("the RPC endpoint has no latest block", remedy=_REMEDY)
+            raise RpcUnreachable("the RPC endpoint has no latest block", remedy=REMEDY)
         return head
 
     def logs(
@@ -384,14 +471,18 @@ class Rpc:
 
         An answer that contradicts the query, its headers or ``check`` is none. A second endpoint is
         asked when there is one, and more of them while a block's header speaks of events that
-        nobody gave: what is missing in one answer is taken from the other.
+        nobody gave: what is missing in one answer is taken from the other. Whatever a second one
+        says instead of an answer, the first one's is not doubted for it.
 
         Args:
             query: what to look for.
             check: raises ValueError for a list that cannot be true.
 
         Raises:
-            RpcLimit: the endpoint wants a smaller range, or, for one block, all of them do.
+            RpcLimit: every endpoint that may be asked wants a smaller range, or refuses this one;
+                ``blocks`` is what one may take.
+            RpcUnreachable: none answered; a smaller range may help, too.
+            RpcRejected: every endpoint refuses a single block.
         """
 
         def read(raw: Any) -> list[Log]:
@@ -400,36 +491,38 @@ class Rpc:
             check(logs)
             return logs
 
-        failure: ChainError | None = None
-        found: list[Log] | None = None
-        answers = 0
         order = self._in_order()
         needed = min(2 if self._cross_check else 1, len(order))
+        state = _LogRound()
         # One that is alone may be asked again.
         for endpoint in order * 2 if len(order) == 1 else order:
-            if failure is not None and len(order) == 1:
+            if len(order) == 1 and state.is_vain:
                 break
-            if answers >= needed and not query.silent(found or []):
+            if state.answers >= needed and not query.silent(state.found or []):
                 break
-            try:
-                answer = endpoint.ask("eth_getLogs", [query.parameters], read)
-                found = union([found or [], answer])
-            except ValueError:
-                # The better endpoint's word counts.
-                endpoint.distrust()
-                continue
-            except (RpcUnreachable, WrongChain) as error:
-                failure = _graver(failure, error)
-                continue
-            except RpcLimit as error:
-                if found is None and query.first < query.last:
-                    raise
-                failure = error
-                continue
-            answers += 1
-        if found is None:
-            raise failure or self._all_throttled()
-        return found
+            state.ask(endpoint, query, read)
+        if state.found is not None:
+            if query.blocks == 1:
+                _contradict(state.refusals)
+            return state.found
+        raise self._no_logs(query.blocks, state)
+
+    def _no_logs(self, blocks: int, state: _LogRound) -> ChainError:
+        """What to raise when no endpoint answered a log query."""
+        refusing = [endpoint for endpoint, _ in state.refusals]
+        errors = [error for _, error in state.refusals]
+        if blocks > 1 and (refusing or state.takes_less):
+            most = max(endpoint.most_blocks for endpoint in (*refusing, *state.takes_less))
+            why = errors[0].message if errors else f"no endpoint takes as many as {blocks} blocks"
+            return RpcLimit(why, blocks=min(most, blocks - 1))
+        if errors:
+            return self._refused(errors)
+        return state.failure or self._all_throttled()
+
+    @property
+    def most_blocks(self) -> int:
+        """Blocks of the largest log query that an endpoint may take, as far as is known."""
+        return max(endpoint.most_blocks for endpoint in self._endpoints)
 
     def call(
         self,
@@ -470,14 +563,23 @@ class Rpc:
         return self._ask("eth_getTransactionCount", [address, "latest"], _count)
 
     def priority_fee(self) -> int:
-        """The tip per gas that the endpoint suggests (wei)."""
-        return self._ask("eth_maxPriorityFeePerGas", [], _quantity)
+        """The tip per gas that the endpoint suggests (wei).
+
+        Where it knows no such method: what its gas price leaves above the base fee; where it has
+        none of that either, a share of the base fee. A tip too low is raised when it is stuck.
+        """
+        with suppress(RpcRejected):
+            return self._ask("eth_maxPriorityFeePerGas", [], _quantity)
+        base_fee = self.head().base_fee
+        with suppress(RpcRejected):
+            return max(self._ask("eth_gasPrice", [], _quantity) - base_fee, 1)
+        return max(base_fee // _TIP_SHARE, 1)
 
     def fee_history(self, blocks: int, percentile: int) -> FeeHistory:
         """Prices of the last ``blocks`` blocks, with a percentile of the tips in each.
 
         Raises:
-            RpcRejected: the endpoint has no such method.
+            RpcRejected: no endpoint has such a method.
         """
         return self._ask("eth_feeHistory", [hex(blocks), "latest", [percentile]], _fee_history)
 
@@ -504,8 +606,14 @@ def chain_id_of(url: str, timeout: float = 10) -> int:
         return _quantity(HttpTransport(url, timeout).send("eth_chainId", []))
     except (AttributeError, TypeError, ValueError):
         raise RpcUnreachable(
-            f"{redacted(url)} does not say which chain it serves", remedy=_REMEDY
+            f"{redacted(url)} does not say which chain it serves", remedy=REMEDY
         ) from None
+
+
+def _contradict(refusals: Sequence[tuple[Endpoint, RpcRejected]]) -> None:
+    """Another endpoint answered what these refused: it was their own trouble."""
+    for endpoint, error in refusals:
+        endpoint.distrust(error.message)
 
 
 def _graver(first: ChainError | None, second: ChainError) -> ChainError:
@@ -520,7 +628,13 @@ def redacted(url: str) -> str:
     return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
 
 
-_REMEDY = "Check the address (--rpc, or a node's rpc_urls) and that the endpoint is up"
+def _secrets(url: str) -> tuple[str, ...]:
+    """The parts of a URL that may be keys, longest first: endpoints repeat them in their errors."""
+    parts = urlsplit(url)
+    query = [value for _, value in parse_qsl(parts.query)]
+    found = {*parts.path.split("/"), *query, parts.username or "", parts.password or ""}
+    # A version or a chain's name is none, and would be missed in what is told.
+    return tuple(sorted((each for each in found if len(each) > 7), key=len, reverse=True))
 
 
 # Readers of results. An endpoint may say anything: what is not of the expected form raises
@@ -623,39 +737,22 @@ def _receipt(transaction_hash: bytes, raw: Any) -> Receipt:
     )
 
 
-def _revert_data(data: Any) -> bytes:
-    # Geth and anvil give a hex string, some proxies an object that holds one.
-    if isinstance(data, dict):
-        data = data.get("data")
-    if not isinstance(data, str) or not data.startswith("0x"):
-        return b""
-    try:
-        return _bytes(data)
-    except ValueError:
-        return b""
-
-
-def _retry_after(response: requests.Response) -> float | None:
+def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds that an endpoint asks to be left alone (RFC 9110, 10.2.3); None if it does not say."""
-    text = response.headers.get("Retry-After", "")
+    text = headers.get("Retry-After", "")
     try:
         if text.isdigit():
             return float(text)
         # A date, by the endpoint's own clock.
-        asked, now = (
-            parsedate_to_datetime(header) for header in (text, response.headers.get("Date", ""))
-        )
+        asked, now = (parsedate_to_datetime(header) for header in (text, headers.get("Date", "")))
         return max(0.0, (asked - now).total_seconds())
     except (ValueError, TypeError):
         return None
 
 
-def _error_body(response: requests.Response) -> Any:
-    """A JSON-RPC error that came with an HTTP error status; None for anything else."""
-    if response.status_code >= 500:
-        return None
+def _json(content: bytes) -> Any:
+    """What an answer holds; None when it is no JSON."""
     try:
-        body = response.json()
-    except ValueError:
+        return json.loads(content)
+    except (ValueError, RecursionError):
         return None
-    return body if isinstance(body, dict) and "error" in body else None

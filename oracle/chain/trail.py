@@ -15,7 +15,7 @@ from oracle.chain.codec import ContractAbi
 from oracle.chain.contracts import OracleContract
 from oracle.chain.evidence import Log, LogQuery
 from oracle.chain.rpc import Rpc
-from oracle.errors import RpcLimit
+from oracle.errors import RpcLimit, RpcUnreachable
 from oracle.types import Request
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ def trail_of(rpc: Rpc, oracle: OracleContract, request_id: int, first: int, last
     """A request's events in blocks ``first`` to ``last``.
 
     Raises:
-        RpcLimit: the endpoint does not even take single blocks.
+        RpcRejected, RpcUnreachable: no endpoint even gives single blocks.
     """
     abi = ContractAbi.of("InferenceOracle")
     logs: list[tuple[str, Log]] = []
@@ -88,7 +88,7 @@ def closing_of(rpc: Rpc, registry: str, model_id: int, first: int, last: int) ->
     """The event with which a model was closed in blocks ``first`` to ``last``.
 
     Raises:
-        RpcLimit: the endpoint does not even take single blocks.
+        RpcRejected, RpcUnreachable: no endpoint even gives single blocks.
     """
     abi = ContractAbi.of("ModelRegistry")
     closed, topic = abi.topic("ModelClosed"), model_id.to_bytes(32, "big")
@@ -149,10 +149,12 @@ def _newest_first(fetch: Callable[[int, int], list[T]], first: int, last: int) -
         low = max(first, last - step + 1)
         try:
             page = fetch(low, last)
-        except RpcLimit:
-            if step == 1:
+        except (RpcLimit, RpcUnreachable) as error:
+            # A query that is too large may end in a timeout, or in a gateway's 504.
+            if low == last:
                 raise
-            step //= 2
+            blocks = last - low + 1
+            step = error.blocks if isinstance(error, RpcLimit) and error.blocks else blocks // 2
             continue
         yield page
         last = low - 1

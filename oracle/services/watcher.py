@@ -14,8 +14,9 @@ from structlog.typing import FilteringBoundLogger
 
 from oracle.chain.contracts import Ended, OracleContract, Status, ToppedUp
 from oracle.chain.evidence import Block
+from oracle.chain.pacing import GROWTH
 from oracle.chain.rpc import Rpc
-from oracle.errors import RpcLimit
+from oracle.errors import RpcLimit, RpcUnreachable
 from oracle.log import request_hex
 from oracle.store.ledger import Store
 from oracle.store.records import Cursor
@@ -30,8 +31,6 @@ _HEADERS = 16
 #: endpoint that held something back may be another one by then, or honest.
 _SECOND_LOOK = 16
 _SECOND_LOOK_DEPTH = 256
-#: A query's block range grows by this share after each full one that was answered.
-_GROWTH = 8
 
 #: What the chain's ends of a request are in the ledger.
 _END = {Status.FULFILLED: RequestState.LOST, Status.REFUNDED: RequestState.CANCELLED}
@@ -88,7 +87,9 @@ class Watcher:
         elif cursor.block >= head.number - self._confirmations:
             return self._look_again(cursor)
         first = cursor.block + 1
-        last = min(head.number - self._confirmations, cursor.block + cursor.chunk)
+        # Known limits are kept before the headers are read, which cost calls of their own.
+        most = min(cursor.chunk, self._rpc.most_blocks)
+        last = min(head.number - self._confirmations, cursor.block + most)
         worked = (
             self._still_known(cursor, head.number)
             if first > last
@@ -150,21 +151,36 @@ class Watcher:
         if known is not None and headers[0].parent_hash != known:
             self._rewind(cursor)
             return self._again(head)
-        try:
-            events = self._oracle.events(first, last, headers)
-        except RpcLimit:
-            if first == last:
-                raise
-            self._store.set_chunk((last - first + 1) // 2)
+        events = self._events(first, last, headers)
+        if events is None:
             return True
         again = self._rpc.block(last)
         if again is None or again.hash != final.hash:
             return self._again(head)
         self._record(events, final)
         if last - first + 1 == cursor.chunk < self._chunk:
-            grown = cursor.chunk + max(1, cursor.chunk // _GROWTH)
+            grown = cursor.chunk + max(1, cursor.chunk // GROWTH)
             self._store.set_chunk(min(grown, self._chunk))
         return True
+
+    def _events(
+        self, first: int, last: int, headers: Sequence[Block]
+    ) -> list[Request | ToppedUp | Ended] | None:
+        """The events of some blocks; None when they are to be asked for in smaller ranges."""
+        blocks = last - first + 1
+        try:
+            return self._oracle.events(first, last, headers)
+        except RpcLimit as error:
+            if blocks == 1:
+                raise
+            self._store.set_chunk(error.blocks or blocks // 2)
+            return None
+        except RpcUnreachable:
+            # A query that is too large may end in a timeout, or in a gateway's 504: told as what
+            # it is, and smaller at the next step.
+            if blocks > 1:
+                self._store.set_chunk(blocks // 2)
+            raise
 
     def _look_again(self, cursor: Cursor) -> bool:
         """Read blocks a second time if that is due, for what the first answer held back."""
@@ -178,16 +194,13 @@ class Watcher:
             return False
         # Every header is read: what an endpoint remembers of a branch that a reorg dropped would
         # stay for ever, for no reorg drops it again.
-        last = min(cursor.block, first + min(cursor.chunk, _HEADERS) - 1)
+        most = min(cursor.chunk, self._rpc.most_blocks, _HEADERS)
+        last = min(cursor.block, first + most - 1)
         headers = self._headers(first, last)
         if headers is None or not self._are_known(headers):
             return False
-        try:
-            events = self._oracle.events(first, last, headers)
-        except RpcLimit:
-            if first == last:
-                raise
-            self._store.set_chunk((last - first + 1) // 2)
+        events = self._events(first, last, headers)
+        if events is None:
             return True
         if self._take(events):
             self._log.warning(

@@ -101,5 +101,7 @@ def _reverts(
     try:
         rpc.call(request.callback_contract, call, sender=oracle.address, gas=gas, read=bytes)
     except RpcRejected as error:
+        if not error.executed:
+            raise
         return oracle.error_text(error.data)
     return None

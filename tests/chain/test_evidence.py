@@ -185,11 +185,24 @@ def test_logs__second_opinion__is_not_needed() -> None:
     assert spare.asked == 0
 
 
-def test_logs__limit_for_a_range__is_told_at_once() -> None:
-    spare = Fixed([])
-    with pytest.raises(RpcLimit):
-        rpc(Fixed(RpcLimit("too many")), spare).logs(query())
-    assert spare.asked == 0
+def test_logs__limit_for_a_range__another_may_take_it() -> None:
+    small, spare = Fixed(RpcLimit("too many")), Fixed([])
+    asked = rpc(small, spare)
+    assert asked.logs(query()) == []
+    # What is known to be too much is not asked for again, and is no reason to rest.
+    assert asked.logs(query()) == []
+    assert (small.asked, spare.asked) == (1, 2)
+    assert [each.resting for each in asked.health()] == [0, 0]
+
+
+def test_logs__limit_of_every_endpoint__is_told_with_the_most_that_one_takes() -> None:
+    few, more = Fixed(RpcLimit("too many", blocks=3)), Fixed(RpcLimit("too many", blocks=30))
+    asked = rpc(few, more)
+    for _ in range(2):
+        with pytest.raises(RpcLimit) as caught:
+            asked.logs(query(first=1, last=100))
+        assert caught.value.blocks == asked.most_blocks == 30
+    assert (few.asked, more.asked) == (1, 1)
 
 
 def test_logs__limit_for_one_block__another_may_take_it() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from oracle.chain.pacing import LONGEST_ASKED, LONGEST_REST, Rest, TokenBucket
+from oracle.chain.pacing import LONGEST_ASKED, LONGEST_REST, Rest, Span, TokenBucket
 from oracle.chain.rpc import Rpc, Transport
 from oracle.errors import RpcRejected, RpcThrottled, RpcUnreachable, WrongChain
 
@@ -207,3 +207,50 @@ def _down(method: str, params: list[Any]) -> Any:
 def test_wrong_chain__is_told_rather_than_that_another_is_down() -> None:
     with pytest.raises(WrongChain):
         rpc(Clock(), Scripted(chain_id=2), Scripted(RpcUnreachable("down"))).balance("0x")
+
+
+def test_span__halves_until_answered_and_grows_to_below_what_was_refused() -> None:
+    span, sizes = Span(), []
+    for _ in range(12):
+        blocks = min(span.most, 64)
+        sizes.append(blocks)
+        if blocks > 8:
+            span.failed(blocks, refused=True)
+        else:
+            span.answered(blocks)
+    assert sizes == [64, 32, 16, 8, 9, 8, 8, 8, 8, 8, 8, 8]
+
+
+def test_span__what_was_refused_is_tried_again_but_rarely() -> None:
+    span = Span()
+    refused = 0
+    for _ in range(400):
+        blocks = min(span.most, 1000)
+        if blocks > 10:
+            refused += 1
+            span.failed(blocks, suggested=10, refused=True)
+        else:
+            span.answered(blocks)
+    assert 1 < refused < 400 // 20
+    for _ in range(300):
+        span.answered(min(span.most, 1000))
+    assert span.most >= 1000
+
+
+def test_span__suggestion_that_is_no_smaller__is_none() -> None:
+    span = Span()
+    span.failed(10, suggested=10, refused=True)
+    assert span.most == 5
+    span.failed(5, suggested=0, refused=True)
+    assert span.most == 2
+
+
+def test_span__endpoint_was_down__comes_back_to_what_it_took() -> None:
+    span = Span()
+    span.answered(1000)
+    for _ in range(20):
+        span.failed(max(2, min(span.most, 1000)), refused=False)
+    assert span.most == 1
+    for _ in range(120):
+        span.answered(min(span.most, 1000))
+    assert span.most >= 1000

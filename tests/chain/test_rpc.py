@@ -18,6 +18,7 @@ from oracle.errors import (
     RpcLimit,
     RpcRejected,
     RpcThrottled,
+    RpcUncertain,
     RpcUnreachable,
     WrongChain,
 )
@@ -201,8 +202,11 @@ def test_answer_that_is_not_json__is_unreachable() -> None:
     assert isinstance(error_of(b"<html>"), RpcUnreachable)
 
 
-def test_internal_error__is_unreachable_so_that_another_is_asked() -> None:
-    assert isinstance(error_of(failure("internal error", -32603)), RpcUnreachable)
+def test_internal_error__is_no_word_of_the_chain_and_may_pass() -> None:
+    error = error_of(failure("internal error", -32603))
+    assert isinstance(error, RpcUncertain)
+    assert error.transient
+    assert not error.executed
 
 
 BLOCK = {

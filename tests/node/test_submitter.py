@@ -12,7 +12,7 @@ from eth_account import Account
 from oracle import tensor
 from oracle.chain.contracts import Status
 from oracle.chain.signer import Fees, LocalSigner, Unsigned
-from oracle.errors import RpcRejected, RpcUnreachable
+from oracle.errors import RpcRejected, RpcUncertain, RpcUnreachable
 from oracle.store.states import IntentState, RequestState
 from oracle.testing import GAS_UNITS, ORACLE, PUBLISHER
 
@@ -706,6 +706,25 @@ def test_price__endpoint_without_fee_history__takes_the_last_block_and_its_sugge
     (attempt,) = intent.attempts
     assert attempt.priority_fee == 10**8
     assert attempt.max_fee == 2 * world.chain.base_fee + 10**8
+
+
+@pytest.mark.parametrize("has_gas_price", [True, False])
+def test_price__endpoint_without_any_suggestion__a_proof_is_sent_all_the_same(
+    make_world: Callable[..., World], *, has_gas_price: bool
+) -> None:
+    """Operators' D12: neither eth_feeHistory nor eth_maxPriorityFeePerGas; proved, never sent."""
+    world = make_world(priority_fee=None)
+    missing = ["eth_feeHistory", "eth_maxPriorityFeePerGas"]
+    for method in missing if has_gas_price else [*missing, "eth_gasPrice"]:
+        world.endpoint.fail(method, RpcUncertain("no such method", passing=False), times=10**6)
+    request_id = pending(world)
+    (intent,) = world.store.intents(IntentState.PENDING)
+    (attempt,) = intent.attempts
+    # What the gas price leaves above the base fee; a share of it where there is no such method.
+    assert attempt.priority_fee == 10**8
+    world.chain.mine()
+    world.settle()
+    assert world.state(request_id) == "final"
 
 
 def test_price__is_asked_for_once_a_step(make_world: Callable[..., World]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from oracle.chain.contracts import Status
-from oracle.errors import OracleError, RpcLimit, RpcUnreachable
+from oracle.errors import OracleError, RpcLimit, RpcUncertain, RpcUnreachable
 from oracle.log import make_logger
 from oracle.node import Doorbell, Supervised
 
@@ -118,6 +118,73 @@ def test_step__provider_limit__halves_then_grows_and_survives_a_restart(
     found = world.store.cursor()
     assert found is not None
     assert 9 < found.chunk <= 64
+
+
+class Narrow:
+    """An endpoint whose log queries fail when they cover more blocks than it likes."""
+
+    def __init__(self, world: World, most: int, error: Callable[[int], OracleError]) -> None:
+        self.sizes: list[int] = []
+        self._send = world.endpoint.send
+        self._most, self._error = most, error
+        world.endpoint.send = self.send  # type: ignore[method-assign]
+
+    def send(self, method: str, params: list[Any]) -> Any:
+        if method == "eth_getLogs":
+            first, last = (int(params[0][end], 16) for end in ("fromBlock", "toBlock"))
+            self.sizes.append(last - first + 1)
+            if last - first + 1 > self._most:
+                raise self._error(first)
+        return self._send(method, params)
+
+
+def test_step__words_that_no_list_has__halve_all_the_same(make_world: Callable[..., World]) -> None:
+    """Operators' D4: a provider's limit in words of its own stopped the watcher at its start."""
+    world = make_world(log_chunk=110)
+    request_id = world.ask()
+    world.chain.mine(108)
+    narrow = Narrow(world, 10, lambda _: RpcUncertain("mind your manners"))
+    read_all(world)
+    assert world.state(request_id) == "seen"
+    assert cursor(world) == world.chain.height
+    assert narrow.sizes[:5] == [110, 55, 27, 13, 6]
+    # A size that was refused is not tried at each turn.
+    assert sum(size > 10 for size in narrow.sizes) <= 5
+
+
+def test_step__range_that_the_provider_names__is_used_at_once(
+    make_world: Callable[..., World],
+) -> None:
+    """Operators' D4: "this block range should work"."""
+    world = make_world(log_chunk=110)
+    request_id = world.ask()
+    world.chain.mine(108)
+    narrow = Narrow(world, 10, lambda _: RpcLimit("too wide", blocks=10))
+    read_all(world)
+    assert world.state(request_id) == "seen"
+    assert narrow.sizes[:4] == [110, 10, 11, 10]
+    assert sum(size > 10 for size in narrow.sizes) == 2
+
+
+def test_step__large_ranges_time_out__are_halved_and_the_trouble_told(
+    make_world: Callable[..., World],
+) -> None:
+    """Operators' D5: the same range was asked for again, for ever."""
+    world = make_world(log_chunk=110)
+    request_id = world.ask()
+    world.chain.mine(108)
+    narrow = Narrow(world, 10, lambda _: RpcUnreachable("answered HTTP 504"))
+    failures = 0
+    for _ in range(60):
+        try:
+            if not world.node.watcher.step():
+                break
+        except RpcUnreachable:
+            failures += 1
+    assert world.state(request_id) == "seen"
+    assert cursor(world) == world.chain.height
+    assert narrow.sizes[:5] == [110, 55, 27, 13, 6]
+    assert 4 <= failures <= 6
 
 
 def test_step__one_block_over_the_limit__says_so(world: World) -> None:
