@@ -14,7 +14,7 @@ from eth_utils.crypto import keccak
 
 from oracle import tensor
 from oracle.chain.contracts import OracleContract, RegistryContract
-from oracle.chain.rpc import Rpc
+from oracle.chain.rpc import Rpc, Transport
 from oracle.chain.signer import LocalSigner
 from oracle.config import NodeConfig
 from oracle.log import make_logger
@@ -96,6 +96,8 @@ class World:
     key: str = KEY
     #: A world whose chain and clock this one has too.
     beside: World | None = None
+    #: Makes the connection to a URL; by default all lead to `endpoint`.
+    transport: Callable[[str, float], Transport] | None = None
 
     def __post_init__(self) -> None:
         if self.beside is None:
@@ -125,7 +127,10 @@ class World:
                 **self.options,
             }
         )
-        rpc = Rpc(config.rpc_urls, config.chain_id, transport=lambda _url, _timeout: self.endpoint)
+        connect = self.transport or (lambda _url, _timeout: self.endpoint)
+        # Endpoints of its own rest by the world's clock.
+        timed: dict[str, Any] = {"clock": self.clock} if self.transport else {}
+        rpc = Rpc(config.rpc_urls, config.chain_id, transport=connect, **timed)
         self.oracle = OracleContract(rpc, ORACLE)
         parts = Parts(
             config, rpc, self.oracle, RegistryContract(rpc, REGISTRY), self.signer, self.served
