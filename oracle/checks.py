@@ -8,13 +8,14 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from oracle import tensor
 from oracle.chain.codec import ContractAbi
-from oracle.chain.contracts import verifier_accepts
+from oracle.chain.contracts import OracleContract, verifier_accepts
 from oracle.chain.rpc import Rpc, redacted
 from oracle.config import NodeConfig
 from oracle.errors import (
@@ -22,6 +23,8 @@ from oracle.errors import (
     ContractMismatch,
     OracleError,
     ProofInvalid,
+    RpcLimit,
+    RpcRejected,
     RpcUnreachable,
     StoreMissing,
     StoreOutdated,
@@ -35,6 +38,8 @@ from oracle.types import Proof, ProofJob
 
 #: Blocks that an endpoint may be behind the best one.
 _BEHIND = 20
+#: Blocks of a fee history that is asked for.
+_FEE_BLOCKS = 4
 _POLL = 0.02
 
 
@@ -57,7 +62,7 @@ def attempt(subject: str, look: Callable[[], str]) -> Finding:
 
 
 def endpoints(config: NodeConfig) -> list[Finding]:
-    """Each endpoint by itself: that it answers, serves the chain and is not behind the others."""
+    """Each endpoint by itself: that it answers all that a node asks, and is not behind the others."""
     heads: dict[str, int] = {}
     findings = [attempt("rpc", partial(_head, url, config, heads)) for url in config.rpc_urls]
     best = max(heads.values(), default=0)
@@ -68,10 +73,48 @@ def endpoints(config: NodeConfig) -> list[Finding]:
 
 
 def _head(url: str, config: NodeConfig, heads: dict[str, int]) -> str:
+    rpc = Rpc([url], config.chain_id, config.rpc_timeout)
     started = time.monotonic()
-    heads[url] = Rpc([url], config.chain_id, config.rpc_timeout).head().number
+    head = heads[url] = rpc.head().number
     spent = (time.monotonic() - started) * 1000
-    return f"{redacted(url)} serves chain {config.chain_id}, block {heads[url]} ({spent:.0f} ms)"
+    oracle = OracleContract(rpc, config.oracle)
+    # What the contract says is looked at later: here, that the endpoint has the state.
+    with suppress(ContractMismatch):
+        oracle.registry()
+    asked, taken = _logs(oracle, config, head)
+    limit = "" if taken == asked else f" (of the {asked} that log_chunk allows)"
+    return (
+        f"{redacted(url)} serves chain {config.chain_id}, block {head} ({spent:.0f} ms), takes "
+        f"{taken} blocks in a log query{limit}, {_prices(rpc)}"
+    )
+
+
+def _logs(oracle: OracleContract, config: NodeConfig, head: int) -> tuple[int, int]:
+    """The blocks that a log query may cover by the configuration, and those that were answered.
+
+    Raises:
+        OracleError: not even one block's logs were.
+    """
+    asked = blocks = max(1, min(config.log_chunk, head - config.start_block + 1))
+    while True:
+        try:
+            oracle.events(max(0, head - blocks + 1), head)
+        except (RpcLimit, RpcUnreachable) as error:
+            if blocks == 1:
+                raise
+            known = error.blocks if isinstance(error, RpcLimit) else None
+            blocks = known or blocks // 2
+        else:
+            return asked, blocks
+
+
+def _prices(rpc: Rpc) -> str:
+    """How it tells what gas costs."""
+    try:
+        rpc.fee_history(_FEE_BLOCKS, 50)
+    except RpcRejected:
+        return f"has no fee history, its gas price is used (a tip of {rpc.priority_fee()} wei)"
+    return "has a fee history"
 
 
 def _late(url: str, blocks: int) -> Finding:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from oracle import checks, demo
 from oracle.chain.codec import ContractAbi
+from oracle.chain.rpc import HttpTransport
 from oracle.circuits.bundle import Bundle
 from oracle.cli.node import app
 from oracle.config import load_node_config
@@ -21,6 +22,7 @@ from oracle.devnet import CHAIN_ID, Anvil, Deployed, deploy
 from oracle.errors import OracleError
 from oracle.store.ledger import Store
 from oracle.store.states import RequestState
+from tests.providers import ANSWERS, Provider, serving
 from tests.store.makers import make_request
 
 OTHER = "0x" + "99" * 20
@@ -173,6 +175,35 @@ def test_check__endpoint_far_behind_the_others__is_found(
         config.write_text(re.sub(r"rpc_urls = .*", f"rpc_urls = {urls}", config.read_text()))
         _, found = findings(config)
     assert "blocks behind the other" in found[1]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("when", "said"),
+    [
+        ("range", "blocks in a log query (of the "),
+        ("fees", "has no fee history, its gas price is used"),
+        ("state", "missing trie node"),
+        ("reads", "Must be authenticated!"),
+    ],
+)
+def test_check__each_endpoint__is_asked_all_that_a_node_asks(
+    config: Path, chain: tuple[Anvil, Deployed], when: str, said: str
+) -> None:
+    """Operators' D1, D4 and D12: all of them were ok to a check that asked for the head only."""
+    url = chain[0].url
+    chain[0].w3.provider.make_request("anvil_mine", [8])
+    told = {"state": said, "reads": said}.get(when, "")
+    answer = next(each for each in ANSWERS if each.when == when and told in each.message)
+    with serving(Provider(HttpTransport(url, 10), answer)) as spare:
+        urls = json.dumps([url, spare])
+        config.write_text(re.sub(r"rpc_urls = .*", f"rpc_urls = {urls}", config.read_text()))
+        _, found = findings(config)
+    first, second = (finding for finding in found if finding["subject"] == "rpc")
+    assert first["ok"]
+    assert "has a fee history" in first["detail"]
+    assert said in second["detail"]
+    assert second["ok"] == (when in ("range", "fees"))
+    assert "the-api-key" not in json.dumps(found)
 
 
 def test_check__contract_of_another_version__names_what_it_lacks(
