@@ -45,6 +45,8 @@ class Pulse:
         self._lock = threading.Lock()
         self._failures: Counter[str] = Counter()
         self._recent: deque[tuple[float, str, str]] = deque(maxlen=_KEPT_FAILURES)
+        #: Code and detail of the last step's failure; None once a step went well.
+        self.trouble: tuple[str, str] | None = None
         #: Steps that found nothing to do, since the start.
         self.idle_steps = 0
 
@@ -61,6 +63,11 @@ class Pulse:
         with self._lock:
             self._failures[code] += 1
             self._recent.append((self._clock(), code, detail))
+        self.trouble = code, detail
+
+    def went_well(self) -> None:
+        """A step was finished."""
+        self.trouble = None
 
     def recent(self) -> list[tuple[float, str, str]]:
         """The last failures, oldest first: seconds since, code, detail."""

@@ -46,6 +46,7 @@ from oracle.errors import (
     StoreError,
 )
 from oracle.health import ChainProbe, Health, Pulse, Watched
+from oracle.log import secretless
 from oracle.metrics import Metrics, NodeCollector
 from oracle.page import LivePage, ModelCard, card
 from oracle.policy import (
@@ -157,7 +158,9 @@ class Supervised(threading.Thread):
             heard = self._doorbell.rings
             self.pulse.working()
             try:
-                if self._service.step():
+                worked = self._service.step()
+                self.pulse.went_well()
+                if worked:
                     self._doorbell.ring()
                 else:
                     self.pulse.idle_steps += 1
@@ -377,6 +380,7 @@ class Node:
             lease_seconds=config.lease_seconds,
             clock=clock,
             log=log,
+            troubles=self.troubles,
         )
         self.watcher = Watcher(
             store,
@@ -455,6 +459,19 @@ class Node:
             "janitor": self.janitor,
             "keeper": self.keeper,
         }
+
+    def troubles(self) -> Iterator[tuple[str, str, str]]:
+        """What stands in the way now: service or endpoint, code, and words without secrets."""
+        for watched in self.health.watched:
+            if (trouble := watched.pulse.trouble) is not None:
+                code, detail = trouble
+                yield watched.name, code, secretless(detail)
+            elif watched.running() and watched.pulse.overdue > 0:
+                yield watched.name, "HUNG", watched.trouble() or ""
+        for number, endpoint in enumerate(self._parts.rpc.health(), start=1):
+            if endpoint.trouble:
+                subject = f"endpoint {number} ({endpoint.name})"
+                yield subject, endpoint.code, secretless(endpoint.trouble)
 
     def recover(self) -> None:
         """Put right what the last run left: run before the first step."""
@@ -637,10 +654,12 @@ class Node:
 
     def _leave(self) -> None:
         """Free what this node holds for the others, if there can be any."""
-        if not self._store.is_shared:
-            return
         try:
-            self._store.leave()
+            if self._store.is_shared:
+                self._store.leave()
+            else:
+                # Nothing stands in the way of a node that has stopped.
+                self._store.set_troubles(())
         except StoreError as error:
             # Then they take over when its lease ends.
             self._log.warning("not signed off", code=error.code, detail=error.message)

@@ -26,7 +26,7 @@ from oracle.circuits.row import TensorInfo
 from oracle.circuits.srs import ceremony_pins
 from oracle.config import NodeConfig
 from oracle.health import Clock, Health
-from oracle.log import redact, request_hex
+from oracle.log import request_hex, secretless
 from oracle.services.http import Page, Query, Response
 from oracle.store.ledger import Store
 from oracle.store.records import ProverStep, Sighting
@@ -292,7 +292,7 @@ class LivePage:
             oracle=self._config.oracle,
             account=self._account,
             head=cursor.head if cursor else None,
-            block=cursor.block if cursor else None,
+            block=cursor.block if cursor and cursor.block >= self._config.start_block else None,
             wrong={name: _text(text) for name, text in self._health.alive().items() if text},
             stages=self._stages(),
             requests=tuple(map(self._line, self._store.sightings(_REQUESTS))),
@@ -357,6 +357,12 @@ class LivePage:
             ErrorLine(now - age, code, _text(detail), watched.name)
             for watched in self._health.watched
             for age, code, detail in watched.pulse.recent()
+        ]
+        services = {watched.name for watched in self._health.watched}
+        found += [
+            ErrorLine(trouble.since, trouble.code, _text(trouble.detail), trouble.subject)
+            for trouble in self._store.troubles()
+            if trouble.subject not in services
         ]
         for state, code in _BAD_ENDS.items():
             found += [
@@ -426,4 +432,4 @@ def _hex(value: bytes) -> str:
 
 
 def _text(value: str) -> str:
-    return str(redact(None, "", {"detail": value})["detail"])[:_TEXT]
+    return secretless(value)[:_TEXT]

@@ -152,6 +152,8 @@ class EndpointHealth:
     failures: int
     #: Why it failed last, in its words; empty once it answers again.
     trouble: str = ""
+    #: The code of that.
+    code: str = ""
 
 
 class Endpoint:
@@ -186,7 +188,7 @@ class Endpoint:
         self._is_checked = False
         self._calls = 0
         self._failures = 0
-        self._trouble = ""
+        self._trouble: ChainError | None = None
         self._span = Span()
 
     @property
@@ -208,8 +210,14 @@ class Endpoint:
     def health(self) -> EndpointHealth:
         """How it does."""
         with self._lock:
+            told = self._trouble
             return EndpointHealth(
-                self.name, self._rest.left, self._calls, self._failures, self._trouble
+                self.name,
+                self._rest.left,
+                self._calls,
+                self._failures,
+                told.message if told else "",
+                told.code if told else "",
             )
 
     def ask(self, method: str, params: list[Any], read: Callable[[Any], T]) -> T:
@@ -228,7 +236,7 @@ class Endpoint:
                 self._answered()
             else:
                 with self._lock:
-                    self._trouble = error.message
+                    self._trouble = error
             raise
         self._answered()
         return result
@@ -256,9 +264,9 @@ class Endpoint:
     def _answered(self) -> None:
         with self._lock:
             self._rest.end()
-            self._trouble = ""
+            self._trouble = None
 
-    def distrust(self, why: str = "it contradicts another endpoint") -> None:
+    def distrust(self, why: ChainError) -> None:
         """It failed, or its answer contradicts another endpoint's: it rests."""
         with self._lock:
             self._failures += 1
@@ -278,22 +286,26 @@ class Endpoint:
             with self._lock:
                 self._failures += 1
                 self._rest.obey(error.retry_after)
-                self._trouble = error.message
+                self._trouble = error
             raise
         except RpcUnreachable as error:
-            self.distrust(error.message)
+            self.distrust(error)
             raise
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             why = f"{self.name} answers {method} with something else"
-            self.distrust(why)
-            raise RpcUnreachable(why, remedy=REMEDY) from error
+            failure = RpcUnreachable(why, remedy=REMEDY)
+            self.distrust(failure)
+            raise failure from error
 
     def _check_chain(self) -> None:
         actual = self._ask("eth_chainId", [], _quantity)
         if actual != self._chain_id:
-            why = f"{self.name} serves chain {actual}, not {self._chain_id}"
-            self.distrust(why)
-            raise WrongChain(why, remedy="Correct chain_id or rpc_urls")
+            wrong = WrongChain(
+                f"{self.name} serves chain {actual}, not {self._chain_id}",
+                remedy="Correct chain_id or rpc_urls",
+            )
+            self.distrust(wrong)
+            raise wrong
         self._is_checked = True
 
 
@@ -324,7 +336,7 @@ class _LogRound:
             self.answers += 1
         except ValueError:
             # The better endpoint's word counts.
-            endpoint.distrust()
+            endpoint.distrust(RpcUnreachable(f"{endpoint.name} contradicts a better endpoint"))
         except RpcRejected as error:
             self.refusals.append((endpoint, error))
         except (RpcUnreachable, WrongChain) as error:
@@ -613,7 +625,7 @@ def chain_id_of(url: str, timeout: float = 10) -> int:
 def _contradict(refusals: Sequence[tuple[Endpoint, RpcRejected]]) -> None:
     """Another endpoint answered what these refused: it was their own trouble."""
     for endpoint, error in refusals:
-        endpoint.distrust(error.message)
+        endpoint.distrust(error)
 
 
 def _graver(first: ChainError | None, second: ChainError) -> ChainError:

@@ -94,24 +94,42 @@ def status(
     as_json: _Json = False,
     last: Annotated[int, typer.Option(help="How many requests to list.")] = 10,
 ) -> None:
-    """Requests by state, the newest ones with their reasons, batches; also beside a running node."""
+    """What stands in the way, requests by state, the newest with their reasons, batches.
+
+    Reads the store only, also beside a running node, which tells there which of its services and
+    endpoints are in trouble.
+    """
     settings = load_node_config(config)
     store = Store.open(
         settings.store, settings.chain_id, settings.oracle, time.time, read_only=True
     )
     try:
-        report = _report(store, last)
+        report = _report(store, last, settings.start_block)
     finally:
         store.close()
     typer.echo(json.dumps(report, indent=2) if as_json else _text(report))
 
 
-def _report(store: Store, last: int) -> dict[str, Any]:
+def _report(store: Store, last: int, start_block: int) -> dict[str, Any]:
     cursor = store.cursor()
+    has_read = cursor is not None and cursor.block >= start_block
     batches = [_batch(store, job) for job in store.open_batches(last)]
     return {
-        "block": cursor.block if cursor else None,
-        "head": cursor.head if cursor else None,
+        "block": cursor.block if cursor and has_read else None,
+        "head": cursor.head if cursor and cursor.head_timestamp else None,
+        "head_age": round(time.time() - cursor.head_timestamp)
+        if cursor and cursor.head_timestamp
+        else None,
+        "troubles": [
+            {
+                "node": trouble.node,
+                "subject": trouble.subject,
+                "code": trouble.code,
+                "detail": trouble.detail,
+                "since": _moment(trouble.since),
+            }
+            for trouble in store.troubles()
+        ],
         "requests": {state.value: amount for state, amount in store.counts().items()},
         "last": [
             {
@@ -121,7 +139,7 @@ def _report(store: Store, last: int) -> dict[str, Any]:
                 "reason": row.reason,
                 "block": row.request.block_number,
                 "job": row.job_id,
-                "updated": datetime.fromtimestamp(row.updated_at, UTC).isoformat(),
+                "updated": _moment(row.updated_at),
             }
             for row in store.recent(last)
         ],
@@ -151,9 +169,29 @@ def _batch(store: Store, job: Job) -> dict[str, Any]:
     }
 
 
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+def _progress(report: dict[str, Any]) -> str:
+    """How far the chain was read, and how old what is known of it is."""
+    if report["head"] is None:
+        return "the chain was not seen yet"
+    head = f"{report['head']}, {report['head_age']} s old"
+    return (
+        f"nothing read yet of {head}"
+        if report["block"] is None
+        else (f"block {report['block']} of {head}")
+    )
+
+
 def _text(report: dict[str, Any]) -> str:
-    counts = _amounts(report["requests"])
-    lines = [f"block {report['block']} of {report['head']}; requests: {counts}"]
+    lines = [f"{_progress(report)}; requests: {_amounts(report['requests'])}"]
+    lines += [
+        f"trouble since {trouble['since'][:19]}  {trouble['subject']}  {trouble['code']}: "
+        f"{trouble['detail']}"
+        for trouble in report["troubles"]
+    ]
     lines += [
         f"{row['request_id'][:10]:10}  {row['state']:9}  {row['updated'][:19]}  {row['reason']}"
         for row in report["last"]

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from structlog.typing import FilteringBoundLogger
 
 from oracle.store.ledger import Store
+from oracle.store.records import Trouble
 
 #: A node says four times in a lease that it lives.
 BEATS = 4
+#: Seconds after which the words of a trouble that goes on are written again.
+_TOLD_AGAIN = 60.0
 
 
 class Keeper:
@@ -28,6 +31,7 @@ class Keeper:
         lease_seconds: silence after which other nodes take over.
         clock: seconds since the epoch.
         log: for a person.
+        troubles: subject, code and detail of what stands in this node's way now.
     """
 
     def __init__(
@@ -40,8 +44,12 @@ class Keeper:
         lease_seconds: float,
         clock: Callable[[], float],
         log: FilteringBoundLogger,
+        troubles: Callable[[], Iterable[tuple[str, str, str]]] = tuple,
     ) -> None:
         self._store = store
+        self._troubles = troubles
+        self._told: tuple[Trouble, ...] = ()
+        self._told_at = float("-inf")
         self._account = account
         self._payee = payee
         self._workers = workers
@@ -52,6 +60,8 @@ class Keeper:
 
     def join(self) -> None:
         """Take this node's place: before anything else is done with the store."""
+        # A node that joins anew has said nothing yet.
+        self._told = ()
         self._store.join(
             name=f"{socket.gethostname()}:{os.getpid()}",
             account=self._account,
@@ -63,6 +73,7 @@ class Keeper:
 
     def step(self) -> bool:
         """Say that this node lives, look for those that do not; False when nothing was freed."""
+        self._tell()
         silent = self._clock() - self._said_at
         # Less than nothing: the clock was ahead when it said so, and the lease would last too long.
         if not self._store.is_shared or 0 <= silent < self._lease_seconds / BEATS:
@@ -76,3 +87,18 @@ class Keeper:
         if jobs or requests:
             self._log.warning("took over from a silent node", jobs=jobs, requests=requests)
         return bool(jobs or requests)
+
+    def _tell(self) -> None:
+        """Keep what stands in this node's way where others can read it."""
+        now = self._clock()
+        since = {(each.subject, each.code): each.since for each in self._told}
+        found = tuple(
+            Trouble(subject, code, detail, since.get((subject, code), now))
+            for subject, code, detail in self._troubles()
+        )
+        # The words of one trouble change with each try: they are not written each time.
+        same = since.keys() == {(each.subject, each.code) for each in found}
+        if same and (not found or 0 <= now - self._told_at < _TOLD_AGAIN):
+            return
+        self._store.set_troubles(found)
+        self._told, self._told_at = found, now

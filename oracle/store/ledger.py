@@ -30,6 +30,7 @@ from oracle.store.records import (
     Settled,
     Sighting,
     Step,
+    Trouble,
     Workload,
     read_mined_note,
 )
@@ -191,6 +192,27 @@ class Store:
                 expires_at=row["expires_at"],
             )
             for row in self._db.rows("living_nodes", now=self._clock())
+        ]
+
+    def set_troubles(self, troubles: Sequence[Trouble]) -> None:
+        """Say what stands in this node's way now; nothing else does any more."""
+        with self.transaction():
+            self._db.run("forget_troubles", node_id=self._node_id)
+            for each in troubles:
+                self._db.run(
+                    "add_trouble",
+                    node_id=self._node_id,
+                    subject=each.subject,
+                    code=each.code,
+                    detail=each.detail,
+                    since=each.since,
+                )
+
+    def troubles(self) -> list[Trouble]:
+        """What stands in the living nodes' way, as they said last."""
+        return [
+            Trouble(row["subject"], row["code"], row["detail"], row["since"], row["name"])
+            for row in self._db.rows("troubles", now=self._clock())
         ]
 
     def workers(self) -> int:

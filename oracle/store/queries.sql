@@ -379,6 +379,17 @@ DELETE FROM nodes WHERE expires_at <= :now;
 -- name: living_nodes
 SELECT * FROM nodes WHERE expires_at > :now ORDER BY name, node_id;
 
+-- name: forget_troubles
+DELETE FROM troubles WHERE node_id = :node_id;
+
+-- name: add_trouble
+INSERT INTO troubles (node_id, subject, code, detail, since)
+VALUES (:node_id, :subject, :code, :detail, :since);
+
+-- name: troubles
+SELECT nodes.name, troubles.* FROM troubles JOIN nodes USING (node_id)
+WHERE nodes.expires_at > :now ORDER BY nodes.name, troubles.since, troubles.subject;
+
 -- name: duty
 -- The living node that has a duty.
 SELECT duties.node_id FROM duties JOIN nodes USING (node_id)

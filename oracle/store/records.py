@@ -214,6 +214,20 @@ class ExportRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Trouble:
+    """What stands in a node's way now."""
+
+    #: A service, or an endpoint without what is secret in its address.
+    subject: str
+    code: str
+    detail: str
+    #: When it began.
+    since: float
+    #: The node, for a person: host and process; empty for this one.
+    node: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Member:
     """A node that works on the store."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from oracle.config import load_node_config
 from oracle.devnet import CHAIN_ID, Anvil, Deployed, deploy
 from oracle.errors import OracleError
 from oracle.store.ledger import Store
+from oracle.store.records import Trouble
 from oracle.store.states import RequestState
 from tests.providers import ANSWERS, Provider, serving
 from tests.store.makers import make_request
@@ -263,6 +265,35 @@ def test_status__beside_a_running_node__counts_and_lists_with_reasons(config: Pa
     assert (newest["request_id"], newest["state"]) == ("0x2", "seen")
     assert oldest["reason"] == "fee_low: pays too little"
     assert "fee_low: pays too little" in text.output
+
+
+def test_status__trouble__is_told_with_its_beginning(config: Path) -> None:
+    """Operators' D14: "block -1 of 109", and nothing wrong, while no endpoint was of use."""
+    settings = load_node_config(config)
+    store = Store.open(settings.store, settings.chain_id, settings.oracle, time.time)
+    store.join(name="here:1", account=OTHER, payee=OTHER, workers=1, lease=30)
+    store.start_cursor(settings.start_block - 1, 10)
+    detail = "eth_call on http://a: Must be authenticated!"
+    store.set_troubles([Trouble("watcher", "RPC_REJECTED", detail, 1000.0)])
+    try:
+        unseen = CliRunner().invoke(app, ["status", "--config", str(config)])
+        store.set_head(109, int(time.time()) - 500, 1)
+        text = CliRunner().invoke(app, ["status", "--config", str(config)])
+        result = CliRunner().invoke(app, ["status", "--config", str(config), "--json"])
+        store.set_troubles([])
+        well = CliRunner().invoke(app, ["status", "--config", str(config)])
+    finally:
+        store.close()
+    assert unseen.output.startswith("the chain was not seen yet; requests: none")
+    first, second = text.output.splitlines()[:2]
+    assert re.match(r"nothing read yet of 109, 50\d s old; ", first)
+    assert second == f"trouble since 1970-01-01T00:16:40  watcher  RPC_REJECTED: {detail}"
+    report = json.loads(result.output)
+    assert report["block"] is None
+    assert report["head_age"] >= 500
+    (trouble,) = report["troubles"]
+    assert (trouble["node"], trouble["code"]) == ("here:1", "RPC_REJECTED")
+    assert "trouble" not in well.output
 
 
 def test_status__batch_on_its_way__says_how_many_it_is_to_answer(config: Path) -> None:

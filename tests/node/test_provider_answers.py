@@ -52,6 +52,15 @@ def test_first_endpoint_so__request_is_answered_once_meanwhile(pair: Pair, answe
     pair.run(20)
     assert pair.world.chain.fulfilments(request_id) == 1
     assert pair.world.state(request_id) == "final"
+    if answer.when == "reads":
+        (trouble,) = pair.world.store.troubles()
+        assert trouble.subject.startswith("endpoint 1 (http://127.0.0.1:")
+        assert answer.words[:12] in trouble.detail
+        assert "the-api-key" not in trouble.detail
+    pair.first.answer = None
+    pair.world.clock.now += 61
+    pair.run(3)
+    assert pair.world.store.troubles() == []
 
 
 @pytest.mark.sampled(15)
@@ -62,6 +71,10 @@ def test_both_endpoints_so__request_is_answered_once_they_recover(
     pair.first.answer = pair.second.answer = answer
     request_id = pair.world.ask()
     pair.run(10)
+    if answer.when in ("reads", "state"):
+        assert [each.subject[:10] for each in pair.world.store.troubles()] == [
+            *("endpoint 1", "endpoint 2")
+        ]
     pair.first.answer = pair.second.answer = None
     for _ in range(8):
         # Rests that were asked for are over.

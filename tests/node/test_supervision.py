@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 
 from oracle.errors import RpcUnreachable
+from oracle.health import Pulse
 from oracle.log import make_logger
 from oracle.node import Doorbell, Supervised, run_until_signal
 from tests.patience import PATIENCE
@@ -76,6 +77,16 @@ def test_service_raises__is_logged_with_its_code_and_goes_on() -> None:
     assert (first["code"], first["event"]) == ("RPC_UNREACHABLE", "service paused")
     assert (second["code"], second["event"]) == ("CRASH", "service crashed")
     assert "ValueError: bug" in second["exception"]
+
+
+def test_pulse__trouble__is_over_with_the_next_step_that_goes_well() -> None:
+    pulse = Pulse(10.0)
+    pulse.failed("RPC_REJECTED", "first")
+    pulse.failed("RPC_UNREACHABLE", "second")
+    assert pulse.trouble == ("RPC_UNREACHABLE", "second")
+    pulse.went_well()
+    assert pulse.trouble is None
+    assert len(pulse.recent()) == 2
 
 
 def test_service_keeps_failing__pauses_grow() -> None:

@@ -16,7 +16,7 @@ import pytest
 from oracle.errors import RpcUnreachable
 from oracle.page import BAR_SECONDS, BARS, STAGES, CircuitLine, LivePage, ModelCard, busy
 from oracle.services.http import HttpService, Page, Response
-from oracle.store.records import ProverStep
+from oracle.store.records import ProverStep, Trouble
 from oracle.store.states import RequestState
 from tests.e2e.browser import Browser
 from tests.node.world import World
@@ -116,6 +116,18 @@ def test_errors__a_service_and_a_request__have_their_codes_and_no_secret(world: 
     assert "s3cret" not in found[RpcUnreachable.code].detail
     assert "KEY" not in found[RpcUnreachable.code].detail
     assert len(found) == 2, "the request that was skipped is there with its own code"
+
+
+def test_errors__an_endpoint_in_trouble__is_among_them(world: World) -> None:
+    trouble = Trouble("endpoint 1 (http://a)", "RPC_UNCERTAIN", "Must be authenticated!", 5.0)
+    world.store.set_troubles([trouble])
+    (line,) = page(world).state().errors
+    assert (line.where, line.code, line.at) == (trouble.subject, trouble.code, trouble.since)
+
+
+def test_state__nothing_read_yet__is_no_block_below_the_first(world: World) -> None:
+    world.store.start_cursor(-1, 10)
+    assert page(world).state().block is None
 
 
 def test_load__proof_over_two_bars__fills_each_by_its_seconds() -> None:

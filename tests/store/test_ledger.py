@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from oracle.errors import DutyLost, StoreError, StoreMismatch
 from oracle.store.database import Location
 from oracle.store.ledger import START, Store
+from oracle.store.records import Trouble
 from oracle.store.states import UNSENT, IntentState, JobState, RequestState
 
 from .makers import (
@@ -504,3 +506,15 @@ def test_duty__is_one_nodes_and_guards_a_transaction(store: Store) -> None:
     found = store.cursor()
     assert found is not None
     assert found.head == 0
+
+
+def test_troubles__those_that_a_node_said_last__until_it_leaves(store: Store) -> None:
+    store.join(name="a:1", account="0x1", payee="0x2", workers=1, lease=1e9)
+    first, second = Trouble("watcher", "A", "x", 5.0), Trouble("endpoint 1", "B", "y", 6.0)
+    store.set_troubles([second, first])
+    store.set_troubles([first, second])
+    assert store.troubles() == [replace(first, node="a:1"), replace(second, node="a:1")]
+    store.set_troubles([second])
+    assert store.troubles() == [replace(second, node="a:1")]
+    store.leave()
+    assert store.troubles() == []
