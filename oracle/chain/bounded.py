@@ -130,24 +130,27 @@ class Reply:
 
 
 class BoundedSession:
-    """Posts to one place. Thread safe.
+    """Asks over HTTP. Thread safe.
 
     Args:
-        url: where to.
         seconds: for a whole call.
         most_bytes: of an answer, compressed or not.
+        redirects: how many are followed.
     """
 
-    def __init__(self, url: str, seconds: float, most_bytes: int = MOST_BYTES) -> None:
-        self._url = url
+    def __init__(
+        self, seconds: float, most_bytes: int = MOST_BYTES, redirects: int = _REDIRECTS
+    ) -> None:
         self._seconds = seconds
         self._most_bytes = most_bytes
         self._session = requests.Session()
-        self._session.max_redirects = _REDIRECTS
+        self._follows = redirects > 0
+        if self._follows:
+            self._session.max_redirects = redirects
         for scheme in _POOLS:
             self._session.mount(f"{scheme}://", _Adapter(pool_maxsize=_CONNECTIONS))
 
-    def post(self, body: bytes, headers: Mapping[str, str]) -> Reply:
+    def ask(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Reply:
         """Send and read the answer, whatever its status.
 
         Raises:
@@ -159,7 +162,7 @@ class BoundedSession:
         allowance = _Allowance(time.monotonic() + self._seconds, self._most_bytes)
         _call.allowance = allowance
         try:
-            return self._post(body, headers)
+            return self._ask(method, url, body, headers)
         except (requests.RequestException, OSError) as error:
             if allowance.bytes_left < 0:
                 raise TooLarge from error
@@ -167,9 +170,15 @@ class BoundedSession:
                 raise TooLong from error
             raise
 
-    def _post(self, body: bytes, headers: Mapping[str, str]) -> Reply:
-        with self._session.post(
-            self._url, data=body, headers=dict(headers), timeout=self._seconds, stream=True
+    def _ask(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Reply:
+        with self._session.request(
+            method,
+            url,
+            data=body,
+            headers=dict(headers),
+            timeout=self._seconds,
+            stream=True,
+            allow_redirects=self._follows,
         ) as response:
             content = bytearray()
             for piece in response.iter_content(_PIECE):

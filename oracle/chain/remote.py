@@ -12,6 +12,7 @@ what it encoded would have to be taken apart again to be believed.
 
 from __future__ import annotations
 
+import json
 from typing import Any, NoReturn
 
 import requests
@@ -22,6 +23,7 @@ from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 from eth_utils.exceptions import ValidationError
 
+from oracle.chain.bounded import BoundedSession, TooLarge, TooLong
 from oracle.chain.rpc import redacted
 from oracle.chain.signer import Signed, Unsigned
 from oracle.errors import SignerRefused, SignerUnreachable
@@ -29,7 +31,7 @@ from oracle.errors import SignerRefused, SignerUnreachable
 _REMEDY = "Check signer_url and that the signer is up and holds the account's key"
 #: Of secp256k1. A signature with the larger s is another one's twin, and chains refuse it (EIP-2).
 _HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
-#: What an answer may be long (characters).
+#: What an answer may be long (bytes).
 _MAX_ANSWER = 1 << 20
 
 
@@ -46,6 +48,8 @@ class RemoteSigner:
         self._url = url.rstrip("/")
         self._name = redacted(url)
         self._timeout = timeout
+        # The answer is the signer's own: a redirect would send the request elsewhere.
+        self._session = BoundedSession(timeout, _MAX_ANSWER, redirects=0)
         self.address = to_checksum_address(address)
         self._identifier = ""
 
@@ -57,8 +61,8 @@ class RemoteSigner:
             SignerRefused: it does not hold the key.
         """
         try:
-            keys = self._ask("GET", "publicKeys").json()
-        except ValueError:
+            keys = json.loads(self._ask("GET", "publicKeys"))
+        except (ValueError, RecursionError):
             raise SignerRefused(f"{self._name} lists no keys", remedy=_REMEDY) from None
         for key in keys if isinstance(keys, list) else ():
             if _address(key) == self.address:
@@ -79,7 +83,8 @@ class RemoteSigner:
             self.connect()
         fields = _fields(transaction)
         data = "0x" + _encoded(fields).hex()
-        signature = self._parts(self._ask("POST", f"sign/{self._identifier}", {"data": data}).text)
+        answer = self._ask("POST", f"sign/{self._identifier}", {"data": data})
+        signature = self._parts(answer.decode(errors="replace"))
         raw = _encoded([*fields, *signature])
         if _sender(raw) != self.address:
             raise SignerRefused(f"{self._name} did not sign this transaction for {self.address}")
@@ -99,30 +104,34 @@ class RemoteSigner:
             raise SignerRefused(f"{self._name} answered with a signature that no chain takes")
         return parity, r, s
 
-    def _ask(self, method: str, path: str, body: Any = None) -> requests.Response:
+    def _ask(self, method: str, path: str, body: Any = None) -> bytes:
+        data = None if body is None else json.dumps(body).encode()
+        headers = {} if data is None else {"Content-Type": "application/json"}
         try:
-            answer = requests.request(
-                method,
-                f"{self._url}/api/v1/eth1/{path}",
-                json=body,
-                timeout=self._timeout,
-                # The answer is the signer's own: a redirect would send the request elsewhere.
-                allow_redirects=False,
-            )
-        except requests.RequestException as error:
+            answer = self._session.ask(method, f"{self._url}/api/v1/eth1/{path}", data, headers)
+        except TooLong:
+            raise SignerUnreachable(
+                f"the signer {self._name} did not answer within {self._timeout:g} s", remedy=_REMEDY
+            ) from None
+        except TooLarge:
+            raise SignerRefused(
+                f"the signer {self._name} answered with more than {_MAX_ANSWER >> 20} MiB",
+                remedy=_REMEDY,
+            ) from None
+        except (requests.RequestException, OSError) as error:
             # The cause's text holds the whole URL, credentials included.
             raise SignerUnreachable(
                 f"no answer from the signer {self._name} ({type(error).__name__})", remedy=_REMEDY
             ) from None
-        if answer.status_code >= 500:
+        if answer.status >= 500:
             raise SignerUnreachable(
-                f"the signer {self._name} answered HTTP {answer.status_code}", remedy=_REMEDY
+                f"the signer {self._name} answered HTTP {answer.status}", remedy=_REMEDY
             )
-        if answer.status_code != 200 or len(answer.content) > _MAX_ANSWER:
+        if answer.status != 200:
             raise SignerRefused(
-                f"the signer {self._name} answered HTTP {answer.status_code}", remedy=_REMEDY
+                f"the signer {self._name} answered HTTP {answer.status}", remedy=_REMEDY
             )
-        return answer
+        return answer.content
 
     def __repr__(self) -> str:
         return f"RemoteSigner({self.address})"

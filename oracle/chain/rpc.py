@@ -104,7 +104,8 @@ class HttpTransport:
         self._secrets = _secrets(url)
         self._timeout = timeout
         self._most_bytes = most_bytes
-        self._session = BoundedSession(url, timeout, most_bytes)
+        self._url = url
+        self._session = BoundedSession(timeout, most_bytes)
 
     def send(self, method: str, params: list[Any]) -> Any:
         """See `Transport.send`."""
@@ -129,7 +130,7 @@ class HttpTransport:
 
     def _post(self, body: bytes) -> Reply:
         try:
-            return self._session.post(body, _HEADERS)
+            return self._session.ask("POST", self._url, body, _HEADERS)
         except TooLong:
             why = f"{self._name} did not answer within {self._timeout:g} s"
         except TooLarge:

@@ -12,8 +12,9 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from oracle.chain.bounded import BoundedSession, TooLarge, TooLong
+from oracle.chain.remote import RemoteSigner
 from oracle.chain.rpc import HttpTransport, Rpc
-from oracle.errors import RpcUnreachable
+from oracle.errors import RpcUnreachable, SignerRefused, SignerUnreachable
 
 from .test_rpc import endpoint
 
@@ -112,7 +113,7 @@ def test_read__no_more_than_the_limit_and_one_buffer() -> None:
             sent += 1 << 16
 
     with raw(count) as url, pytest.raises(TooLarge):
-        BoundedSession(url, 60, LIMIT).post(b"{}", {})
+        BoundedSession(60, LIMIT).ask("POST", url, b"{}", {})
     # What else was sent lies in the sockets' buffers.
     assert sent < LIMIT + (16 << 20)
 
@@ -125,21 +126,21 @@ def test_packed_answer__is_measured_as_it_unpacks() -> None:
         raw(lambda connection, _: connection.sendall(head + packed)) as url,
         pytest.raises(TooLarge),
     ):
-        BoundedSession(url, 60, LIMIT).post(b"{}", {})
+        BoundedSession(60, LIMIT).ask("POST", url, b"{}", {})
 
 
 def test_answer_of_just_the_limit__is_read_and_the_connection_used_again() -> None:
     body = json.dumps({"result": "0x" + "0" * 1000}).encode()
     with endpoint(lambda _: body) as url:
-        session = BoundedSession(url, 60, len(body) + 500)
+        session = BoundedSession(60, len(body) + 500)
         for _ in range(3):
-            reply = session.post(b'{"method": "x"}', {})
+            reply = session.ask("POST", url, b'{"method": "x"}', {})
             assert (reply.status, reply.content) == (200, body)
 
 
 def test_silence__is_too_long() -> None:
     with raw(lambda _, stop: stop.wait()) as url, pytest.raises(TooLong):  # type: ignore[arg-type,return-value]
-        BoundedSession(url, 0.2).post(b"{}", {})
+        BoundedSession(0.2).ask("POST", url, b"{}", {})
 
 
 def test_answer_nested_without_end__is_no_json_rpc() -> None:
@@ -155,3 +156,15 @@ def test_key_that_an_endpoint_repeats__is_not_passed_on() -> None:
             Rpc([secret], 31337).balance("0x")
     assert "abcdef123456" not in str(caught.value)
     assert "s3cret-pass" not in str(caught.value)
+
+
+def test_signer_that_trickles__is_told_and_holds_nobody() -> None:
+    """Operators' D6, at the other place that the node asks over HTTP."""
+    account = "0x" + "11" * 20
+    with (
+        raw(drip(DRIPS["body"])) as url,
+        pytest.raises(SignerUnreachable, match=r"within 0\.3 s"),
+    ):
+        RemoteSigner(url, account, timeout=0.3).connect()
+    with raw(flood) as url, pytest.raises(SignerRefused, match="more than 1 MiB"):
+        RemoteSigner(url, account, timeout=60).connect()

@@ -118,6 +118,7 @@ def test_first_endpoint_so__every_read_is_taken_over_and_the_trouble_told(
     assert not [value for value in good.values() if isinstance(value, ChainError)]
     rpc = place.rpc()
     place.first.answer = answer
+    rpc.require_one_chain()
     for name, (method, read) in place.reads.items():
         place.now += LONG
         place.first.calls.clear()
