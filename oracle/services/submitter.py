@@ -442,9 +442,10 @@ class Submitter:
                 # Another node that follows it has seen the receipt, or it was reorganised.
                 return
             for request_id, (target, reason) in ends.items():
-                # An earlier nonce in vain says nothing about the one that the request has now.
+                # A nonce in vain says nothing while the request has another one on its way. Which
+                # of them is the newer does not matter: a reorg brings an older one back.
                 moved[request_id] = (
-                    request_id in answered or self._store.is_newest(intent, request_id)
+                    request_id in answered or self._store.live_intent(request_id) is None
                 ) and self._move(
                     request_id, RequestState.PENDING, target, reason, receipt.block_number
                 )

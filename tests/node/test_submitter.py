@@ -570,6 +570,38 @@ def test_transaction_that_no_endpoint_takes__is_replaced(world: World) -> None:
     assert world.chain.fulfilments(request_id) == 1
 
 
+def test_older_nonce_that_a_reorg_brought_back_and_then_in_vain__request_is_sent_again(
+    world: World,
+) -> None:
+    """The fault run's "pending for ever": no transaction was on its way any more."""
+    request_id = pending(world)
+    submitter, store = world.node.submitter, world.store
+    (older,) = store.intents(IntentState.PENDING)
+    # Mined in vain: the request gets another nonce.
+    store.move_intent(older, IntentState.MINED, world.chain.height)
+    store.move(request_id, RequestState.PENDING, RequestState.PROVED, "its nonce was used up")
+    submitter._open(older.job_id)
+    (newer,) = store.intents(IntentState.PENDING)
+    assert newer.nonce == older.nonce + 1
+    # A reorg brings the older one back; then the newer one is in vain, too.
+    (mined,) = store.intents(IntentState.MINED)
+    store.move_intent(mined, IntentState.PENDING)
+    store.move_intent(newer, IntentState.MINED, world.chain.height)
+    store.move(request_id, RequestState.PENDING, RequestState.PROVED, "its nonce was used up")
+    submitter._open(older.job_id)
+    assert world.state(request_id) == "pending"
+    # And so is the older one at last.
+    way = submitter._sign(older.nonce, older.gas, Fees(10**11, 10**10), None)
+    store.add_attempt(older.intent_id, way)
+    world.chain.mempool.clear()
+    world.chain.send("eth_sendRawTransaction", ["0x" + way.raw.hex()])
+    world.chain.mine()
+    (last,) = store.intents(IntentState.PENDING)
+    assert last.nonce == older.nonce
+    submitter._follow(last, [last])
+    assert world.state(request_id) == "proved"
+
+
 def test_one_request_that_the_endpoint_cannot_simulate__does_not_hold_up_the_next(
     make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
