@@ -208,6 +208,13 @@ GUARDS = (
         ("tests/store", "tests/node", *_CRASH),
     ),
     Guard(
+        "a nonce in vain frees its request if no other is on its way, newer or not",
+        _SUBMITTER,
+        "self._store.live_intent(request_id) is None",
+        "self._store.is_newest(intent, request_id)",
+        ("tests/node/test_submitter.py",),
+    ),
+    Guard(
         "signed bytes are stored before they are sent",
         _SUBMITTER,
         "        attempt = self._sign(nonce, delivery.gas, price, delivery.data)\n",
