@@ -34,7 +34,10 @@ from oracle.store.states import IntentState, JobState, RequestState
 from oracle.types import ZERO_ADDRESS, RegisteredModel
 
 #: What endpoints say to bytes that they hold already.
-_ALREADY = ("already known", "known transaction", "already imported", "already in mempool")
+_ALREADY = (
+    *("already known", "alreadyknown", "known transaction"),
+    *("already imported", "already in mempool"),
+)
 #: Gas of a transfer without data, which uses up a nonce.
 _TRANSFER_GAS = 21_000
 #: Requests whose own proof is not finished.

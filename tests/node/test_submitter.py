@@ -45,12 +45,15 @@ def pending(world: World, **options: int) -> int:
     return request_id
 
 
-def test_broadcast__already_known__is_success(world: World) -> None:
-    world.endpoint.fail("eth_sendRawTransaction", RpcRejected("ALREADY KNOWN"), after=True)
+@pytest.mark.parametrize("words", ["ALREADY KNOWN", "AlreadyKnown"])
+def test_broadcast__already_known__is_success(world: World, words: str) -> None:
+    """Operators' D15: Nethermind writes it without a blank."""
+    world.endpoint.fail("eth_sendRawTransaction", RpcRejected(words), after=True)
     request_id = world.ask()
     world.settle()
     assert world.state(request_id) == "final"
     assert len(world.chain.received) == 1
+    assert "transaction not taken" not in {event["event"] for event in world.events()}
 
 
 def test_broadcast__error_after_sending__is_resolved_by_the_receipt(world: World) -> None:
