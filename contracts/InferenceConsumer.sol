@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-pragma solidity ^0.8.24;
+pragma solidity ^0.8.19;
 
 import {IAIOracleCallbackReceiver} from "./interfaces/IAIOracle.sol";
 import {IInferenceOracle} from "./interfaces/IInferenceOracle.sol";

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-pragma solidity ^0.8.24;
+pragma solidity ^0.8.28;
 
 import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
 import {Ownable2Step} from "@openzeppelin/contracts/access/Ownable2Step.sol";
@@ -21,6 +21,7 @@ import {IModelRegistry} from "./interfaces/IModelRegistry.sol";
 import {IVerifier} from "./interfaces/IVerifier.sol";
 import {TextCoder} from "./TextCoder.sol";
 import {ExactCall} from "./libraries/ExactCall.sol";
+import {FieldElements} from "./libraries/FieldElements.sol";
 import {ProofTag} from "./libraries/ProofTag.sol";
 import {RequestTerms, RequestTermsLibrary} from "./libraries/RequestTerms.sol";
 import {TensorCodec} from "./libraries/TensorCodec.sol";
@@ -1032,7 +1033,7 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
                 input, rows * terms.inputLength, terms.inputWidth, instances, offset
             );
         } else {
-            TensorCodec.copy(_textCoder.toFields(input, terms.inputScale), instances, offset);
+            FieldElements.copy(_textCoder.toFields(input, terms.inputScale), instances, offset);
         }
     }
 
@@ -1043,7 +1044,7 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         uint256[] memory instances
     ) private pure {
         for (uint256 row = rows; row < terms.size; ++row) {
-            TensorCodec.repeat(instances, terms.inputLength, row);
+            FieldElements.repeat(instances, terms.inputLength, row);
         }
     }
 

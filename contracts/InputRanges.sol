@@ -3,8 +3,9 @@ pragma solidity ^0.8.24;
 
 // solhint-disable no-inline-assembly
 
-import {IInferenceOracle} from "./interfaces/IInferenceOracle.sol";
 import {IInputChecker} from "./interfaces/IInputChecker.sol";
+import {IModelErrors} from "./interfaces/IModelErrors.sol";
+import {IModelRegistry} from "./interfaces/IModelRegistry.sol";
 import {TensorCodec} from "./libraries/TensorCodec.sol";
 import {TextCodec} from "./libraries/TextCodec.sol";
 
@@ -20,10 +21,8 @@ contract InputRanges is IInputChecker {
     uint256 private constant TRAILER_BYTES = 3;
     uint8 private constant CODEC_PACKED = 0;
 
-    /// @notice The code says that element `index` has no integer at all.
-    error EmptyRange(uint256 index);
     /// @notice A row has no such element.
-    error NoSuchElement(uint256 index, uint256 length);
+    error NoSuchElement(uint256 index, uint256 elements);
 
     /// @inheritdoc IInputChecker
     function check(bytes calldata input, uint8 codec, uint8 width, uint8 scale) external pure {
@@ -40,19 +39,19 @@ contract InputRanges is IInputChecker {
             int256 value;
             (value, position) = TextCodec.number(input, position, scale);
             (int256 minimum, int256 maximum) = _range(ranges, i % length, rangeWidth);
-            if (value < minimum || value > maximum) revert IInferenceOracle.TextRange(i, value);
+            if (value < minimum || value > maximum) revert IModelErrors.TextRange(i, value);
         }
     }
 
     /// @inheritdoc IInputChecker
-    function hull() external pure returns (uint256 length, int256 minimum, int256 maximum) {
+    function hull() external pure returns (uint256 elements, int256 minimum, int256 maximum) {
         bytes memory ranges;
         uint256 rangeWidth;
-        (ranges, length, rangeWidth) = _ranges();
+        (ranges, elements, rangeWidth) = _ranges();
         (minimum, maximum) = (type(int256).max, type(int256).min);
-        for (uint256 i = 0; i < length; ++i) {
+        for (uint256 i = 0; i < elements; ++i) {
             (int256 least, int256 greatest) = _range(ranges, i, rangeWidth);
-            if (least > greatest) revert EmptyRange(i);
+            if (least > greatest) revert IModelRegistry.EmptyRange(i);
             if (least < minimum) minimum = least;
             if (greatest > maximum) maximum = greatest;
         }
@@ -140,7 +139,7 @@ contract InputRanges is IInputChecker {
         for (uint256 i = 0; i < elements; ++i) {
             (int256 minimum, int256 maximum) = _range(ranges, i % length, rangeWidth);
             int256 value = TensorCodec.element(rows, i, width);
-            if (value < minimum || value > maximum) revert TensorCodec.InputRange(i, value);
+            if (value < minimum || value > maximum) revert IModelErrors.InputRange(i, value);
         }
     }
 }

@@ -113,14 +113,14 @@ contract ModelRegistry is IModelRegistry {
         model.tagLimbs = entry.tagLimbs;
         model.tagBits = entry.tagBits;
         model.input = Tensor({
-            length: terms.inputLength(),
+            elements: terms.inputLength(),
             width: terms.inputWidth(),
             scale: terms.inputScale(),
             minimum: inputMinimum,
             maximum: inputMaximum
         });
         model.output = Tensor({
-            length: terms.outputLength(),
+            elements: terms.outputLength(),
             width: entry.outputWidth,
             scale: entry.outputScale,
             minimum: outputMinimum,
@@ -237,10 +237,10 @@ contract ModelRegistry is IModelRegistry {
         terms = Terms.pack(
             model.verifiers[0].verifyGas,
             model.fee,
-            model.input.length,
+            model.input.elements,
             model.input.width,
             model.input.scale,
-            model.output.length,
+            model.output.elements,
             model.codec
         );
         if (model.token != address(0)) terms = terms.with(Terms.HAS_TOKEN);
@@ -368,7 +368,7 @@ contract ModelRegistry is IModelRegistry {
     }
 
     function _validate(Tensor calldata tensor, uint8 codec, bytes32 field) private pure {
-        if (tensor.length == 0 || tensor.width == 0 || tensor.width > 32) {
+        if (tensor.elements == 0 || tensor.width == 0 || tensor.width > 32) {
             revert InvalidModel(field);
         }
         if (codec == CODEC_TEXT && tensor.scale > MAX_TEXT_SCALE) revert InvalidModel(field);
@@ -382,8 +382,8 @@ contract ModelRegistry is IModelRegistry {
     /// @dev Only the hull is looked at: that each range is the circuits' own is for whoever audits.
     function _validateChecker(address checker, Tensor calldata input) private view {
         if (checker.code.length == 0) revert InvalidModel("inputChecker");
-        (uint256 length, int256 minimum, int256 maximum) = IInputChecker(checker).hull();
-        if (length != input.length || minimum < input.minimum || maximum > input.maximum) {
+        (uint256 elements, int256 minimum, int256 maximum) = IInputChecker(checker).hull();
+        if (elements != input.elements || minimum < input.minimum || maximum > input.maximum) {
             revert InvalidModel("inputChecker");
         }
     }

@@ -167,7 +167,7 @@ GUARDS = (
     Guard(
         "a model's checker is one of such an input",
         "contracts/ModelRegistry.sol",
-        "if (length != input.length || minimum < input.minimum || maximum > input.maximum) {",
+        "if (elements != input.elements || minimum < input.minimum || maximum > input.maximum) {",
         "if (length == 0 || minimum > maximum) {",
         ("tests/contracts/test_input_ranges.py",),
     ),

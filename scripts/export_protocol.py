@@ -86,8 +86,11 @@ def page() -> str:
     return "\n".join(filter(None, parts))
 
 
-def compiled() -> Compiled:
+def compiled(left_out: Sequence[str] = _LEFT_OUT) -> Compiled:
     """Interfaces, documentation and syntax trees; no code is made.
+
+    Args:
+        left_out: parts of the names of units that are not wanted.
 
     Raises:
         solcx.exceptions.SolcError: the sources do not compile.
@@ -95,7 +98,7 @@ def compiled() -> Compiled:
     texts = {
         unit: text
         for unit, text in artifacts.sources().items()
-        if not any(part in unit for part in _LEFT_OUT)
+        if not any(part in unit for part in left_out)
     }
     answer = solcx.compile_standard(
         {

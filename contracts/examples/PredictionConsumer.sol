@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-pragma solidity ^0.8.24;
+pragma solidity ^0.8.19;
 
 import {InferenceConsumer} from "../InferenceConsumer.sol";
 import {IInferenceOracle} from "../interfaces/IInferenceOracle.sol";
@@ -35,7 +35,7 @@ contract PredictionConsumer is InferenceConsumer {
     constructor(IInferenceOracle oracle_, uint256 modelId_) InferenceConsumer(oracle_) {
         IModelRegistry.Tensor memory output = oracle_.registry().getModel(modelId_).output;
         modelId = modelId_;
-        callbackGas = 80_000 + 25_000 * uint64(output.length);
+        callbackGas = 80_000 + 25_000 * uint64(output.elements);
         _outputWidth = output.width;
     }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-pragma solidity ^0.8.24;
+pragma solidity ^0.8.19;
 
 // Two halves of one protocol, kept together as ORA does.
 // solhint-disable one-contract-per-file

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
-pragma solidity ^0.8.24;
+pragma solidity ^0.8.19;
 
 import {IInferenceOracle} from "./IInferenceOracle.sol";
+import {IModelErrors} from "./IModelErrors.sol";
 
 /// @title Why a request is not done
 /// @notice Plain views for wallets and explorers; they hold no money and no state.
-interface IInferenceLens {
+interface IInferenceLens is IModelErrors {
     /// @notice What stands between a request and its result. The first that applies is reported.
     /// @dev `Unknown`: nobody made this request here. `Fulfilled`, `Undelivered` (fulfilled, but the
     ///      callback failed and can be retried), `Refunded`: it has ended. `PreimageMismatch`: the

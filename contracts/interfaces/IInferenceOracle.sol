@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MIT
-pragma solidity ^0.8.24;
+pragma solidity ^0.8.19;
 
 import {IAIOracle} from "./IAIOracle.sol";
+import {IModelErrors} from "./IModelErrors.sol";
 import {IModelRegistry} from "./IModelRegistry.sol";
 
 /// @title Proved inference: requests, escrow, verified delivery
 /// @notice A result reaches a caller only if a proof verified for that request, that model, that
 ///         input and that payee. Every request ends exactly once.
-/// @dev Money is wei; a fee may be in the model's token instead. Reverts also with
-///      `IModelRegistry.InvalidBatchSize` and the libraries' errors: `TensorCodec.InputRange` for a
-///      request, `TensorCodec.InvalidOutput` and `ExactCall.NotEnoughGas` for a fulfilment.
-interface IInferenceOracle is IAIOracle {
+/// @dev Money is wei; a fee may be in the model's token instead. Reverts also with the
+///      libraries' errors: `TensorCodec.InvalidOutput` and `ExactCall.NotEnoughGas` for a fulfilment.
+interface IInferenceOracle is IAIOracle, IModelErrors {
     /// @notice The life of a request.
     enum Status {
         Unknown,
@@ -158,11 +158,6 @@ interface IInferenceOracle is IAIOracle {
     error InputLength(uint256 actual, uint256 expected);
     /// @notice A text input has more than 32 bytes for each number.
     error TextTooLong(uint256 actual, uint256 limit);
-    /// @notice The byte at `position` cannot stand there (it may be the end of the text), or it is a
-    ///         digit too many.
-    error TextSyntax(uint256 position);
-    /// @notice Number `index` of a text is outside the circuit's range; `value` is its integer.
-    error TextRange(uint256 index, int256 value);
     /// @notice Inputs and outputs travel in calldata only.
     error UnsupportedDataAvailability();
     /// @notice The callback target must be the caller, or zero together with a zero gas limit.
@@ -230,7 +225,7 @@ interface IInferenceOracle is IAIOracle {
     /// @notice The protocol's share is capped.
     error ProtocolFeeTooHigh(uint16 protocolBps, uint16 maximum);
     /// @notice `modelIDs` was asked beyond the last model.
-    error IndexOutOfRange(uint256 index, uint256 length);
+    error IndexOutOfRange(uint256 index, uint256 count);
 
     /// @notice `requestCallback` with an explicit refund address and deadline.
     /// @param refundTo Who is credited with unspent money and refunds.

@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: MIT
-pragma solidity ^0.8.24;
+pragma solidity ^0.8.19;
 
+import {IModelErrors} from "./IModelErrors.sol";
 import {RequestTerms} from "../libraries/RequestTerms.sol";
 
 /// @title Append-only registry of proved models
 /// @notice A registered model never changes: a better model is a new id. Its publisher can only
 ///         stop new requests and name a successor; open requests are served as they were made.
-interface IModelRegistry {
+interface IModelRegistry is IModelErrors {
     /// @notice A flat tensor of fixed-point integers: real value = integer / 2**scale.
-    /// @param length Number of elements of one row.
+    /// @param elements How many one row has.
     /// @param width Bytes per element in the packed codec, 1 to 32.
     /// @param scale Fractional bits (at most 64 with the text codec).
     /// @param minimum Least integer the circuit accepts; at least -(R - 1) / 2.
     /// @param maximum Greatest integer the circuit accepts; at most (R - 1) / 2.
     struct Tensor {
-        uint16 length;
+        uint16 elements;
         uint8 width;
         uint8 scale;
         int256 minimum;
@@ -104,21 +105,19 @@ interface IModelRegistry {
     /// @notice The publisher recommends a newer model. Nothing else follows from it.
     event ModelSucceeded(uint256 indexed modelId, uint256 indexed successor);
 
-    /// @notice No model has this id.
-    error UnknownModel(uint256 modelId);
     /// @notice Only the model's publisher may do this.
     error NotPublisher(uint256 modelId, address caller);
     /// @notice The verifier address has no code, or other code than declared.
     error VerifierCodeMismatch(address verifier, bytes32 actual, bytes32 declared);
     /// @notice A field of the model is outside its bounds; `field` is its name in ASCII.
     error InvalidModel(bytes32 field);
+    /// @notice The input checker has no integer at all for element `index`.
+    error EmptyRange(uint256 index);
     /// @notice The circuit of `size` rows is registered with an SRS that is not the ceremony's:
     ///         whoever made it can forge proofs. Only the local chains 1337 and 31337 take one.
     error UnsafeSrs(uint256 size, bytes32 srsHash);
     /// @notice The successor must be a registered model with a greater id, and is set only once.
     error InvalidSuccessor(uint256 modelId, uint256 successor);
-    /// @notice No circuit of the model takes this many rows; `largest` is the most.
-    error InvalidBatchSize(uint256 rows, uint256 largest);
 
     /// @notice Register a model for good. Ids count from 1. Reverts with `UnsafeSrs` on any but a
     ///         local chain unless every circuit's SRS is one of the Perpetual Powers of Tau.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-pragma solidity ^0.8.24;
+pragma solidity ^0.8.19;
 
 /// @notice What a request is checked and priced against, in the one word that a model stores it in:
 ///         decoding a struct from another contract would cost more than checking the request.

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
-pragma solidity ^0.8.24;
+pragma solidity ^0.8.19;
 
 // solhint-disable no-inline-assembly
+
+import {IModelErrors} from "../interfaces/IModelErrors.sol";
 
 /// @title Packed tensors: request bytes <-> integers <-> field elements
 /// @notice Packed bytes are big-endian two's complement, `width` bytes an element, no padding. A
@@ -12,8 +14,6 @@ library TensorCodec {
     uint256 internal constant R =
         21888242871839275222246405745257275088548364400416034343698204186575808495617;
 
-    /// @notice Input element `index` is outside the circuit's range.
-    error InputRange(uint256 index, int256 value);
     /// @notice An output is not a canonical field element, or out of the model's range.
     error InvalidOutput();
 
@@ -42,7 +42,8 @@ library TensorCodec {
         }
     }
 
-    /// @notice Revert with `InputRange` unless all `length` elements are in [minimum, maximum].
+    /// @notice Revert with `IModelErrors.InputRange` unless all `length` elements are in
+    ///         [minimum, maximum].
     /// @dev The bounds' difference is below 2^256, so `value - minimum`, as an unsigned number, is
     ///      greater than it exactly for values outside.
     function check(
@@ -118,23 +119,6 @@ library TensorCodec {
         }
     }
 
-    /// @notice `copyCalldata` from memory.
-    function copy(uint256[] memory source, uint256[] memory fields, uint256 offset) internal pure {
-        assembly ("memory-safe") {
-            mcopy(add(add(fields, 32), mul(offset, 32)), add(source, 32), mul(mload(source), 32))
-        }
-    }
-
-    /// @notice Copy the first row of `length` fields to row `row`. The caller has checked the
-    ///         lengths.
-    function repeat(uint256[] memory fields, uint256 length, uint256 row) internal pure {
-        assembly ("memory-safe") {
-            let first := add(fields, 32)
-            let bytesPerRow := mul(length, 32)
-            mcopy(add(first, mul(row, bytesPerRow)), first, bytesPerRow)
-        }
-    }
-
     /// @notice Pack field elements; revert with `InvalidOutput` unless each is canonical (below R)
     ///         and its integer is in [minimum, maximum].
     function pack(uint256[] calldata fields, uint256 width, int256 minimum, int256 maximum)
@@ -186,7 +170,7 @@ library TensorCodec {
     ) private pure {
         for (uint256 i = 0; i < length; ++i) {
             int256 value = element(data, i, width);
-            if (value < minimum || value > maximum) revert InputRange(i, value);
+            if (value < minimum || value > maximum) revert IModelErrors.InputRange(i, value);
         }
     }
 }

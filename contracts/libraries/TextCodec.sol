@@ -3,7 +3,7 @@ pragma solidity ^0.8.24;
 
 // solhint-disable no-inline-assembly
 
-import {IInferenceOracle} from "../interfaces/IInferenceOracle.sol";
+import {IModelErrors} from "../interfaces/IModelErrors.sol";
 import {TensorCodec} from "./TensorCodec.sol";
 
 /// @title Decimal numbers in ASCII <-> integers <-> field elements
@@ -34,7 +34,7 @@ library TextCodec {
         while (position < text.length) {
             int256 value;
             (value, position) = number(text, position, scale);
-            if (value < minimum || value > maximum) revert IInferenceOracle.TextRange(count, value);
+            if (value < minimum || value > maximum) revert IModelErrors.TextRange(count, value);
             ++count;
         }
     }
@@ -102,7 +102,7 @@ library TextCodec {
             unit = 10 ** (end - position);
         }
         next = skip(text, end);
-        if (next == end && end < text.length) revert IInferenceOracle.TextSyntax(end);
+        if (next == end && end < text.length) revert IModelErrors.TextSyntax(end);
         // Half away from zero: the magnitude is rounded half up.
         uint256 magnitude = ((digits << (scale + 1)) + unit) / (2 * unit);
         value = sign == "-" ? -int256(magnitude) : int256(magnitude);
@@ -117,10 +117,10 @@ library TextCodec {
         for (end = position; end < text.length; ++end) {
             uint256 digit = uint256(uint8(text[end])) ^ 0x30;
             if (digit > 9) break;
-            if (end - position == limit) revert IInferenceOracle.TextSyntax(end);
+            if (end - position == limit) revert IModelErrors.TextSyntax(end);
             digits = digits * 10 + digit;
         }
-        if (end == position) revert IInferenceOracle.TextSyntax(end);
+        if (end == position) revert IModelErrors.TextSyntax(end);
         return (digits, end);
     }
 

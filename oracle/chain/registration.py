@@ -89,7 +89,7 @@ def circuits_of(spec: ModelSpec) -> tuple[BatchVerifier, ...]:
 
 def _tensor(tensor: TensorSpec) -> dict[str, int]:
     return {
-        "length": tensor.length,
+        "elements": tensor.length,
         "width": tensor.width,
         "scale": tensor.scale,
         "minimum": tensor.minimum,

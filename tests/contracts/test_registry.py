@@ -22,7 +22,7 @@ GREATEST = tensor.R // 2
 def shape(**changes: int) -> tuple[int, ...]:
     fields = dict(
         zip(
-            ("length", "width", "scale", "minimum", "maximum"),
+            ("elements", "width", "scale", "minimum", "maximum"),
             tensor_tuple(INPUT),
             strict=True,
         )
@@ -76,14 +76,14 @@ def test_register__valid_model__reads_back_as_given(world: World) -> None:
         ({"tagLimbs": 5, "tagBits": 19}, "tag"),
         ({"tagLimbs": 0}, "tag"),
         ({"tagLimbs": 1, "tagBits": 249}, "tag"),
-        ({"input": shape(length=0)}, "input"),
+        ({"input": shape(elements=0)}, "input"),
         ({"input": shape(width=0)}, "input"),
         ({"input": shape(width=33)}, "input"),
         ({"input": shape(minimum=1, maximum=0)}, "input"),
         ({"input": shape(maximum=2**15)}, "input"),
         ({"input": shape(minimum=-(2**15) - 1)}, "input"),
         ({"output": shape(maximum=2**15)}, "output"),
-        ({"output": shape(length=0)}, "output"),
+        ({"output": shape(elements=0)}, "output"),
         ({"input": shape(width=32, maximum=GREATEST + 1)}, "input"),
         ({"input": shape(width=32, minimum=-GREATEST - 1)}, "input"),
         ({"receiverBps": 10_001}, "receiverBps"),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-pragma solidity ^0.8.24;
+pragma solidity ^0.8.19;
 
 import {InferenceConsumer} from "@verifiable-inference/contracts/InferenceConsumer.sol";
 import {IInferenceOracle} from "@verifiable-inference/contracts/interfaces/IInferenceOracle.sol";
