@@ -2,26 +2,31 @@
 
     client = OracleClient(Rpc([url], chain_id), oracle_address, signer)
     handle = client.request(model_id, [5.1, 3.5, 1.4, 0.2])
-    result = handle.wait(timeout=60)      # or, in a coroutine: result = await handle
+    result = handle.wait(timeout=60)      # in a coroutine: await handle.answered(timeout=60)
     result.values                         # numpy.ndarray, a row for each row of the input
 
 A client blocks and may be used from several threads; `asyncio.to_thread(client.request, ...)` asks
 without blocking a loop. Waiting is written once, as the pauses between looks: `Handle.wait` sleeps
-them, `await` hands them to the loop.
+them, `Handle.answered` hands them to the loop.
+
+Ids of requests are numbers, or text as `oracle.ids` reads it. Whatever argument is wrong, the error
+is one of `oracle.errors`, and nothing was sent.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
+import operator
 import threading
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
-from eth_utils.address import to_checksum_address
+from eth_utils.address import is_address, to_checksum_address
 
 from oracle import fees, tensor
 from oracle.chain.account import Account
@@ -30,7 +35,7 @@ from oracle.chain.contracts import OracleContract, RegistryContract, Status
 from oracle.chain.registration import circuits_of
 from oracle.chain.rpc import Receipt, Rpc
 from oracle.chain.signer import Signer
-from oracle.chain.trail import Trail, trail_of
+from oracle.chain.trail import Trail, find_id, trail_of
 from oracle.errors import (
     AccountUnfunded,
     RequestRefunded,
@@ -46,6 +51,8 @@ from oracle.why import Report, explain
 
 #: Seconds that a request of one row leaves for an answer unless told otherwise.
 LIFETIME = 3600
+#: Most seconds that the contract lets a request leave.
+MAX_LIFETIME = 30 * 86_400
 #: Seconds to wait for an answer unless told otherwise.
 TIMEOUT = 120.0
 #: Seconds between two looks for an answer.
@@ -65,6 +72,9 @@ class Result:
     transaction_hash: bytes
     block_number: int
 
+    def __repr__(self) -> str:
+        return f"Result({request_hex(self.request_id)}, {self.values.tolist()})"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Handle:
@@ -77,13 +87,21 @@ class Handle:
     gas_used: int | None
     #: Of the input as given: one dimension or two.
     dimensions: int
-    _client: OracleClient = field(repr=False)
+    #: Last second of the chain's time at which it can be answered.
+    deadline: int
+    _client: OracleClient
+
+    def __repr__(self) -> str:
+        return f"Handle({request_hex(self.request_id)}, model {self.model.model_id})"
 
     def wait(self, timeout: float = TIMEOUT) -> Result:
         """The proved answer.
 
+        Args:
+            timeout: seconds; infinity waits until the request's deadline.
+
         Raises:
-            RequestTimeout: none came within ``timeout`` seconds.
+            RequestTimeout: none came within ``timeout`` seconds, or by the request's deadline.
             RequestRefunded: none can come any more.
         """
         looks = self._looks(timeout)
@@ -94,8 +112,17 @@ class Handle:
                 return _result(end)
 
     def __await__(self) -> Generator[Any, None, Result]:
-        """As `wait` with its default timeout; `asyncio.timeout` gives another."""
-        return self._wait_in_loop().__await__()
+        """As `answered`, until the request's deadline; `asyncio.timeout` bounds it like anything."""
+        return self.answered(math.inf).__await__()
+
+    async def answered(self, timeout: float = TIMEOUT) -> Result:
+        """As `wait`, in a coroutine."""
+        looks = self._looks(timeout)
+        while True:
+            pause = await asyncio.to_thread(_advance, looks)
+            if isinstance(pause, Result):
+                return pause
+            await asyncio.sleep(pause)
 
     def result(self) -> Result | None:
         """The proved answer, or None while there is none.
@@ -109,23 +136,21 @@ class Handle:
         """What the request waits for, as the chain knows it."""
         return self._client.why(self.request_id, self.block_number)
 
-    async def _wait_in_loop(self) -> Result:
-        looks = self._looks(TIMEOUT)
-        while True:
-            pause = await asyncio.to_thread(_advance, looks)
-            if isinstance(pause, Result):
-                return pause
-            await asyncio.sleep(pause)
-
     def _looks(self, timeout: float) -> Generator[float, None, Result]:
         """Looks until there is an answer; yields the seconds to pause in between."""
-        deadline = self._client.clock() + timeout
+        end = self._client.clock() + _seconds(timeout)
+        is_past = False
         while (found := self.result()) is None:
-            if self._client.clock() >= deadline:
+            if is_past or self._client.clock() >= end:
+                name = request_hex(self.request_id)
+                when = "by its deadline" if is_past else f"after {timeout:.0f} s"
                 raise RequestTimeout(
-                    f"request {request_hex(self.request_id)} has no answer after {timeout:.0f} s",
-                    remedy=f"Ask: oracle why {request_hex(self.request_id)}",
+                    f"request {name} has no answer {when}", remedy=f"Ask: oracle why {name}"
                 )
+            if math.isinf(timeout) and self._client.now() > self.deadline:
+                # Whatever was mined before that is there at the next look.
+                is_past = True
+                continue
             yield POLL
         return found
 
@@ -139,6 +164,10 @@ class OracleClient:
         signer: the account that pays; without one the client only reads.
         clock: monotonic seconds.
         sleep: waits for some seconds.
+
+    Raises:
+        UsageError: ``oracle`` is no address.
+        ContractMismatch: there is no oracle.
     """
 
     def __init__(
@@ -151,8 +180,8 @@ class OracleClient:
     ) -> None:
         self._rpc = rpc
         self._abi = ContractAbi.of("InferenceOracle")
-        self._oracle = oracle
-        self._contract = OracleContract(rpc, oracle)
+        self._oracle = _address(oracle)
+        self._contract = OracleContract(rpc, self._oracle)
         self._registry = RegistryContract(rpc, self._contract.registry())
         self._account = None if signer is None else Account(rpc, signer, clock, sleep)
         # An account's transactions go one after the other: each takes the next nonce.
@@ -169,18 +198,24 @@ class OracleClient:
         """
         return self._sender().address
 
+    def now(self) -> int:
+        """The chain's time: seconds since the epoch."""
+        return self._rpc.head().timestamp
+
     def model(self, model_id: int) -> RegisteredModel:
         """A model that takes requests.
 
         Raises:
             UsageError: there is none with this id, or it takes no new requests.
         """
-        found = self._registry.model(model_id)
+        number = _integer(model_id)
+        found = None if number is None else self._registry.model(number)
         if found is None:
             raise UsageError(
                 f"there is no model {model_id}",
                 remedy=f"Choose an id from 1 to {self._registry.count()}",
             )
+        model_id = found.model_id
         if not found.is_open:
             successor = self._registry.successor(model_id)
             raise UsageError(
@@ -202,10 +237,12 @@ class OracleClient:
 
         Raises:
             TensorError: the values do not fit the model; nothing was sent.
+            UsageError: there is no such model, or the contract takes no such lifetime.
             AccountUnfunded: the account cannot pay; nothing was sent.
             TransactionReverted: the contract refused.
         """
         model = self.model(model_id)
+        model_id = model.model_id
         rows = _array(values)
         data = _encode(np.atleast_2d(rows), model.spec)
         count = 1 if rows.ndim == 1 else len(rows)
@@ -217,7 +254,7 @@ class OracleClient:
             )
         value = self._contract.quote(model_id, count)
         if count == 1:
-            deadline = self._rpc.head().timestamp + (LIFETIME if lifetime is None else lifetime)
+            deadline = self.now() + (LIFETIME if lifetime is None else _lifetime(lifetime))
             end = (self.account, deadline)
             call = self._abi.call("request", model_id, data, ZERO_ADDRESS, 0, b"", *end)
         elif lifetime is None:
@@ -231,10 +268,37 @@ class OracleClient:
         receipt = self._transact(call, value)
         opened = self._abi.topic("RequestOpened")
         (log,) = [log for log in receipt.logs if log.topics[:1] == (opened,)]
-        request_id = int(self._abi.event("RequestOpened", log)["requestId"])
-        return Handle(request_id, model, receipt.block_number, receipt.gas_used, rows.ndim, self)
+        fields = self._abi.event("RequestOpened", log)
+        return Handle(
+            request_id=int(fields["requestId"]),
+            model=model,
+            block_number=receipt.block_number,
+            gas_used=receipt.gas_used,
+            dimensions=rows.ndim,
+            deadline=int(fields["deadline"]),
+            _client=self,
+        )
 
-    def handle(self, request_id: int, first_block: int = 0) -> Handle:
+    def request_id(self, name: int | str, first_block: int = 0) -> int:
+        """The id that a name stands for; see `oracle.ids`.
+
+        Args:
+            name: a number, or text: 0x and 64 hex digits, the first of them, or a decimal number.
+            first_block: where requests can begin whose first digits are given.
+
+        Raises:
+            UsageError: it is no id, or the beginning of several.
+            RequestUnknown: no request's id begins so.
+        """
+        if isinstance(name, str):
+            first = _block(first_block)
+            return find_id(self._rpc, self._contract, name, first, self._rpc.head().number)
+        number = _integer(name)
+        if number is None:
+            raise UsageError(f"{name} is not a request id", remedy="Give a number below 2**256")
+        return number
+
+    def handle(self, request_id: int | str, first_block: int = 0) -> Handle:
         """The handle of a request that was made before, or by somebody else.
 
         Args:
@@ -250,7 +314,15 @@ class OracleClient:
             raise RequestUnknown(f"model {request.model_id} is not registered here")
         rows = len(tensor.rows(request.input, model.spec.input, model.spec.codec))
         dimensions = 1 if rows == 1 else 2
-        return Handle(request_id, model, request.block_number, None, dimensions, self)
+        return Handle(
+            request_id=request.key.request_id,
+            model=model,
+            block_number=request.block_number,
+            gas_used=None,
+            dimensions=dimensions,
+            deadline=request.deadline,
+            _client=self,
+        )
 
     def answer(self, handle: Handle) -> Result | None:
         """See `Handle.result`."""
@@ -278,11 +350,12 @@ class OracleClient:
             block_number=answer.block_number,
         )
 
-    def why(self, request_id: int, first_block: int = 0) -> Report:
+    def why(self, request_id: int | str, first_block: int = 0) -> Report:
         """What a request waits for, as the chain knows it; see `oracle.why`."""
-        return explain(self._rpc, self._contract, request_id, first_block=first_block)
+        number = self.request_id(request_id, first_block)
+        return explain(self._rpc, self._contract, number, first_block=_block(first_block))
 
-    def refund(self, request_id: int, first_block: int = 0) -> None:
+    def refund(self, request_id: int | str, first_block: int = 0) -> None:
         """Have the escrow of an expired request credited to its refund address.
 
         Args:
@@ -296,7 +369,7 @@ class OracleClient:
         request = self._find(request_id, first_block)
         self._transact(self._contract.refund_calldata(request))
 
-    def top_up(self, request_id: int, wei: int, first_block: int = 0) -> int:
+    def top_up(self, request_id: int | str, wei: int, first_block: int = 0) -> int:
         """Add to an open request's gas money; what it has then (wei).
 
         Raises:
@@ -304,17 +377,20 @@ class OracleClient:
             UsageError: it is less than the contract takes.
             TransactionReverted: it has ended, or its deadline has passed.
         """
+        added = _integer(wei)
+        if added is None:
+            raise UsageError(f"{wei} is not an amount of wei", remedy="Give a whole number")
         request = self._find(request_id, first_block)
         least = fees.minimum_top_up(request.gas_money)
-        if wei < least:
+        if added < least:
             raise UsageError(
-                f"{wei} wei is too small a top-up for gas money of {request.gas_money} wei",
+                f"{added} wei is too small a top-up for gas money of {request.gas_money} wei",
                 remedy=f"Add at least {least} wei",
             )
-        self._transact(self._contract.top_up_calldata(request), wei)
-        return request.gas_money + wei
+        self._transact(self._contract.top_up_calldata(request), added)
+        return request.gas_money + added
 
-    def retry(self, request_id: int, gas: int | None = None, first_block: int = 0) -> None:
+    def retry(self, request_id: int | str, gas: int | None = None, first_block: int = 0) -> None:
         """Make the failed callback of an answered request again, at this account's cost.
 
         Args:
@@ -327,14 +403,18 @@ class OracleClient:
             UsageError: it is not answered yet.
             TransactionReverted: its callback did not fail, or fails again.
         """
+        given = None if gas is None else _integer(gas, most=(1 << 64) - 1)
+        if gas is not None and given is None:
+            raise UsageError(f"{gas} is not an amount of gas", remedy="Give a whole number")
         request = self._find(request_id, first_block)
-        answer = self._trail(request_id, request.block_number).last("AICallbackResult")
+        number = request.key.request_id
+        answer = self._trail(number, request.block_number).last("AICallbackResult")
         if answer is None:
             raise UsageError(
-                f"request {request_hex(request_id)} has no answer that could be delivered",
-                remedy=f"Ask: oracle why {request_hex(request_id)}",
+                f"request {request_hex(number)} has no answer that could be delivered",
+                remedy=f"Ask: oracle why {request_hex(number)}",
             )
-        limit = request.callback_gas if gas is None else gas
+        limit = request.callback_gas if given is None else given
         self._transact(self._contract.retry_calldata(request, answer.fields["output"], limit))
 
     def credit(self) -> int:
@@ -345,13 +425,14 @@ class OracleClient:
         """Send the account's whole credit to an address; the amount in wei.
 
         Raises:
-            UsageError: there is nothing to withdraw.
+            UsageError: there is nothing to withdraw, or ``to`` is no address.
             TransactionReverted: the recipient refused the money.
         """
+        recipient = _address(to)
         amount = self.credit()
         if amount == 0:
             raise UsageError(f"{self.account} has no credit to withdraw")
-        self._transact(self._abi.call("withdrawTo(address)", to))
+        self._transact(self._abi.call("withdrawTo(address)", recipient))
         return amount
 
     def _sender(self) -> Account:
@@ -363,11 +444,12 @@ class OracleClient:
         last = self._rpc.head().number
         return trail_of(self._rpc, self._contract, request_id, first_block, last)
 
-    def _find(self, request_id: int, first_block: int) -> Request:
-        found = self._trail(request_id, first_block).request
+    def _find(self, request_id: int | str, first_block: int) -> Request:
+        number = self.request_id(request_id, first_block)
+        found = self._trail(number, _block(first_block)).request
         if found is None:
             raise RequestUnknown(
-                f"no request {request_hex(request_id)} since block {first_block}",
+                f"no request {request_hex(number)} since block {first_block}",
                 remedy="Check the id, the oracle's address, the chain and the first block",
             )
         return found
@@ -399,6 +481,52 @@ def _result(end: StopIteration) -> Result:
     return result
 
 
+def _integer(value: SupportsIndex, most: int = (1 << 256) - 1) -> int | None:
+    """A whole number from 0 to ``most``, numpy's included; None for anything else."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        return None
+    return number if 0 <= number <= most else None
+
+
+def _block(value: SupportsIndex) -> int:
+    number = _integer(value, most=(1 << 64) - 1)
+    if number is None:
+        raise UsageError(f"{value} is not the number of a block", remedy="Give 0 or more")
+    return number
+
+
+def _lifetime(value: SupportsIndex) -> int:
+    number = _integer(value, most=MAX_LIFETIME)
+    if not number:
+        raise UsageError(
+            f"a request cannot live for {value} s",
+            remedy=f"Give whole seconds from 1 to {MAX_LIFETIME} (30 days)",
+        )
+    return number
+
+
+def _seconds(value: float) -> float:
+    """How long to wait."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not number >= 0:
+        raise UsageError(f"{value} is not a time to wait", remedy="Give seconds, 0 or more")
+    return number
+
+
+def _address(value: str) -> str:
+    if not is_address(value):
+        raise UsageError(
+            f"{value} is not an Ethereum address",
+            remedy="Give 0x and 40 hex digits with a valid checksum",
+        )
+    return str(to_checksum_address(value))
+
+
 def _array(values: npt.ArrayLike) -> Array:
     """Real values of one or two dimensions.
 
@@ -406,19 +534,26 @@ def _array(values: npt.ArrayLike) -> Array:
         TensorEncoding: they are no numbers.
         TensorLength: they are nested more deeply, or not evenly, or there are none.
     """
+    if isinstance(values, np.ndarray) and np.iscomplexobj(values):
+        # Else numpy drops what is imaginary, with a warning.
+        raise _no_numbers("it is complex")
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise TensorEncoding(
-            f"the input is no array of numbers ({error})",
-            remedy="Give a list of numbers, or a list of rows of equal length",
-        ) from None
+        raise _no_numbers(str(error)) from None
     if array.ndim not in (1, 2) or not array.size:
         raise TensorLength(
             f"the input has shape {array.shape}",
             remedy="Give [inputs], or [rows, inputs] for several rows",
         )
     return array
+
+
+def _no_numbers(reason: str) -> TensorEncoding:
+    return TensorEncoding(
+        f"the input is no array of numbers ({reason})",
+        remedy="Give a list of numbers, or a list of rows of equal length",
+    )
 
 
 def _encode(rows: Array, spec: ModelSpec) -> bytes:

@@ -55,7 +55,7 @@ async def ask_all(client: OracleClient, rows: Array) -> list[Array]:
 
     async def ask(row: Array) -> Array:
         handle = await asyncio.to_thread(client.request, 1, row)
-        return (await handle).values
+        return (await handle.answered(timeout=600)).values
 
     return await asyncio.gather(*map(ask, rows))
 

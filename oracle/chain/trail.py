@@ -12,10 +12,11 @@ from functools import partial
 from typing import Any, TypeVar
 
 from oracle.chain.codec import ContractAbi
-from oracle.chain.contracts import OracleContract
+from oracle.chain.contracts import OracleContract, Status
 from oracle.chain.evidence import Log, LogQuery
 from oracle.chain.rpc import Rpc
-from oracle.errors import RpcLimit, RpcUnreachable
+from oracle.errors import RequestUnknown, RpcLimit, RpcUnreachable, UsageError
+from oracle.ids import read_id
 from oracle.types import Request
 
 T = TypeVar("T")
@@ -82,6 +83,43 @@ def trail_of(rpc: Rpc, oracle: OracleContract, request_id: int, first: int, last
         raised = abi.event("RequestToppedUp", newest["RequestToppedUp"])
         request = replace(request, gas_money=raised["gasMoney"])
     return Trail(request, happenings)
+
+
+def find_id(rpc: Rpc, oracle: OracleContract, name: str, first_block: int, last_block: int) -> int:
+    """The id that a name stands for: whole, or the first digits of one request's.
+
+    Raises:
+        UsageError: the name is none, or several ids begin with it.
+        RequestUnknown: no request's id begins with it.
+        RpcLimit: the endpoint does not even take single blocks.
+    """
+    digits = read_id(name)
+    if isinstance(digits, int):
+        return digits
+    # Programs leave leading zeros out.
+    whole = int(digits, 16)
+    if oracle.status(whole) is not Status.UNKNOWN:
+        return whole
+    abi = ContractAbi.of("InferenceOracle")
+    topics = {abi.topic("RequestOpened"): "RequestOpened"}
+    fetch = partial(_logs, rpc, abi, oracle.address, topics, ())
+    found = {
+        log.topics[1]
+        for page in _newest_first(fetch, first_block, last_block)
+        for log in page
+        if log.topics[1].hex().startswith(digits)
+    }
+    if len(found) > 1:
+        raise UsageError(
+            f"the ids of {len(found)} requests begin with 0x{digits}",
+            remedy="Write more digits of the id",
+        )
+    if not found:
+        raise RequestUnknown(
+            f"no request since block {first_block} has an id that begins with 0x{digits}",
+            remedy="Check the id, the oracle's address, the chain and the first block",
+        )
+    return int.from_bytes(found.pop(), "big")
 
 
 def closing_of(rpc: Rpc, registry: str, model_id: int, first: int, last: int) -> Happening | None:

@@ -38,7 +38,10 @@ FirstBlock = Annotated[
     typer.Option(help="First block to look for the request in; by default the oracle's.", min=0),
 ]
 RequestId = Annotated[
-    str, typer.Argument(metavar="REQUEST", help="The request's id: 0x and 64 hex digits.")
+    str,
+    typer.Argument(
+        metavar="REQUEST", help="The request's id in hex or decimal, or its first digits."
+    ),
 ]
 
 
@@ -120,14 +123,3 @@ def signer_of(
         f"there is no account to {purpose}",
         remedy="Give --key-file, or --keystore and --password-file",
     )
-
-
-def request_id_of(text: str) -> int:
-    """A request's id given as an argument."""
-    try:
-        number = int(text, 16)
-    except ValueError:
-        number = -1
-    if not 0 <= number < 1 << 256:
-        raise UsageError(f"'{text}' is not a request id", remedy="Give 0x and 64 hex digits")
-    return number

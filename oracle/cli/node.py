@@ -16,7 +16,7 @@ from oracle.checks import Finding
 from oracle.cli import queue
 from oracle.cli.options import examples
 from oracle.config import load_node_config
-from oracle.log import make_logger
+from oracle.log import make_logger, request_hex
 from oracle.store.ledger import Store
 from oracle.store.records import Job
 
@@ -133,7 +133,7 @@ def _report(store: Store, last: int, start_block: int) -> dict[str, Any]:
         "requests": {state.value: amount for state, amount in store.counts().items()},
         "last": [
             {
-                "request_id": hex(row.request_id),
+                "request_id": request_hex(row.request_id),
                 "model_id": row.request.model_id,
                 "state": row.state.value,
                 "reason": row.reason,
@@ -164,7 +164,7 @@ def _batch(store: Store, job: Job) -> dict[str, Any]:
         "proof": job.state.value,
         "error": job.error,
         "rows": job.size,
-        "requests": [hex(request_id) for request_id in job.request_ids],
+        "requests": [request_hex(request_id) for request_id in job.request_ids],
         "states": dict(states),
     }
 

@@ -94,7 +94,9 @@ def _change(
     with _store(config, operator=True) as store:
         rows = change(store)
     if as_json:
-        report = [{"request_id": hex(row.request_id), "was": row.state.value} for row in rows]
+        report = [
+            {"request_id": request_hex(row.request_id), "was": row.state.value} for row in rows
+        ]
         typer.echo(json.dumps({what: report}, indent=2))
         return
     for row in rows:

@@ -23,7 +23,6 @@ from oracle.cli.chain import (
     address_of,
     chain_of,
     given,
-    request_id_of,
     signer_of,
 )
 from oracle.cli.options import Json, examples
@@ -100,16 +99,15 @@ def result(
     Exits with 6 while there is none (REQUEST_TIMEOUT) and when none can come any more
     (REQUEST_REFUNDED).
     """
-    number = request_id_of(request_id)
     chain = chain_of(rpc, chain_id, oracle, first_block)
     with waiting("Reading the chain"):
-        handle = _client(chain).handle(number, chain.first_block)
+        handle = _client(chain).handle(request_id, chain.first_block)
         found = _waited(handle, timeout, rpc, oracle) if timeout else handle.result()
     if found is None:
+        name = request_hex(handle.request_id)
         raise RequestTimeout(
-            f"request {request_hex(number)} has no answer yet",
-            remedy="Wait with --timeout, or ask: "
-            f"oracle why {request_hex(number)}{given(rpc, oracle)}",
+            f"request {name} has no answer yet",
+            remedy=f"Wait with --timeout, or ask: oracle why {name}{given(rpc, oracle)}",
         )
     _show(found, as_json=as_json)
 
@@ -128,9 +126,9 @@ def top_up(
     as_json: Json = False,
 ) -> None:
     """Raise the gas money of an open request, anyone's; `oracle why` says by how much."""
-    number = request_id_of(request_id)
     chain = chain_of(rpc, chain_id, oracle, first_block)
     client = _client(chain, signer_of(key_file, keystore, password_file))
+    number = client.request_id(request_id, chain.first_block)
     with waiting("Topping up"):
         has = client.top_up(number, wei, chain.first_block)
     said = {"request_id": request_hex(number), "gas_money": has}
@@ -153,9 +151,9 @@ def retry(
     as_json: Json = False,
 ) -> None:
     """Make a failed callback again; `oracle why` says with how much gas."""
-    number = request_id_of(request_id)
     chain = chain_of(rpc, chain_id, oracle, first_block)
     client = _client(chain, signer_of(key_file, keystore, password_file))
+    number = client.request_id(request_id, chain.first_block)
     with waiting("Making the callback again"):
         client.retry(number, gas, chain.first_block)
     said = {"request_id": request_hex(number), "delivered": True}
@@ -175,9 +173,9 @@ def refund(
     as_json: Json = False,
 ) -> None:
     """Have an expired request's escrow credited to its refund address; then `oracle withdraw`."""
-    number = request_id_of(request_id)
     chain = chain_of(rpc, chain_id, oracle, first_block)
     client = _client(chain, signer_of(key_file, keystore, password_file))
+    number = client.request_id(request_id, chain.first_block)
     with waiting("Refunding"):
         client.refund(number, chain.first_block)
     said = {"request_id": request_hex(number), "refunded": True}

@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from oracle.chain.contracts import OracleContract
 from oracle.chain.rpc import Rpc
+from oracle.chain.trail import find_id
 from oracle.cli.chain import (
     LOCAL,
     Chain,
@@ -24,12 +25,12 @@ from oracle.cli.chain import (
     Url,
     chain_of,
     given,
-    request_id_of,
     signer_of,
 )
 from oracle.cli.options import Json, examples
 from oracle.cli.progress import waiting
 from oracle.config import NodeConfig, load_node_config
+from oracle.errors import RequestUnknown
 from oracle.log import request_hex
 from oracle.store.ledger import Store
 from oracle.store.running import is_running
@@ -60,16 +61,17 @@ def why(
     """Tell a request's life: every step, what it waits for now, and what to do.
 
     The chain alone says most. With a node's --config also what that node is doing, read from its
-    ledger; it may be running.
+    ledger; it may be running. Exits with 2 when the oracle knows no such request.
     """
-    number = request_id_of(request_id)
     settings = None if config is None else load_node_config(config)
     with waiting("Reading the chain"):
-        report = _look(number, settings, _chain(settings, rpc, chain_id, oracle, first_block))
+        report = _look(request_id, settings, _chain(settings, rpc, chain_id, oracle, first_block))
     if as_json:
         typer.echo(json.dumps(values(report)))
     else:
         _draw(Console(), report, given(rpc, oracle))
+    if report.cause is Cause.UNKNOWN:
+        raise typer.Exit(RequestUnknown.exit_code)
 
 
 def _chain(
@@ -91,9 +93,10 @@ def _chain(
     return Chain(endpoints, settings.oracle, first)
 
 
-def _look(number: int, settings: NodeConfig | None, chain: Chain) -> Report:
+def _look(name: str, settings: NodeConfig | None, chain: Chain) -> Report:
     contract = OracleContract(chain.rpc, chain.oracle)
     contract.registry()  # says plainly when this is no oracle
+    number = find_id(chain.rpc, contract, name, chain.first_block, chain.rpc.head().number)
     if settings is None:
         return explain(chain.rpc, contract, number, first_block=chain.first_block)
     store = Store.open(

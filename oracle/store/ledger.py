@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from oracle.errors import DutyLost, StoreMismatch
+from oracle.ids import read_id
 from oracle.store.database import Database, Location, Row, open_database
 from oracle.store.records import (
     Attempt,
@@ -46,10 +47,8 @@ from oracle.store.totals import ANSWER_BOUNDS, OWN_BOUNDS, PROOF_BOUNDS, Totals
 from oracle.types import Proof, Request, RequestKey
 
 _MAX_INT64 = 2**63 - 1
-
 #: When the only node of a store expires: never.
 _NEVER = 1e15
-_HEX = frozenset("0123456789abcdef")
 #: Requests that an event of the chain may end: no transaction of theirs is followed.
 _ENDED_BY_CHAIN = (*UNSENT, RequestState.FAILED, RequestState.EXPIRED)
 #: Rows that one deletion takes from each table.
@@ -993,10 +992,13 @@ class Store:
     # --- for the operator ---
 
     def find_requests(self, name: str) -> list[RequestRow]:
-        """The request with an id in hex, or those (ten at most) whose id begins so."""
-        digits = name.removeprefix("0x").lower()
-        if not digits or not set(digits) <= _HEX:
-            return []
+        """The request with an id, or those (ten at most) whose id begins so.
+
+        Raises:
+            UsageError: no id can be called so.
+        """
+        read = read_id(name)
+        digits = f"{read:064x}" if isinstance(read, int) else read
         exact = self.request(int(digits, 16))
         if exact is not None:
             return [exact]

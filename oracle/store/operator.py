@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from oracle.errors import RequestBusy, RequestUnknown
+from oracle.log import request_hex
 from oracle.store.ledger import Store
 from oracle.store.records import ExportRow, RequestRow
 from oracle.store.states import ENDED, UNSENT, RequestState
@@ -19,6 +20,8 @@ REASON = "operator"
 _REFUSED = (RequestState.SKIPPED, RequestState.FAILED)
 #: Rows of the ledger that are read at once.
 _PAGE = 1_000
+#: Most digits of a job's id.
+_JOB_DIGITS = 64
 
 
 def cancel(store: Store, names: Sequence[str]) -> list[RequestRow]:
@@ -79,12 +82,13 @@ def export(store: Store, since: float = 0) -> Iterator[ExportRow]:
 
 
 def _takeable_back(store: Store, name: str, now: float) -> list[RequestRow]:
-    if name.startswith("0x"):
+    # A name longer than any job's is a request's in decimal.
+    if name.startswith("0x") or len(name) > _JOB_DIGITS:
         row = _request(store, name)
         if not _is_refused(row):
             raise _busy(row, "taken up again")
         if row.request.deadline < now:
-            raise RequestBusy(f"the deadline of request {hex(row.request_id)} has passed")
+            raise RequestBusy(f"the deadline of request {request_hex(row.request_id)} has passed")
         return [row]
     found = store.find_jobs(name)
     if len(found) != 1:
@@ -123,7 +127,7 @@ def _unknown(kind: str, name: str, found: int) -> RequestUnknown:
 
 
 def _busy(row: RequestRow, what: str) -> RequestBusy:
-    text = f"request {hex(row.request_id)} is {row.state} and cannot be {what}"
+    text = f"request {request_hex(row.request_id)} is {row.state} and cannot be {what}"
     if row.state in (RequestState.PENDING, RequestState.MINED):
         return RequestBusy(text, remedy="Its transaction is sent: wait for its end")
     if row.state in ENDED:

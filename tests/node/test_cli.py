@@ -21,6 +21,7 @@ from oracle.cli.node import app
 from oracle.config import load_node_config
 from oracle.devnet import CHAIN_ID, Anvil, Deployed, deploy
 from oracle.errors import OracleError
+from oracle.log import request_hex
 from oracle.store.ledger import Store
 from oracle.store.records import Trouble
 from oracle.store.states import RequestState
@@ -262,7 +263,7 @@ def test_status__beside_a_running_node__counts_and_lists_with_reasons(config: Pa
     assert (report["block"], report["head"]) == (4, 9)
     assert report["requests"] == {"seen": 1, "skipped": 1}
     newest, oldest = report["last"]
-    assert (newest["request_id"], newest["state"]) == ("0x2", "seen")
+    assert (newest["request_id"], newest["state"]) == (request_hex(2), "seen")
     assert oldest["reason"] == "fee_low: pays too little"
     assert "fee_low: pays too little" in text.output
 
@@ -316,7 +317,7 @@ def test_status__batch_on_its_way__says_how_many_it_is_to_answer(config: Path) -
         "proof": "running",
         "error": "",
         "rows": 32,
-        "requests": ["0x1", "0x2"],
+        "requests": [request_hex(1), request_hex(2)],
         "states": {"lost": 1, "running": 1},
     }
     assert (

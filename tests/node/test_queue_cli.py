@@ -21,7 +21,7 @@ from oracle.cli.node import app
 from oracle.errors import OracleError, ProverInput
 from oracle.log import request_hex
 from oracle.store.database import Location
-from oracle.store.states import IntentState
+from oracle.store.states import IntentState, RequestState
 from oracle.testing import ORACLE
 from tests.patience import PATIENCE
 from tests.store.makers import make_request
@@ -213,8 +213,19 @@ def test_name_that_fits_nothing_or_several__is_refused(
     for number in (0xAB1, 0xAB2):
         world.store.add_request(make_request(number))
     assert "REQUEST_UNKNOWN: several requests begin with 0xab" in refusal(node(command, "0xab"))
-    for name in ("0xcd", "0x", "0xzz"):
-        assert f"REQUEST_UNKNOWN: the store knows no request {name}" in refusal(node(command, name))
+    assert "REQUEST_UNKNOWN: the store knows no request 0xcd" in refusal(node(command, "0xcd"))
+    for name in ("0x", "0xzz"):
+        assert f"USAGE: '{name}' is not a request id" in refusal(node(command, name))
+
+
+@pytest.mark.parametrize("command", ["cancel", "requeue"])
+def test_name_in_decimal__is_found(world: World, node: Callable[..., Result], command: str) -> None:
+    """D9: the same forms as on the chain's side."""
+    number = 0xABCDEF << 232
+    world.store.add_request(make_request(number, deadline=2**40))
+    if command == "requeue":
+        world.store.move(number, RequestState.SEEN, RequestState.SKIPPED, "not paid")
+    assert node(command, str(number)).exit_code == 0
 
 
 def test_requeue__unknown_job__is_refused(world: World, node: Callable[..., Result]) -> None:
@@ -229,7 +240,7 @@ def test_name_with_the_zeros_that_explorers_write__is_found(
         world.store.add_request(make_request(number))
     assert request_hex(small).startswith("0x0000000000000abcdef")
     report = json.loads(node("cancel", request_hex(small)[:20], "--json").stdout)
-    assert [row["request_id"] for row in report["cancelled"]] == [hex(small)]
+    assert [row["request_id"] for row in report["cancelled"]] == [request_hex(small)]
 
 
 def test_requeue__on_its_way_or_too_late__is_refused(
@@ -241,7 +252,7 @@ def test_requeue__on_its_way_or_too_late__is_refused(
     )
     world.store.add_request(make_request(5, deadline=2000))
     assert node("cancel", "0x5").exit_code == 0
-    assert "deadline of request 0x5 has passed" in refusal(node("requeue", "0x5"))
+    assert f"deadline of request {request_hex(5)} has passed" in refusal(node("requeue", "0x5"))
 
 
 def test_export__json__is_every_request_with_its_answer(

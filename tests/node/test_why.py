@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 from web3.logs import DISCARD
 
 from oracle import tensor
 from oracle.chain.artifacts import contract
 from oracle.chain.contracts import OracleContract, Status
 from oracle.chain.rpc import Rpc
+from oracle.cli.why import app as why_app
 from oracle.devnet import CHAIN_ID, transact
-from oracle.errors import ContractMismatch, ProverCrashed, ProverInput
+from oracle.errors import ContractMismatch, ProverCrashed, ProverInput, RequestUnknown
+from oracle.log import request_hex
 from oracle.store import operator
 from oracle.store.running import is_in_use
 from oracle.why import Cause, NodeView, Report, explain, values
@@ -177,13 +181,14 @@ def test_callback_out_of_gas__gas_named_is_enough_for_a_retry(bench: Bench) -> N
     (result,) = bench.net.oracle.events.AICallbackResult().get_logs(from_block=0)
     assert report.request is not None
     data = bench.oracle.retry_calldata(report.request, result["args"]["output"], gas)
-    bench.net.anvil.w3.eth.send_transaction(
+    sent = bench.net.anvil.w3.eth.send_transaction(
         {
             "from": bench.net.anvil.w3.eth.accounts[3],
             "to": bench.net.oracle.address,
             "data": "0x" + data.hex(),  # type: ignore[typeddict-item]
         }
     )
+    bench.net.anvil.w3.eth.wait_for_transaction_receipt(sent, poll_latency=0.01)
     assert consumer.functions.calls().call() == 1
     assert bench.why(request_id).cause is Cause.ANSWERED
 
@@ -392,3 +397,23 @@ def test_ledger_in_use__is_seen_without_taking_its_lock(bench: Bench) -> None:
     assert not is_in_use(path.with_name("other.db"))
     bench.net.store.close()
     assert not is_in_use(path)
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_why__request_that_nobody_made__is_told_and_exits_as_result_does(
+    bench: Bench, options: tuple[str, ...]
+) -> None:
+    """D9: a script can tell by the exit code."""
+    place = ("--rpc", bench.net.anvil.url, "--oracle", bench.oracle.address)
+    done = CliRunner().invoke(why_app, [f"{2**255:#x}", *place, *options])
+    assert done.exit_code == RequestUnknown.exit_code
+    assert "no request of this id" in " ".join(done.stdout.split())
+
+
+def test_why__first_digits_or_decimal__tell_of_the_request(bench: Bench) -> None:
+    """D9: as a person copies ids."""
+    request_id = bench.net.ask(1, 2)
+    place = ("--rpc", bench.net.anvil.url, "--oracle", bench.oracle.address, "--json")
+    for form in (request_hex(request_id)[:12], str(request_id)):
+        done = CliRunner().invoke(why_app, [form, *place])
+        assert json.loads(done.stdout)["request_id"] == request_hex(request_id)

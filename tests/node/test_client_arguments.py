@@ -1,0 +1,184 @@
+"""What a developer may give `oracle.client` by mistake, and ids as people have them."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from oracle import client as module
+from oracle.chain.artifacts import contract
+from oracle.chain.rpc import Rpc
+from oracle.client import Handle, OracleClient
+from oracle.devnet import CHAIN_ID
+from oracle.errors import RequestTimeout, RequestUnknown, TensorEncoding, UsageError
+from oracle.ids import read_id
+from oracle.log import request_hex
+
+from .test_anvil import Devnet, devnet
+from .test_client import client, make_client
+
+__all__ = ["client", "devnet", "make_client"]  # pytest finds the fixtures by their names here
+
+F = [1, 2]
+WRONG: dict[str, tuple[Callable[[OracleClient, Handle], Any], str]] = {
+    "handle of a short text": (lambda c, _: c.handle("0x"), "not a request id"),
+    "handle of words": (lambda c, _: c.handle("iris"), "not a request id"),
+    "handle of too many digits": (lambda c, _: c.handle("0x" + "1" * 65), "not a request id"),
+    "handle(-1)": (lambda c, _: c.handle(-1), "not a request id"),
+    "handle(2**256)": (lambda c, _: c.handle(2**256), "not a request id"),
+    "handle(None)": (lambda c, _: c.handle(None), "not a request id"),  # type: ignore[arg-type]
+    "handle(1.5)": (lambda c, _: c.handle(1.5), "not a request id"),  # type: ignore[arg-type]
+    "why(-1)": (lambda c, _: c.why(-1), "not a request id"),
+    "refund(-1)": (lambda c, _: c.refund(-1), "not a request id"),
+    "first block": (lambda c, h: c.handle(h.request_id, -1), "not the number of a block"),
+    "why's first block": (lambda c, h: c.why(h.request_id, -1), "not the number of a block"),
+    "request(-1)": (lambda c, _: c.request(-1, F), "no model -1"),
+    "request of a name": (lambda c, _: c.request("iris", F), "no model iris"),  # type: ignore[arg-type]
+    "request(2**256)": (lambda c, _: c.request(2**256, F), "no model"),
+    "model(1.0)": (lambda c, _: c.model(1.0), "no model 1.0"),  # type: ignore[arg-type]
+    "complex": (lambda c, _: c.request(1, [1j, 2]), "no array of numbers"),
+    "complex array": (lambda c, _: c.request(1, np.array([1j, 2])), "no array of numbers"),
+    "lifetime=1.5": (lambda c, _: c.request(1, F, lifetime=1.5), "live for 1.5 s"),  # type: ignore[arg-type]
+    "lifetime=10**30": (lambda c, _: c.request(1, F, lifetime=10**30), "cannot live for"),
+    "lifetime=10**12": (lambda c, _: c.request(1, F, lifetime=10**12), "cannot live for"),
+    "lifetime=0": (lambda c, _: c.request(1, F, lifetime=0), "live for 0 s"),
+    "lifetime=-5": (lambda c, _: c.request(1, F, lifetime=-5), "live for -5 s"),
+    "withdraw of a name": (lambda c, _: c.withdraw("nope"), "not an Ethereum address"),
+    "withdraw(None)": (lambda c, _: c.withdraw(None), "not an Ethereum address"),  # type: ignore[arg-type]
+    "top_up of half a wei": (lambda c, h: c.top_up(h.request_id, 1.5), "of wei"),  # type: ignore[arg-type]
+    "top_up(-1)": (lambda c, h: c.top_up(h.request_id, -1), "of wei"),
+    "retry with -1": (lambda c, h: c.retry(h.request_id, -1), "of gas"),
+    "retry with 2**64": (lambda c, h: c.retry(h.request_id, 2**64), "of gas"),
+    "wait(nan)": (lambda _, h: h.wait(math.nan), "not a time to wait"),
+    "wait(-1)": (lambda _, h: h.wait(-1), "not a time to wait"),
+    "wait of a text": (lambda _, h: h.wait("soon"), "not a time to wait"),  # type: ignore[arg-type]
+}
+
+
+def test_client__wrong_argument__is_an_error_of_the_tree(
+    devnet: Devnet, client: OracleClient
+) -> None:
+    """D8: each line of the table, and more of its kind; with a remedy, and nothing is sent."""
+    handle = client.request(devnet.model_id, F)
+    sent = devnet.anvil.w3.eth.get_transaction_count(client.account)  # type: ignore[arg-type]
+    for name, (call, words) in WRONG.items():
+        with pytest.raises(UsageError, match=words) as caught:
+            call(client, handle)
+        assert isinstance(caught.value, TensorEncoding) == ("complex" in name), name
+        assert caught.value.remedy, name
+    assert devnet.anvil.w3.eth.get_transaction_count(client.account) == sent  # type: ignore[arg-type]
+
+
+def test_client__oracle_that_is_no_address__says_so(devnet: Devnet) -> None:
+    """D8: `OracleClient(rpc, "hello")`."""
+    with pytest.raises(UsageError, match="hello is not an Ethereum address"):
+        OracleClient(Rpc([devnet.anvil.url], CHAIN_ID), "hello")
+
+
+def test_max_lifetime__is_the_contracts(devnet: Devnet) -> None:
+    assert contract("InferenceOracle").abi
+    assert devnet.oracle.functions.MAX_LIFETIME().call() == module.MAX_LIFETIME
+
+
+def test_handle__shown__is_short(devnet: Devnet, client: OracleClient) -> None:
+    """D8: what an error of asyncio's quotes."""
+    handle = client.request(devnet.model_id, F)
+    name = request_hex(handle.request_id)
+    assert repr(handle) == f"Handle({name}, model 1)"
+    assert repr(handle.wait(60)) == f"Result({name}, [2.0, 1.0])"
+
+
+def test_client__id_in_each_form__finds_the_request(devnet: Devnet, client: OracleClient) -> None:
+    """D9: as explorers print it, as programs do, and by its first digits."""
+    handle = client.request(devnet.model_id, F)
+    name = request_hex(handle.request_id)
+    for form in (name, name.upper().replace("X", "x"), name[2:], str(handle.request_id), name[:10]):
+        assert client.handle(form).request_id == handle.request_id
+        assert client.why(form).request_id == handle.request_id
+
+
+def test_client__first_digits_of_none_or_of_several__are_refused(
+    devnet: Devnet, client: OracleClient
+) -> None:
+    """D9: a cut id is never taken for another one."""
+    ids = {f"{client.request(devnet.model_id, [n / 16, 0]).request_id:064x}" for n in range(17)}
+    # Of seventeen ids two begin alike.
+    (shared, *_) = [d for d in "0123456789abcdef" if sum(i.startswith(d) for i in ids) > 1]
+    with pytest.raises(UsageError, match=rf"requests begin with 0x{shared}") as caught:
+        client.handle(f"0x{shared}")
+    assert caught.value.remedy == "Write more digits of the id"
+    with pytest.raises(RequestUnknown, match="begins with 0x123456789abc"):
+        client.why("0x123456789abc")
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("0x" + "0" * 63 + "7", 7),
+        ("f" * 64, 2**256 - 1),
+        (str(2**256 - 1), 2**256 - 1),
+        ("0xAb", "ab"),
+        ("12345678", "12345678"),
+    ],
+)
+def test_read_id__whole_or_begun(name: str, read: int | str) -> None:
+    """D9: digits without 0x that are too few for a number in decimal are an id's first."""
+    assert read_id(name) == read
+
+
+@pytest.mark.parametrize("name", ["", "0x", "x", "0x" + "g" * 64, str(2**256), "9" * 5000, "-1"])
+def test_read_id__no_id__is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="is not a request id"):
+        read_id(name)
+
+
+def test_handle__awaited__waits_longer_than_the_default(
+    devnet: Devnet, make_client: Callable[..., OracleClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D6: the default is that of `wait` alone; what is awaited is bounded by its loop."""
+    monkeypatch.setattr(module, "POLL", 0.01)
+    monkeypatch.setattr(module, "TIMEOUT", 0.0)
+    handle = make_client().request(devnet.model_id, F)
+
+    async def main() -> Any:
+        async with asyncio.timeout(60):
+            waiting = asyncio.ensure_future(asyncio.wait_for(handle, 60))
+            await asyncio.sleep(0.1)
+            assert not waiting.done()
+            while not waiting.done():
+                devnet.settle()
+                await asyncio.sleep(0.02)
+            return await waiting
+
+    assert list(asyncio.run(main()).values) == [2, 1]
+
+
+def test_handle__answered__has_a_timeout_of_its_own(
+    devnet: Devnet, make_client: Callable[..., OracleClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D6: the parameter, and its error with the command that says why."""
+    monkeypatch.setattr(module, "POLL", 0.01)
+    handle = make_client().request(devnet.model_id, F)
+    with pytest.raises(RequestTimeout, match="after 0 s") as caught:
+        asyncio.run(handle.answered(timeout=0.1))
+    assert caught.value.remedy == f"Ask: oracle why {request_hex(handle.request_id)}"
+
+
+def test_handle__awaited_past_the_deadline__ends(
+    devnet: Devnet, make_client: Callable[..., OracleClient]
+) -> None:
+    """D6: without a limit of its own a wait still ends: after it no answer can come."""
+    handle = make_client().request(devnet.model_id, F, lifetime=60)
+    devnet.rpc("evm_increaseTime", 61)
+    devnet.rpc("evm_mine")
+
+    async def main() -> None:
+        await handle
+
+    with pytest.raises(RequestTimeout, match="by its deadline"):
+        asyncio.run(main())
