@@ -208,13 +208,7 @@ class OracleClient:
         Raises:
             UsageError: there is none with this id, or it takes no new requests.
         """
-        number = _integer(model_id)
-        found = None if number is None else self._registry.model(number)
-        if found is None:
-            raise UsageError(
-                f"there is no model {model_id}",
-                remedy=f"Choose an id from 1 to {self._registry.count()}",
-            )
+        found = self._registered(model_id)
         model_id = found.model_id
         if not found.is_open:
             successor = self._registry.successor(model_id)
@@ -223,6 +217,28 @@ class OracleClient:
                 remedy=f"Ask model {successor}, its successor" if successor else "Choose another",
             )
         return found
+
+    def encode(self, model_id: int, values: npt.ArrayLike) -> bytes:
+        """The bytes that a contract asks a model with: those of one row, or of several.
+
+        Raises:
+            UsageError: there is no such model.
+            TensorError: the values do not fit it.
+        """
+        model = self._registered(model_id)
+        return _encode(np.atleast_2d(_array(values)), model.spec)
+
+    def decode(self, model_id: int, output: bytes) -> Array:
+        """The numbers of an answer's bytes: [rows, outputs].
+
+        Raises:
+            UsageError: there is no such model.
+            TensorError: they are no whole rows of the model's.
+        """
+        spec = self._registered(model_id).spec
+        if not output:
+            raise TensorLength("there are no bytes", remedy="Give an answer's output")
+        return _decode(output, spec.output, spec.codec)
 
     def request(
         self, model_id: int, values: npt.ArrayLike, *, lifetime: int | None = None
@@ -434,6 +450,16 @@ class OracleClient:
             raise UsageError(f"{self.account} has no credit to withdraw")
         self._transact(self._abi.call("withdrawTo(address)", recipient))
         return amount
+
+    def _registered(self, model_id: int) -> RegisteredModel:
+        number = _integer(model_id)
+        found = None if number is None else self._registry.model(number)
+        if found is None:
+            raise UsageError(
+                f"there is no model {model_id}",
+                remedy=f"Choose an id from 1 to {self._registry.count()}",
+            )
+        return found
 
     def _sender(self) -> Account:
         if self._account is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -91,9 +92,7 @@ def _text(found: Standing) -> str:
         )
     rpc = "" if found.url.endswith(f":{background.PORT}") else f" --rpc {found.url}"
     asked = found.example if found.example.count(",") < _SHOWN else "VALUES"
-    # Behind --, a number may begin with a minus.
-    values = f"-- {asked}" if asked.startswith("-") else asked
-    lines.append(f"Ask:  oracle request --key-file {_short(found.caller_key)}{rpc} {values}")
+    lines.append(f"Ask:  oracle request {asked} --key-file {_short(found.caller_key)}{rpc}")
     if asked == "VALUES":
         count, number = found.example.count(",") + 1, found.example.partition(",")[0]
         lines.append(f"VALUES are {count} numbers with commas between them, {number} for example")
@@ -101,6 +100,8 @@ def _text(found: Standing) -> str:
 
 
 def _short(path: str) -> str:
-    """A path as one would type it here."""
+    """A path as one would type it here, in a shell."""
     here = Path.cwd()
-    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
+    return shlex.quote(
+        str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
+    )

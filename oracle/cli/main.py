@@ -38,6 +38,8 @@ DOORS = {
     "model": Door("model", "Build circuits from ONNX models, look at them, check them."),
     "request": Door("request", "Send a request, wait for its proof, print the answer."),
     "result": Door("request", "Print the proved answer of a request, anyone's."),
+    "encode": Door("tensors", "Print the request bytes of an input."),
+    "decode": Door("tensors", "Print the numbers that result bytes carry."),
     "why": Door("why", "Tell what a request waits for, and what to do."),
     "top-up": Door("request", "Raise the gas money of an open request."),
     "retry": Door("request", "Make a failed callback again."),

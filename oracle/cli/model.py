@@ -44,6 +44,7 @@ from oracle.cli.options import (
 )
 from oracle.cli.promised import wanted_of
 from oracle.cli.register import register
+from oracle.cli.registered import show
 from oracle.config import build_dir
 from oracle.errors import BundleInvalid, UsageError
 from oracle.types import Codec
@@ -83,6 +84,10 @@ app.command(
         "--keystore publisher.json --password-file publisher.password --fee 1000000000",
     ),
 )(register)
+app.command(
+    "show",
+    epilog=examples("oracle model show 1", "oracle model show 1 --rpc https://rpc.example --json"),
+)(show)
 
 
 @app.command(

@@ -25,10 +25,11 @@ from oracle.cli.chain import (
     given,
     signer_of,
 )
+from oracle.cli.numbers import NumbersCommand, Values, numbers_of
 from oracle.cli.options import Json, examples
 from oracle.cli.progress import waiting
-from oracle.client import TIMEOUT, Array, Handle, OracleClient, Result
-from oracle.errors import RequestTimeout, TensorEncoding
+from oracle.client import TIMEOUT, Handle, OracleClient, Result
+from oracle.errors import RequestTimeout
 from oracle.log import request_hex
 from oracle.why import ether
 
@@ -36,20 +37,15 @@ app = typer.Typer(rich_markup_mode="rich", add_completion=False)
 
 
 @app.command(
+    cls=NumbersCommand,
     epilog=examples(
         "oracle request 5.1,3.5,1.4,0.2 --key-file build/devnet/caller.key",
         "oracle request 5.1,3.5,1.4,0.2 --model 2 --rpc https://rpc.example --chain-id 11155111 "
         "--keystore caller.json --password-file caller.password --json",
-    )
+    ),
 )
 def request(
-    values: Annotated[
-        str,
-        typer.Argument(
-            metavar="VALUES",
-            help="Input numbers, separated by commas; behind -- if the first is negative.",
-        ),
-    ],
+    values: Values,
     model: Annotated[int, typer.Option(help="Id of the model.", min=1)] = 1,
     timeout: Annotated[
         float, typer.Option(help="Seconds to wait for the answer; 0 does not wait.", min=0)
@@ -69,7 +65,7 @@ def request(
 
     The request's id goes to stderr at once, the answer to stdout when it is there.
     """
-    numbers = _numbers(values)
+    numbers = numbers_of(values)
     client = _client(chain_of(rpc, chain_id, oracle), signer_of(key_file, keystore, password_file))
     with waiting("Sending the request"):
         handle = client.request(model, numbers, lifetime=lifetime)
@@ -216,15 +212,6 @@ def _waited(handle: Handle, timeout: float, rpc: str, oracle: str | None) -> Res
         return handle.wait(timeout)
     except RequestTimeout as error:
         raise RequestTimeout(error.message, remedy=f"{error.remedy}{given(rpc, oracle)}") from None
-
-
-def _numbers(text: str) -> Array:
-    try:
-        return np.array([float(value) for value in text.split(",")])
-    except ValueError:
-        raise TensorEncoding(
-            f"'{text}' is not a list of numbers", remedy="Separate numbers by commas: 5.1,3.5"
-        ) from None
 
 
 def _client(chain: Chain, signer: Signer | None = None) -> OracleClient:

@@ -8,7 +8,7 @@ import pytest
 
 from oracle.background import Process, Standing, _example
 from oracle.cli.devnet import _text
-from oracle.cli.request import _numbers
+from oracle.cli.numbers import numbers_of
 from oracle.tensor import encode
 from oracle.types import TensorSpec
 
@@ -43,23 +43,32 @@ def standing(spec: TensorSpec) -> Standing:
 
 @pytest.mark.parametrize("name", SPECS)
 def test_example__of_any_range__lies_within_it(name: str) -> None:
-    numbers = _numbers(_example(SPECS[name])).ravel().tolist()
+    numbers = numbers_of([_example(SPECS[name])]).ravel().tolist()
     assert len(numbers) == SPECS[name].length
     assert encode(numbers, SPECS[name])
 
 
 def test_line__short_input__can_be_pasted() -> None:
     last = _text(standing(SPECS["measurements"])).splitlines()[-1]
-    assert last == "Ask:  oracle request --key-file caller.key 3.5,3.5,3.5,3.5"
+    assert last == "Ask:  oracle request 3.5,3.5,3.5,3.5 --key-file caller.key"
 
 
-def test_line__number_below_zero__stands_behind_dashes() -> None:
+def test_line__number_below_zero__stands_where_others_do() -> None:
     last = _text(standing(SPECS["below zero"])).splitlines()[-1]
-    assert last.endswith(" -- -2.44141,-2.44141,-2.44141")
+    assert last.startswith("Ask:  oracle request -2.44141,-2.44141,-2.44141 --key-file ")
+
+
+def test_lines__space_in_a_path__can_be_pasted() -> None:
+    """D10: whatever the folder is called."""
+    names = {"caller_key": "st ate/caller.key", "node_config": "st ate/node.toml"}
+    found = dataclasses.replace(standing(SPECS["measurements"]), **names)
+    shown = _text(found)
+    assert shown.endswith("--key-file 'st ate/caller.key'")
+    assert "oracle node run --config 'st ate/node.toml'" in shown
 
 
 def test_line__long_input__says_how_many_numbers() -> None:
     *_, ask, values = _text(standing(SPECS["image"])).splitlines()
-    assert ask.endswith(" VALUES")
+    assert ask.startswith("Ask:  oracle request VALUES --key-file ")
     assert values == "VALUES are 784 numbers with commas between them, 0.5 for example"
     assert "example" in dataclasses.asdict(standing(SPECS["image"]))
