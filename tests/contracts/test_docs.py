@@ -10,7 +10,10 @@ from eth_utils.abi import collapse_if_tuple
 
 from oracle.chain import artifacts
 from oracle.chain.toolchain import SOLC_CONTRACTS, toolchain
+from oracle.circuits.bundle import Bundle
 from oracle.config import project_root
+from oracle.tensor import encode
+from oracle.types import TensorSpec
 
 PAGE = (project_root() / "docs" / "contract-developers.md").read_text()
 CONSUMER, MOCKED = re.findall(r"```solidity\n(.*?)```", PAGE, re.DOTALL)
@@ -43,9 +46,29 @@ def test_contract_developers_page__its_consumer__is_the_templates() -> None:
 
 def test_contract_developers_page__its_mocked_model__is_the_templates() -> None:
     test = (project_root() / "contracts" / "template" / "test" / "Gardener.t.sol").read_text()
-    shapes = re.findall(r"IModelRegistry\.Tensor\([^)]*\)", MOCKED)
-    assert len(shapes) == 2
-    assert all(shape in test for shape in shapes)
+    assert len(shapes_in(MOCKED)) == 2
+    assert shapes_in(test) == shapes_in(MOCKED)
+
+
+def shapes_in(text: str) -> list[TensorSpec]:
+    """The shapes that a source spells out."""
+    found = re.findall(r"IModelRegistry\.Tensor\(([^)]*)\)", text)
+    return [TensorSpec(*map(int, fields.replace("_", "").split(","))) for fields in found]
+
+
+def test_template__its_model_and_its_flower__are_the_demos(iris_bundle: Bundle) -> None:
+    """D14: what was tried on the mock is right on the devnet; if not, see: oracle model show 1."""
+    spec = iris_bundle.spec
+    folder = project_root() / "contracts" / "template"
+    foundry = (folder / "test" / "Gardener.t.sol").read_text()
+    assert shapes_in(foundry) == [spec.input, spec.output]
+    ape = (folder / "tests" / "test_gardener.py").read_text()
+    shapes = re.findall(r"^(?:INPUT|OUTPUT) = \(([-\d_, ]+)\)", ape, re.MULTILINE)
+    assert [TensorSpec(*map(int, text.split(","))) for text in shapes] == [spec.input, spec.output]
+    assert f"constant OUTPUT_WIDTH = {spec.output.width};" in CONSUMER
+    flower = encode([5.1, 3.5, 1.4, 0.2], spec.input, spec.codec, spec.input_ranges).hex()
+    assert f'hex"{flower}"' in foundry
+    assert f'"{flower}"' in ape
 
 
 def test_contract_developers_page__the_mocks_calls__exist() -> None:

@@ -12,11 +12,13 @@ contract Gardener is InferenceConsumer {
 
     mapping(uint256 requestId => bool) public isSetosa;
 
-    constructor(IInferenceOracle oracle) InferenceConsumer(oracle) {}
+    constructor(IInferenceOracle oracle_) InferenceConsumer(oracle_) {}
 
     function ask(bytes calldata measurements) external payable returns (uint256 requestId) {
-        return oracle.requestCallback{value: msg.value}(
-            MODEL, measurements, address(this), CALLBACK_GAS, ""
+        // What is not spent, or all of it if nobody answers within the hour, is the caller's credit.
+        return oracle.request{value: msg.value}(
+            MODEL, measurements, address(this), CALLBACK_GAS, "", msg.sender,
+            uint64(block.timestamp + 1 hours)
         );
     }
 

@@ -21,8 +21,8 @@ contract GardenerTest {
     Vm private constant VM = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));
     uint96 private constant MODEL_FEE = 10_000;
 
-    // Four measurements of two bytes, as the model's codec packs them.
-    bytes private constant FLOWER = hex"0198ffdd000e07d0";
+    // Four measurements of three bytes: oracle encode 5.1,3.5,1.4,0.2
+    bytes private constant FLOWER = hex"00519a003800001666000333";
 
     MockInferenceOracle private _oracle;
     Gardener private _gardener;
@@ -31,8 +31,10 @@ contract GardenerTest {
         VM.fee(1 gwei);
         _oracle = new MockInferenceOracle();
         _oracle.addModel(
-            IModelRegistry.Tensor(4, 2, 8, -2_000, 2_000),
-            IModelRegistry.Tensor(3, 8, 14, -400_000, 400_000),
+            IModelRegistry.Tensor(4, 3, 12, -7_578, 40_346),
+            IModelRegistry.Tensor(
+                3, 8, 36, -9_217_462_324_974_321_663, 9_217_462_324_974_321_663
+            ),
             MODEL_FEE
         );
         _gardener = new Gardener(_oracle);

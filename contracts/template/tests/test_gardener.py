@@ -7,9 +7,9 @@ from typing import Any
 import ape
 import pytest
 
-INPUT = (4, 2, 8, -2_000, 2_000)  # length, bytes, fractional bits, least, greatest
-OUTPUT = (3, 8, 14, -400_000, 400_000)
-FLOWER = bytes.fromhex("0198ffdd000e07d0")
+INPUT = (4, 3, 12, -7_578, 40_346)  # elements, bytes, fractional bits, least, greatest
+OUTPUT = (3, 8, 36, -9_217_462_324_974_321_663, 9_217_462_324_974_321_663)
+FLOWER = bytes.fromhex("00519a003800001666000333")  # oracle encode 5.1,3.5,1.4,0.2
 
 
 @pytest.fixture
