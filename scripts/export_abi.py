@@ -1,5 +1,8 @@
 """Write the ABIs that the package reads: ``oracle/chain/abi/*.json``, compact and sorted.
 
+The npm package carries the same in ``contracts/abi/``: as JSON, and as modules whose types are the
+entries themselves, which tools for TypeScript read arguments and results from.
+
 Run after changing an interface: ``python scripts/export_abi.py``. A test compares them with the
 sources.
 """
@@ -8,6 +11,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from oracle.chain.artifacts import contract
 from oracle.config import project_root
@@ -52,9 +56,38 @@ def deployed_text(name: str) -> str:
     return json.dumps("0x" + contract(name).deployed_bytecode.hex()) + "\n"
 
 
+def npm_files(name: str) -> dict[Path, str]:
+    """The npm package's files of a contract's ABI, and what is in them."""
+    text = abi_text(name)
+    constant = f"{name[0].lower()}{name[1:]}Abi"
+    path = project_root() / "contracts" / "abi" / f"{name}.json"
+    return {
+        path: text,
+        path.with_suffix(".mjs"): f"export const {constant} = {text.rstrip()};\n",
+        path.with_suffix(".d.mts"): f"export declare const {constant}: {_type(text)};\n",
+    }
+
+
+def _type(text: str) -> str:
+    """The type of a JSON text's value, one entry a line: what `as const` makes of it."""
+    return "readonly [\n" + ",\n".join(map(_literal, json.loads(text))) + "\n]"
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, dict):
+        fields = (f"readonly {json.dumps(name)}: {_literal(each)}" for name, each in value.items())
+        return "{" + "; ".join(fields) + "}"
+    if isinstance(value, list):
+        return "readonly [" + ", ".join(map(_literal, value)) + "]"
+    return json.dumps(value)
+
+
 def main() -> None:
     for name in CONTRACTS:
         abi_path(name).write_text(abi_text(name))
+        for path, text in npm_files(name).items():
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
     for name in CARRIED:
         code_path(name).write_text(code_text(name))
     for name in KNOWN:

@@ -14,6 +14,7 @@ from scripts.export_abi import (
     code_text,
     deployed_path,
     deployed_text,
+    npm_files,
 )
 from tests.contracts.evm import selector as selector_of
 
@@ -21,6 +22,12 @@ from tests.contracts.evm import selector as selector_of
 @pytest.mark.parametrize("name", CONTRACTS)
 def test_committed_abi__equals_the_sources(name: str) -> None:
     assert abi_path(name).read_text() == abi_text(name), "run: make abi"
+
+
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_npm_packages_abi__equals_the_sources(name: str) -> None:
+    for path, text in npm_files(name).items():
+        assert path.read_text() == text, "run: make abi"
 
 
 @pytest.mark.parametrize("name", CARRIED)

@@ -93,7 +93,7 @@ def test_package__holds_every_contract_but_the_tests_own(installed: Path) -> Non
     assert packed == {path for path in written if not path.startswith("test/")}
     assert not [path for path in packed if path.startswith("test")]
     folders = {path.name for path in installed.iterdir() if path.is_dir()}
-    assert folders == {"examples", "interfaces", "libraries", "mocks", "template"}
+    assert folders == {"abi", "examples", "interfaces", "libraries", "mocks", "template"}
 
 
 def test_consumer_and_mock__need_no_other_package(installed: Path) -> None:
@@ -109,6 +109,23 @@ def test_consumer_and_mock__need_no_other_package(installed: Path) -> None:
             assert target.startswith("."), (path, target)
             todo.append(path.parent / target)
     assert len(seen) > 10
+
+
+@pytest.mark.parametrize("name", ["InferenceOracle", "ModelRegistry", "InferenceLens"])
+def test_package__carries_the_abis_as_json_and_as_modules(installed: Path, name: str) -> None:
+    """What is missing, 2: they are imported from the package."""
+    constant = f"{name[0].lower()}{name[1:]}Abi"
+    asked = f"import {{{constant} as abi}} from '{PACKAGE}/abi/{name}.mjs';"
+    asked += "console.log(JSON.stringify(abi))"
+    loaded = run(installed.parents[2], "node", "--input-type=module", "-e", asked)
+    committed = (installed / "abi" / f"{name}.json").read_text()
+    assert json.loads(loaded) == json.loads(committed)
+    types = (installed / "abi" / f"{name}.d.mts").read_text()
+    head = f"export declare const {constant}: "
+    assert types.startswith(head)
+    # The type of a constant is its value: without the marks it is the ABI again.
+    body = types.removeprefix(head).rstrip(";\n").replace("readonly ", "").replace("; ", ", ")
+    assert json.loads(body) == json.loads(committed)
 
 
 def test_template__with_foundry__passes(project: Path) -> None:
