@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,7 +170,10 @@ def _start_chain(folder: Path, bundle: Bundle, report: Report, port: int) -> Sta
         config = write_node_config(folder, anvil, deployed, bundle)
         caller = folder / "caller.key"
         fund_new_key(anvil.w3, caller, _CALLER_WEI)
-        deployments.save(_record(deployed, bundle))
+        record = _record(deployed, bundle)
+        deployments.save(record)
+        first = "0x" + bytes(anvil.w3.eth.get_block(0)["hash"]).hex()
+        deployments.save_devnet(dataclasses.replace(record, genesis=first), anvil.url)
         found = Standing(
             url=anvil.url,
             chain_id=CHAIN_ID,
@@ -215,7 +219,7 @@ def _start_node(folder: Path, found: Standing, report: Report) -> Standing:
 def _clear(folder: Path) -> None:
     """Remove what an earlier devnet left: its chain is gone, and with it all that a node knew."""
     if folder.exists() and any(folder.iterdir()) and not (folder / "anvil.log").exists():
-        raise UsageError(f"{folder} holds something else", remedy="Choose a new folder")
+        raise UsageError(f"{folder} holds something else", remedy="Name a new folder with --folder")
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
@@ -241,10 +245,26 @@ def _record(deployed: Deployed, bundle: Bundle) -> Deployment:
 
 
 def _forget(found: Standing) -> None:
-    """Take the record of contracts that are gone away, unless it tells of others by now."""
+    """Take the records of contracts that are gone away; the chain's is left to what still runs."""
+    own = deployments.devnet_path(found.chain_id, found.url)
+    own.unlink(missing_ok=True)
+    others = [path for path in own.parent.glob("devnet-*.json") if _is_listening(path)]
     path = deployments.deployment_path(found.chain_id)
-    if path.exists() and deployments.load(found.chain_id).oracle == found.oracle:
+    if others or not path.exists():
+        return
+    # Others may have been deployed there by now.
+    if deployments.load(found.chain_id).oracle == found.oracle:
         path.unlink()
+
+
+def _is_listening(record: Path) -> bool:
+    """Whether the devnet of a record is up; one that was killed has left it behind."""
+    port = int(record.stem.removeprefix("devnet-"))
+    try:
+        socket.create_connection(("127.0.0.1", port), _PATIENCE).close()
+    except OSError:
+        return False
+    return True
 
 
 def _save(folder: Path, standing: Standing) -> None:

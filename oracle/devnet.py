@@ -51,10 +51,10 @@ class Anvil:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self.url = self._wait_for_url(time.monotonic() + start_timeout)
+        self.url = self._wait_for_url(port, time.monotonic() + start_timeout)
         self.w3 = Web3(HTTPProvider(self.url))
 
-    def _wait_for_url(self, deadline: float) -> str:
+    def _wait_for_url(self, port: int, deadline: float) -> str:
         marker = "Listening on "
         while time.monotonic() < deadline and self._process.poll() is None:
             text = self._log.read_text()
@@ -64,8 +64,8 @@ class Anvil:
         self.close()
         if "already in use" in self._log.read_text():
             raise ChainError(
-                "anvil did not start: its port is in use",
-                remedy="Stop what uses it, or take another",
+                f"anvil did not start: its port is in use ({port})",
+                remedy="Stop what uses it, or take a free one with --port 0",
             )
         raise ChainError("anvil did not start", remedy=f"Read {self._log}")
 

@@ -29,7 +29,7 @@ def main() -> None:
     options = parser.parse_args()
 
     rpc = Rpc([options.rpc], chain_id_of(options.rpc))
-    oracle = deployments.load(rpc.chain_id).oracle
+    oracle = deployments.at(rpc, options.rpc).oracle
     client = OracleClient(rpc, oracle, LocalSigner.from_key_file(options.key_file))
     flowers = np.load(project_root() / "scripts" / "models" / "iris_samples.npy")[::40]
 

@@ -39,7 +39,8 @@ def main() -> None:
     w3.eth.default_account = payer.address
 
     # The consumer's constructor takes the oracle's address.
-    address = Web3.to_checksum_address(deployments.load(w3.eth.chain_id).oracle)
+    rpc = Rpc([options.rpc], w3.eth.chain_id)
+    address = Web3.to_checksum_address(deployments.at(rpc, options.rpc).oracle)
     oracle = w3.eth.contract(address, abi=artifacts.contract("InferenceOracle").abi)
     built = json.loads(options.artifact.read_text())
     factory = w3.eth.contract(abi=built["abi"], bytecode=built["bytecode"]["object"])
@@ -49,7 +50,7 @@ def main() -> None:
 
     # The registry says how the model wants its numbers; the oracle says what it costs.
     model_id = gardener.functions.MODEL().call()
-    client = OracleClient(Rpc([options.rpc], w3.eth.chain_id), address)
+    client = OracleClient(rpc, address)
     model = client.model(model_id)
     measurements = tensor.encode(
         FLOWER, model.spec.input, model.spec.codec, model.spec.input_ranges

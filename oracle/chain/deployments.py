@@ -3,6 +3,9 @@
 Written by ``oracle deploy`` and its Ape script, read by whoever needs an address. Addresses are
 EIP-55 checksum strings, hashes are hex with 0x. Equal deployments give equal bytes, and a file is
 replaced whole or not at all.
+
+Several devnets have one chain id. Each has a file of its own besides, by the port that it listens on,
+``deployments/<chain id>/devnet-<port>.json``, which holds for that chain's first block alone.
 """
 
 from __future__ import annotations
@@ -12,7 +15,9 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from oracle.chain.rpc import Rpc
 from oracle.config import deployments_dir
 from oracle.errors import ConfigError
 
@@ -92,7 +97,10 @@ def find(chain_id: int, folder: Path | None = None) -> Deployment | None:
     Raises:
         ConfigError: the file is not readable as one.
     """
-    path = deployment_path(chain_id, folder)
+    return _read(deployment_path(chain_id, folder), chain_id)
+
+
+def _read(path: Path, chain_id: int) -> Deployment | None:
     try:
         values = json.loads(path.read_text())
         models = tuple(DeployedModel(**model) for model in values.pop("models"))
@@ -107,6 +115,32 @@ def find(chain_id: int, folder: Path | None = None) -> Deployment | None:
     if found.chain_id != chain_id:
         raise ConfigError(f"{path} describes chain {found.chain_id}", remedy="Rename the file")
     return found
+
+
+def devnet_path(chain_id: int, url: str, folder: Path | None = None) -> Path:
+    """Where the deployment on a devnet is recorded besides."""
+    name = f"devnet-{urlsplit(url).port}.json"
+    return (folder or deployments_dir()) / str(chain_id) / name
+
+
+def save_devnet(deployment: Deployment, url: str) -> None:
+    """Write a devnet's own record; ``deployment`` names the chain's first block."""
+    text = json.dumps(dataclasses.asdict(deployment), indent=2, sort_keys=True) + "\n"
+    write_whole(devnet_path(deployment.chain_id, url), text)
+
+
+def at(rpc: Rpc, url: str) -> Deployment:
+    """The deployment on the chain behind an endpoint: a devnet's own, or the chain's.
+
+    Raises:
+        ConfigError: none is recorded, or the file is not readable as one.
+    """
+    own = _read(devnet_path(rpc.chain_id, url), rpc.chain_id)
+    if own is not None:
+        first = rpc.block(0)
+        if first is not None and own.genesis == "0x" + first.hash.hex():
+            return own
+    return load(rpc.chain_id)
 
 
 def load(chain_id: int, folder: Path | None = None) -> Deployment:

@@ -67,7 +67,7 @@ def chain_of(
     rpc = endpoint_of(url, chain_id)
     if oracle is not None:
         return Chain(rpc, address_of(oracle, "--oracle"), first_block or 0)
-    found = deployments.load(rpc.chain_id)
+    found = deployments.at(rpc, url)
     return Chain(rpc, found.oracle, found.block if first_block is None else first_block)
 
 

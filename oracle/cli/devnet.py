@@ -15,6 +15,7 @@ from oracle.background import Standing
 from oracle.circuits.bundle import Bundle
 from oracle.cli.options import Json, examples
 from oracle.cli.progress import report, waiting
+from oracle.errors import UsageError
 
 app = typer.Typer(
     help="A local chain in the background, with contracts, a model and funded accounts.",
@@ -39,8 +40,11 @@ def up(
         Path | None, typer.Option(help="Bundle of the model; the demo's iris model by default.")
     ] = None,
     port: Annotated[
-        int, typer.Option(help="Where the chain listens.", min=0, max=65_535)
-    ] = background.PORT,
+        int | None,
+        typer.Option(
+            help=f"Where the chain listens; {background.PORT} by default.", min=0, max=65_535
+        ),
+    ] = None,
     node: Annotated[
         bool, typer.Option("--node", help="Run a node in the background, too.")
     ] = False,
@@ -50,15 +54,23 @@ def up(
     """Start anvil in the background, deploy everything, register the model.
 
     Run again, it finds what runs and starts only what is missing. The oracle's address goes to
-    deployments/31337.json, where the other commands find it.
+    deployments/31337.json, where the other commands find it. Several may run, each in a --folder
+    and on a --port of its own: --rpc says which one a command means.
     """
     place = (folder or background.folder_of()).resolve()
     steps = report()
     found = background.find(place)
+    if found is not None and port and not found.url.endswith(f":{port}"):
+        raise UsageError(
+            f"the devnet of {place} runs at {found.url}, not on port {port}",
+            remedy="Give another folder with --folder, or stop that one first: "
+            f"oracle devnet down --folder {_short(str(place))}",
+        )
     if found is None or (node and (found.node is None or not found.node.is_running)):
         with steps.step("Load the model's bundle") as detail:
             loaded = demo.iris_bundle(detail) if bundle is None else Bundle.load(bundle)
-        found = background.up(place, loaded, steps, port=port, with_node=node)
+        chosen = background.PORT if port is None else port
+        found = background.up(place, loaded, steps, port=chosen, with_node=node)
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(found)))
     else:

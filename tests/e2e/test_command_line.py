@@ -232,7 +232,32 @@ def test_devnet_up__port_in_use__is_one_line(
     options = ("--folder", shell.folder / "second", "--bundle", iris_bundle.path)
     done = shell.run("devnet", "up", *options, "--port", port)
     assert done.returncode == 6
-    assert done.stderr.splitlines()[-1].startswith("CHAIN: anvil did not start: its port is in use")
+    line = f"CHAIN: anvil did not start: its port is in use ({port}). Stop what uses it, or take a "
+    assert done.stderr.splitlines()[-1] == f"{line}free one with --port 0."
+
+
+def test_devnet_up__another_port_than_it_has__is_refused(shell: Shell, devnet: Any) -> None:
+    """D14: what was asked for is not what there is."""
+    place = shell.folder / "devnet"
+    line = refusal(shell.run("devnet", "up", "--folder", place, "--port", 39777))
+    assert line.startswith(
+        f"USAGE: the devnet of {place} runs at {devnet['url']}, not on port 39777."
+    )
+    assert line.endswith(f"first: oracle devnet down --folder {place}.")
+
+
+def test_devnet_down__one_of_two__leaves_the_others_record(
+    shell: Shell, devnet: Any, asked: dict[str, Any], iris_bundle: Bundle
+) -> None:
+    """D7: the other devnet's commands go on as before."""
+    place = shell.folder / "beside"
+    options = ("--folder", place, "--bundle", iris_bundle.path, "--port", 0)
+    second = shell.json("devnet", "up", *options)
+    assert shell.json("devnet", "down", "--folder", place) == {"stopped": True}
+    assert shell.json("result", asked["request_id"], "--rpc", devnet["url"]) == asked
+    port = second["url"].rpartition(":")[2]
+    records = shell.folder / "deployments" / str(CHAIN_ID)
+    assert not (records / f"devnet-{port}.json").exists()
 
 
 def test_devnet_up__folder_of_something_else__is_left_alone(
