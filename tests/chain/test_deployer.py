@@ -510,7 +510,7 @@ def test_command__keystore__deploys_and_other_commands_find_it(
     fund_new_key(anvil.w3, tmp_path / "caller.key", ETHER)
     for command, message in (
         (("withdraw",), "has no credit to withdraw"),
-        (("refund", "0x1"), "no request 0x"),
+        (("refund", "0x1"), "no request since block"),
         (("request", "1,2"), "there is no model 1"),
     ):
         key = ("--key-file", tmp_path / "caller.key")
