@@ -13,7 +13,7 @@ from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
-from oracle import tensor
+from oracle import fees, tensor
 from oracle.batching import Limits, plan
 from oracle.chain.contracts import RegistryContract, code_hash
 from oracle.chain.input_ranges import is_foreign_checker
@@ -117,6 +117,11 @@ class Scheduler:
         # A start has just looked at them all.
         self._reconsidered_at = clock()
         self._reconsidered_to = START
+        # Base fee as of the last step, whether it fell since those that pay too little were looked
+        # at, and how far that look came.
+        self._base_fee = 0
+        self._is_cheaper = False
+        self._cheaper_to = START
 
     def step(self) -> bool:
         """Decide on what is new; False when there was nothing to decide."""
@@ -124,6 +129,7 @@ class Scheduler:
         if cursor is None or cursor.block < cursor.head - self._confirmations:
             # An old request may have ended in blocks that are not read yet.
             return False
+        self._reconsider_prices(cursor)
         self._reconsider(cursor)
         seen = self._store.requests(RequestState.SEEN, self._share())
         if seen:
@@ -147,7 +153,7 @@ class Scheduler:
         return max(self._workers, self._store.workers()) if self._store.is_shared else self._workers
 
     def _reconsider(self, cursor: Cursor) -> None:
-        """Take back refusals that time has ended: the fee covers the gas now, the queue is shorter.
+        """Take back refusals that time has ended: the queue is shorter, a disk has room again.
 
         A request that would be refused again stays as it is, so that its history does not grow.
         """
@@ -158,11 +164,46 @@ class Scheduler:
         codes = PASSING | _OWN if self._store.is_shared else PASSING
         rows = self._store.skipped_for(codes, self._reconsidered_to, _RECONSIDER_BATCH)
         self._reconsidered_to = rows[-1].place if len(rows) == _RECONSIDER_BATCH else START
+        self._take_back(rows, cursor)
+
+    def _reconsider_prices(self, cursor: Cursor) -> None:
+        """Take back what pays for its gas by now, as soon as the base fee fell.
+
+        A look now and then could meet the same hour of a price that swings each time, and leave a
+        request alone that could have been answered in between.
+        """
+        self._is_cheaper |= cursor.head_base_fee < self._base_fee
+        self._base_fee = cursor.head_base_fee
+        if not self._is_cheaper:
+            return
+        rows = self._store.skipped_for(
+            {Reason.FEE_LOW},
+            self._cheaper_to,
+            _RECONSIDER_BATCH,
+            least=fees.least(cursor.head_base_fee),
+        )
+        if rows:
+            self._look_at_means()
+        self._take_back(rows, cursor)
+        self._is_cheaper = len(rows) == _RECONSIDER_BATCH
+        self._cheaper_to = rows[-1].place if self._is_cheaper else START
+
+    def _take_back(self, rows: Sequence[RequestRow], cursor: Cursor) -> None:
         for row in rows:
-            if decide(row.request, self._situation(row, cursor)) is None:
+            skip = self._refusal(row, cursor)
+            if skip is None:
                 self._store.move(
                     row.request_id, RequestState.SKIPPED, RequestState.SEEN, "looked at again"
                 )
+            elif skip.reason is Reason.FEE_LOW:
+                self._note_ceiling(row)
+
+    def _note_ceiling(self, row: RequestRow) -> None:
+        """Remember at which price a request pays for its gas."""
+        model, _ = self._model(row.request.model_id)
+        if model is not None:
+            ceiling = fees.ceiling(row.request, model, self._terms.subsidy)
+            self._store.set_ceiling(row.request_id, ceiling)
 
     def _look_at_means(self) -> None:
         if self._clock() - self._means_at < _MEANS_AGE:
@@ -189,14 +230,19 @@ class Scheduler:
             )
         self._scarce = scarce
 
-    def _decide(self, row: RequestRow, cursor: Cursor) -> None:
+    def _refusal(self, row: RequestRow, cursor: Cursor) -> Skip | None:
         try:
-            skip = decide(row.request, self._situation(row, cursor))
+            return decide(row.request, self._situation(row, cursor))
         except ModelUnsupported as error:
-            skip = Skip(Reason.MODEL_UNSUPPORTED, error.message)
+            return Skip(Reason.MODEL_UNSUPPORTED, error.message)
+
+    def _decide(self, row: RequestRow, cursor: Cursor) -> None:
+        skip = self._refusal(row, cursor)
         if skip is None:
             self._store.accept(row.request_id)
         elif self._store.move(row.request_id, RequestState.SEEN, RequestState.SKIPPED, str(skip)):
+            if skip.reason is Reason.FEE_LOW:
+                self._note_ceiling(row)
             self._log.info(
                 "request skipped",
                 request=request_hex(row.request_id),

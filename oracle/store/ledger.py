@@ -417,21 +417,25 @@ class Store:
         )
 
     def set_ceiling(self, request_id: int, ceiling: int) -> None:
-        """Remember what a request pays (wei per gas), for `sendable`."""
+        """Remember what a request pays (wei per gas), for `sendable` and `skipped_for`."""
         self._db.run("set_ceiling", request_id=hex(request_id), ceiling=min(ceiling, _MAX_INT64))
 
-    def skipped_for(self, codes: Iterable[str], after: Place, limit: int) -> list[RequestRow]:
+    def skipped_for(
+        self, codes: Iterable[str], after: Place, limit: int, *, least: int = 0
+    ) -> list[RequestRow]:
         """Skipped requests that still have time and whose reason is one of ``codes``.
 
         Args:
             codes: what their reasons begin with.
             after: block and log index that they must lie behind, in chain order.
             limit: most rows.
+            least: wei per gas; those known to pay less are left out.
         """
         block, log_index = after
         return self._requests(
             "skipped_for",
             codes=json.dumps(sorted(codes)),
+            least=min(least, _MAX_INT64),
             now=self._clock(),
             block=block,
             log_index=log_index,

@@ -4,6 +4,7 @@
 SELECT * FROM requests
 WHERE state = 'skipped' AND expires_at >= :now
   AND split_part(reason, ':', 1) IN (SELECT json_array_elements_text(CAST(:codes AS json)))
+  AND (ceiling IS NULL OR ceiling >= :least)
   AND (block_number, log_index) > (:block, :log_index)
 ORDER BY block_number, log_index LIMIT :limit;
 

@@ -4,6 +4,7 @@
 SELECT * FROM requests
 WHERE state = 'skipped' AND expires_at >= :now
   AND substr(reason, 1, instr(reason, ':') - 1) IN (SELECT value FROM json_each(:codes))
+  AND (ceiling IS NULL OR ceiling >= :least)
   AND (block_number, log_index) > (:block, :log_index)
 ORDER BY block_number, log_index LIMIT :limit;
 

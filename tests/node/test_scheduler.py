@@ -198,6 +198,68 @@ def test_skipped_for_a_low_fee__base_fee_falls__is_answered(world: World) -> Non
     assert world.state(request_id) == "final"
 
 
+def test_skipped_for_a_low_fee__base_fee_falls_between_two_looks__is_answered(
+    world: World,
+) -> None:
+    """The fault run's "refunded though answerable": each look met the dear part of a swing."""
+    dear = world.chain.base_fee
+    request_id = world.ask(gas_money=GAS_UNITS * 10**9)
+    world.settle()
+    assert world.state(request_id) == "skipped"
+    for base_fee in (dear, dear // 2):
+        world.clock.now += 10
+        world.chain.base_fee = base_fee
+        world.chain.mine()
+        world.settle()
+    assert world.state(request_id) == "final"
+
+
+def test_skipped_for_a_low_fee__base_fee_falls_too_little__only_those_that_can_pay_are_taken_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "_RECONSIDER_BATCH", 2)
+    poor = [world.ask(gas_money=10**9) for _ in range(4)]
+    better = [world.ask(gas_money=GAS_UNITS * 10**9) for _ in range(5)]
+    world.settle()
+    world.chain.base_fee //= 2
+    world.chain.mine()
+    world.settle()
+    assert {world.state(request_id) for request_id in better} == {"final"}
+    assert {tuple(world.trail(request_id)) for request_id in poor} == {("seen", "skipped")}
+
+
+def test_skipped_for_a_low_fee__topped_up_while_gas_is_dear__is_answered_when_it_falls(
+    world: World,
+) -> None:
+    request_id = world.ask(gas_money=10**9)
+    world.settle()
+    world.chain.top_up(request_id, GAS_UNITS * 10**9)
+    world.chain.mine()
+    world.settle()
+    assert world.state(request_id) == "skipped"
+    world.chain.base_fee //= 2
+    world.chain.mine()
+    world.settle()
+    assert world.state(request_id) == "final"
+
+
+def test_skipped__model_turns_out_to_need_a_newer_version__those_behind_it_are_looked_at(
+    world: World,
+) -> None:
+    first = world.ask(model_id=2)
+    poor = world.ask(gas_money=GAS_UNITS * 10**9)
+    world.settle()
+    assert world.row(first).reason.startswith("unknown_model")
+    world.chain.register(spec(codec=7), verifier_code=VERIFIER_CODE)
+    world.chain.base_fee //= 2
+    world.clock.now += 61
+    world.settle()
+    world.chain.mine()
+    world.settle()
+    assert world.state(first) == "skipped"
+    assert world.state(poor) == "final"
+
+
 def test_skipped_for_a_queue__queue_ends__is_answered(make_world: Callable[..., World]) -> None:
     world = make_world(deadline_margin=0, served=(served(spec(), prove_seconds=100.0),))
     world.prover.held = True
