@@ -215,6 +215,20 @@ GUARDS = (
         ("tests/node/test_submitter.py",),
     ),
     Guard(
+        "a nonce that others wait for is given to the next that is sent",
+        _SUBMITTER,
+        "if next_nonce == self._gap and not",
+        "if next_nonce is None and not",
+        ("tests/node/test_submitter.py",),
+    ),
+    Guard(
+        "a transaction that was given up and mined all the same is followed again",
+        _LEDGER,
+        "if intent.state is IntentState.DISPLACED:",
+        "if not intent.attempts:",
+        ("tests/node/test_submitter.py",),
+    ),
+    Guard(
         "signed bytes are stored before they are sent",
         _SUBMITTER,
         "        attempt = self._sign(nonce, delivery.gas, price, delivery.data)\n",

@@ -130,6 +130,10 @@ class Submitter:
         self._unknown_at: dict[int, int] = {}
         # By transaction: the head at which an endpoint refused it.
         self._refused_at: dict[bytes, int] = {}
+        # A nonce that nobody uses, before others that wait for it, and the head at which it was
+        # found.
+        self._gap: int | None = None
+        self._gap_at = -1
         #: What only one node does at a time.
         self._duty = f"send from {signer.address}"
 
@@ -208,7 +212,7 @@ class Submitter:
 
     def _send(self, delivery: _Delivery, price: Fees) -> bool:
         account, ids = self._signer.address, delivery.request_ids
-        nonce = self._store.next_nonce(account, self._rpc.nonce(account))
+        nonce = self._next_nonce(account)
         attempt = self._sign(nonce, delivery.gas, price, delivery.data)
         with self._store.transaction(self._duty):
             added = self._store.add_intent(
@@ -230,6 +234,13 @@ class Submitter:
             )
             self._broadcast(ids, attempt)
         return True
+
+    def _next_nonce(self, account: str) -> int:
+        """The nonce that others wait for, if there is one; else the first that is free."""
+        next_nonce = self._rpc.nonce(account)
+        if next_nonce == self._gap and not self._store.has_nonce(account, next_nonce):
+            return next_nonce
+        return self._store.next_nonce(account, next_nonce)
 
     def _delivery(self, job: Job, rows: Sequence[RequestRow]) -> _Delivery:
         """The call that answers ``rows`` with a finished proof, as their requests stand now."""
@@ -386,9 +397,7 @@ class Submitter:
         next_nonce = self._rpc.nonce(intent.account)
         first = next((each for each in pending if each.account == intent.account), intent)
         if next_nonce < first.nonce and not self._store.has_nonce(intent.account, next_nonce):
-            # Nobody will ever use it: an endpoint lied when this one's nonce was chosen.
-            self._displace(intent, f"nonce {next_nonce} before it is not used")
-            return True
+            return self._close_gap(next_nonce, intent, pending)
         if next_nonce <= intent.nonce:
             if intent.account != self._signer.address:
                 # Another key's, whose node is gone: these bytes are all that can be sent.
@@ -398,6 +407,20 @@ class Submitter:
         # Asked for again: it may have been mined between the two questions.
         if not self._look_for_receipt(intent):
             self._displace(intent, f"nonce {intent.nonce} was used by another sender")
+        return True
+
+    def _close_gap(self, nonce: int, intent: Intent, pending: Sequence[Intent]) -> bool:
+        """Have something sent with a nonce that others wait for and that nobody will ever use.
+
+        An endpoint lied when the others' were chosen, or a reorg gave the nonce back. Only the last
+        of them gives up its own for it, so that no other gap opens; at most one a block.
+        """
+        if intent.account == self._signer.address:
+            if self._gap_at == self._head():
+                return False
+            self._gap, self._gap_at = nonce, self._head()
+            intent = [each for each in pending if each.account == intent.account][-1]
+        self._displace(intent, f"nonce {nonce} before it is not used")
         return True
 
     def _is_in_vain(self, intent: Intent) -> bool:

@@ -15,6 +15,7 @@ import math
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from oracle.errors import DutyLost, StoreMismatch
 from oracle.ids import read_id
@@ -865,27 +866,47 @@ class Store:
         return next(iter(self._intents("live_intent", request_id=hex(request_id))), None)
 
     def intents_naming(self, request_id: int) -> list[Intent]:
-        """Intents whose proof names a request, whether they were sent for it or not."""
+        """Intents whose proof names a request, whether sent for it or not, and given up or not."""
         return self._intents("intents_naming", request_id=hex(request_id))
 
     def adopt(self, intent: Intent, request_id: int, source: RequestState) -> bool:
         """Give a request to the intent that answered it, in whose state it is from now on.
 
         After a reorg other transactions may be mined than before, and a batch answers whatever its
-        proof names. False when the request is not in ``source`` any more.
+        proof names. One that was given up is followed again: endpoints keep what they were sent.
+        False when the request is not in ``source`` any more.
         """
         steps = [RequestState.PENDING, RequestState.MINED, RequestState.FINAL]
-        target = RequestState(intent.state.value)
         with self.transaction():
             row = self.request(request_id)
             if row is None or row.state is not source:
                 return False
             self._db.run("adopt_request", intent_id=intent.intent_id, request_id=hex(request_id))
+            if intent.state is IntentState.DISPLACED:
+                self._take_nonce_back(intent)
+                target = RequestState.PENDING
+            else:
+                target = RequestState(intent.state.value)
             for step in steps[: steps.index(target) + 1]:
                 if step is not source:
                     self.move(request_id, source, step, "another own transaction answered it")
                     source = step
         return True
+
+    def _take_nonce_back(self, intent: Intent) -> None:
+        """Follow a displaced intent again; whatever has its nonce by now is displaced in its place."""
+        reason = f"nonce {intent.nonce} was used by an earlier transaction"
+        holders = self._intents("intents_of_nonce", account=intent.account, nonce=intent.nonce)
+        for holder in holders:
+            if holder.state is not IntentState.PENDING:
+                self.move_intent(holder, IntentState.PENDING)
+            self.move_intent(replace(holder, state=IntentState.PENDING), IntentState.DISPLACED)
+        self.move_intent(intent, IntentState.PENDING)
+        for request_id in (each for holder in holders for each in holder.request_ids):
+            for state in (RequestState.MINED, RequestState.FINAL):
+                self.move(request_id, state, RequestState.PENDING, "reorganised")
+            if self.live_intent(request_id) is None:
+                self.move(request_id, RequestState.PENDING, RequestState.PROVED, reason)
 
     def is_newest(self, intent: Intent, request_id: int) -> bool:
         """Whether no later nonce was given to one of the intent's requests."""

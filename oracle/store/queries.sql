@@ -263,8 +263,11 @@ ON CONFLICT DO NOTHING;
 
 -- name: intents_naming
 SELECT intents.* FROM job_requests JOIN intents USING (job_id)
-WHERE job_requests.request_id = :request_id AND intents.state != 'displaced'
+WHERE job_requests.request_id = :request_id
 ORDER BY intent_id;
+
+-- name: intents_of_nonce
+SELECT * FROM intents WHERE account = :account AND nonce = :nonce AND state != 'displaced';
 
 -- name: ids_of_intent
 SELECT request_id FROM intent_requests WHERE intent_id = :intent_id;

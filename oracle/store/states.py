@@ -105,7 +105,8 @@ INTENT_STEPS: Mapping[IntentState, frozenset[IntentState]] = {
     IntentState.PENDING: frozenset({IntentState.MINED, IntentState.DISPLACED}),
     IntentState.MINED: frozenset({IntentState.FINAL, IntentState.PENDING}),
     IntentState.FINAL: frozenset({IntentState.PENDING}),
-    IntentState.DISPLACED: frozenset(),
+    # What was given up was mined all the same: endpoints keep what they were sent.
+    IntentState.DISPLACED: frozenset({IntentState.PENDING}),
 }
 
 #: Requests that no proof is paid for yet: their deadline and their end on chain still matter.

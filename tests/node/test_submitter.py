@@ -389,6 +389,77 @@ def test_nonce_taken_by_another_sender_and_freed_by_a_reorg__is_used(world: Worl
     assert nonces(world) == [0, 0]
 
 
+def given_up(world: World) -> int:
+    """A request whose transaction is given up: an endpoint says that its nonce is used."""
+    request_id = pending(world)
+    (intent,) = world.store.intents(IntentState.PENDING)
+    world.node.submitter._displace(intent, f"nonce {intent.nonce} was used by another sender")
+    assert world.state(request_id) == "proved"
+    return request_id
+
+
+def test_nonce_given_up_and_freed_by_a_reorg__it_is_used_while_others_keep_coming(
+    world: World,
+) -> None:
+    """The fault run's seed 77: each that was given up took a nonce behind the last one, for ever."""
+    world.chain.automine = False
+    ids = [world.ask(n, n) for n in range(4)]
+    world.chain.mine()
+    world.settle()
+    first = world.store.intents(IntentState.PENDING)[0]
+    world.chain.mempool[:] = [tx for tx in world.chain.mempool if tx.nonce != first.nonce]
+    with world.store.transaction():
+        world.store.move_intent(first, IntentState.DISPLACED)
+        world.store.move(first.request_ids[0], RequestState.PENDING, RequestState.LOST)
+    for n in range(6):
+        world.clock.now += 61
+        world.ask(n, n + 1)
+        world.chain.mine()
+        world.settle()
+    world.chain.mine()
+    world.settle()
+    assert world.store.intents(IntentState.PENDING) == []
+    assert [world.chain.fulfilments(request_id) for request_id in ids] == [0, 1, 1, 1]
+    # Nothing but the last one gave up its nonce for it.
+    given = [each for each in world.events() if each["event"] == "transaction displaced"]
+    assert [each["nonce"] for each in given if "before it" in each["reason"]] == [3]
+
+
+@pytest.mark.parametrize("reads", ["receipt", "event"])
+def test_given_up_transaction_mined_all_the_same__is_ours(world: World, reads: str) -> None:
+    """The fault run's seed 77: what the node was paid for was in its records another's."""
+    request_id = given_up(world)
+    world.chain.mine()
+    if reads == "event":
+        world.node.watcher.step()
+    world.chain.automine = True
+    world.settle()
+    assert world.state(request_id) == "final"
+    assert world.chain.fulfilments(request_id) == 1
+    assert len(world.chain.received) == 1
+
+
+def test_given_up_transaction_mined_all_the_same__whoever_has_its_nonce_by_now_is_sent_anew(
+    world: World,
+) -> None:
+    first = given_up(world)
+    waiting = list(world.chain.mempool)
+    world.chain.mempool.clear()
+    # Another request gets the nonce.
+    world.store.set_ceiling(first, 0)
+    second = world.ask(5, 6)
+    world.chain.mine()
+    world.settle()
+    (holder,) = world.store.intents(IntentState.PENDING)
+    assert (holder.request_ids, holder.nonce) == ((second,), 0)
+    world.chain.mempool[:] = waiting
+    world.chain.mine()
+    world.chain.automine = True
+    world.settle()
+    assert [world.state(each) for each in (first, second)] == ["final", "final"]
+    assert [world.chain.fulfilments(each) for each in (first, second)] == [1, 1]
+
+
 def test_stuck__request_ended_meanwhile__only_the_nonce_is_used_up(world: World) -> None:
     request_id = pending(world)
     world.chain.base_fee = world.chain.mempool[0].max_fee + 1

@@ -183,8 +183,9 @@ def transaction_stuck(stage: Stage) -> None:
 
 def nonce_missing(stage: Stage) -> None:
     world = stage.ill
-    first = world.store.next_nonce
-    world.store.next_nonce = lambda account, nonce: first(account, nonce) + 1  # type: ignore[method-assign]
+    submitter = world.node.submitter
+    right = submitter._next_nonce
+    submitter._next_nonce = lambda account: right(account) + 1  # type: ignore[method-assign]
     world.ask()
     stage.hold(420)
 
