@@ -177,13 +177,13 @@ class OracleContract:
                 found.append(_ended(fields["requestId"], Status.REFUNDED, fields["refundTo"], log))
         return found
 
-    def status(self, request_id: int) -> Status:
-        """Where a request stands."""
-        return self._read("status", request_id, then=Status)
+    def status(self, request_id: int, block: int | None = None) -> Status:
+        """Where a request stands, or stood after a block."""
+        return self._read("status", request_id, then=Status, block=block)
 
-    def commitment(self, request_id: int) -> bytes:
-        """What the contract holds for a request: `commitment_of` it while it is open."""
-        return self._read("commitments", request_id, then=bytes)
+    def commitment(self, request_id: int, block: int | None = None) -> bytes:
+        """What the contract holds (or held after a block): `commitment_of` an open request."""
+        return self._read("commitments", request_id, then=bytes, block=block)
 
     def outcome(self, receipt: Receipt) -> dict[int, bool]:
         """For each request that a transaction fulfilled or skipped: whether it fulfilled it."""
@@ -314,8 +314,14 @@ class OracleContract:
         """Revert data in a person's words."""
         return self._abi.error(data)[1]
 
-    def _read(self, function: str, *arguments: Any, then: Callable[[Any], T]) -> T:
-        return _read(self._rpc, self._abi, self.address, function, arguments, then)
+    def _read(
+        self,
+        function: str,
+        *arguments: Any,
+        then: Callable[[Any], T],
+        block: int | None = None,
+    ) -> T:
+        return _read(self._rpc, self._abi, self.address, function, arguments, then, block)
 
     def read(self, log: Log, event: dict[str, Any], opened: dict[str, Any]) -> Request:
         """A request from the two events that announce it.
@@ -468,10 +474,13 @@ def _read(
     function: str,
     arguments: Sequence[Any],
     then: Callable[[Any], T],
+    block: int | None = None,
 ) -> T:
     """A view function's result; one that does not fit its ABI is no answer."""
     data = abi.call(function, *arguments)
-    return _call(rpc, abi, to, data, read=lambda result: then(abi.result(function, result)))
+    return _call(
+        rpc, abi, to, data, block=block, read=lambda result: then(abi.result(function, result))
+    )
 
 
 def _call(
@@ -483,10 +492,11 @@ def _call(
     sender: str | None = None,
     gas: int | None = None,
     value: int = 0,
+    block: int | None = None,
     read: Callable[[bytes], T],
 ) -> T:
     try:
-        return rpc.call(to, data, sender=sender, gas=gas, value=value, read=read)
+        return rpc.call(to, data, sender=sender, gas=gas, value=value, block=block, read=read)
     except RpcRejected as error:
         if not error.data and "revert" not in error.message.lower():
             raise

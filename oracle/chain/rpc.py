@@ -545,9 +545,10 @@ class Rpc:
         sender: str | None = None,
         gas: int | None = None,
         value: int = 0,
+        block: int | None = None,
         read: Callable[[bytes], T],
     ) -> T:
-        """What ``read`` makes of the return data of a call on the latest state.
+        """What ``read`` makes of the return data of a call on the latest state, or a block's.
 
         A ValueError of ``read`` is no answer: another endpoint is asked.
 
@@ -561,7 +562,8 @@ class Rpc:
             transaction["gas"] = hex(gas)
         if value:
             transaction["value"] = hex(value)
-        return self._ask("eth_call", [transaction, "latest"], lambda raw: read(_bytes(raw)))
+        tag = "latest" if block is None else hex(block)
+        return self._ask("eth_call", [transaction, tag], lambda raw: read(_bytes(raw)))
 
     def code(self, address: str) -> bytes:
         """Deployed bytecode; empty when there is none."""

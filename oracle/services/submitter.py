@@ -47,6 +47,8 @@ _FEE_BLOCKS = 20
 _FEE_PERCENTILE = 50
 #: Most new transactions in a step.
 _BATCH = 20
+#: Blocks whose state every endpoint that is not late still has: full nodes keep 128.
+_STATE_BLOCKS = 64
 #: What is said of a lost request while no log says more.
 _OTHER_FIRST = "another node was first"
 #: What using up a nonce may cost per gas, as a multiple of what a request behind it pays: a
@@ -450,7 +452,7 @@ class Submitter:
         ends = {
             request_id: (RequestState.MINED, mined_note(attempt.hash, receipt.gas_used))
             if request_id in answered
-            else self._unanswered(request_id, intent, attempt)
+            else self._unanswered(request_id, intent, attempt, receipt)
             for request_id in intent.request_ids
         }
         for request_id, (target, _) in list(ends.items()):
@@ -529,11 +531,17 @@ class Submitter:
         return frozenset(i for i in intent.request_ids if outcome[i])
 
     def _unanswered(
-        self, request_id: int, intent: Intent, attempt: Attempt
+        self, request_id: int, intent: Intent, attempt: Attempt, receipt: Receipt
     ) -> tuple[RequestState, str]:
-        """What becomes of a request that a mined transaction did not answer."""
+        """What becomes of a request that a mined transaction did not answer.
+
+        Asked as of the transaction's block: an endpoint that lacks it knows neither of the rival
+        nor of the top-up in it, and would have a good answer fail for no reason.
+        """
         row = self._store.request(request_id)
-        status = self._oracle.status(request_id)
+        block = receipt.block_number
+        at = block if self._head() - block < _STATE_BLOCKS else None
+        status = self._oracle.status(request_id, at)
         late = row is not None and row.request.deadline < self._now()
         target, reason = _outcome(status, expired=late)
         if target is not RequestState.FAILED:
@@ -544,15 +552,17 @@ class Submitter:
         job = self._store.job(intent.job_id)
         if job is not None and _is_batch(job):
             return RequestState.ACCEPTED, "left out of its batch"
-        if row is not None and job is not None and self._was_topped_up(row, job, attempt):
+        if row is not None and job is not None and self._was_topped_up(row, job, attempt, at):
             return RequestState.PROVED, "topped up while it was sent"
         return target, reason
 
-    def _was_topped_up(self, row: RequestRow, job: Job, attempt: Attempt) -> bool:
+    def _was_topped_up(
+        self, row: RequestRow, job: Job, attempt: Attempt, block: int | None
+    ) -> bool:
         """Whether a transaction named other gas money than the request has."""
         # A signed transaction holds its calldata as they are.
         return self._delivery(job, [row]).data not in attempt.raw or self._oracle.commitment(
-            row.request_id
+            row.request_id, block
         ) != commitment_of(row.request)
 
     def _replace(self, intent: Intent, pending: Sequence[Intent]) -> bool:

@@ -340,7 +340,7 @@ def test_stuck__endpoint_does_not_know_the_request__its_answer_is_not_withdrawn(
 ) -> None:
     request_id = pending(world)
     with monkeypatch.context() as patch:
-        patch.setattr(world.node.submitter._oracle, "status", lambda _: Status.UNKNOWN)
+        patch.setattr(world.node.submitter._oracle, "status", lambda *_: Status.UNKNOWN)
         world.clock.now += 61
         world.settle()
     (waiting,) = world.chain.mempool
@@ -356,7 +356,7 @@ def test_cancel_mined__request_open_again__is_sent_anew(
     request_id = pending(world)
     with monkeypatch.context() as patch:
         # Fulfilled by another in a block that a reorg takes back before the watcher reads it.
-        patch.setattr(world.node.submitter._oracle, "status", lambda _: Status.FULFILLED)
+        patch.setattr(world.node.submitter._oracle, "status", lambda *_: Status.FULFILLED)
         world.clock.now += 61
         world.settle()
     (cancel,) = world.chain.mempool
@@ -500,6 +500,36 @@ def test_race_lost_after_sending__is_lost(world: World) -> None:
     world.settle()
     assert world.state(request_id) == "lost"
     assert world.row(request_id).reason == f"fulfilled for {PUBLISHER}"
+
+
+@pytest.mark.parametrize("cause", ["rival", "top-up"])
+def test_mined_in_vain__endpoint_is_behind__request_does_not_fail(
+    world: World, monkeypatch: pytest.MonkeyPatch, cause: str
+) -> None:
+    """The fault run's seed 77: a replica that lacked the block had the request open as it was."""
+    request_id = pending(world)
+    # What an endpoint says of the state before the block that is to come.
+    send, before = world.endpoint.send, {}
+
+    def late(method: str, params: list[Any]) -> Any:
+        if method == "eth_call" and params[1] == "latest":
+            return before.setdefault(params[0]["data"], send(method, params))
+        return send(method, params)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.endpoint, "send", late)
+        world.oracle.status(request_id)
+        world.oracle.commitment(request_id)
+        if cause == "rival":
+            world.chain.end(request_id)
+        else:
+            world.chain.top_up(request_id, 10**15)
+        world.chain.mine()
+        world.node.submitter.step()
+    assert world.state(request_id) == ("lost" if cause == "rival" else "proved")
+    world.chain.automine = True
+    world.settle()
+    assert world.state(request_id) == ("lost" if cause == "rival" else "final")
 
 
 def test_race_lost__endpoint_does_not_say_to_whom__is_lost_all_the_same(world: World) -> None:
