@@ -52,6 +52,9 @@ _MAX_INT64 = 2**63 - 1
 _NEVER = 1e15
 #: Requests that an event of the chain may end: no transaction of theirs is followed.
 _ENDED_BY_CHAIN = (*UNSENT, RequestState.FAILED, RequestState.EXPIRED)
+#: Those in which a transaction of this store's, but the one that is followed, may have answered it:
+#: LOST too, for an endpoint may have denied the receipt by which it would have been known.
+_MAY_BE_OURS = (*_ENDED_BY_CHAIN, RequestState.PENDING, RequestState.LOST)
 #: Rows that one deletion takes from each table.
 _PORTION = 1_000
 
@@ -513,13 +516,15 @@ class Store:
         """
         with self.transaction():
             row = self.request(request_id)
-            if row is None or row.state not in _ENDED_BY_CHAIN:
+            if row is None:
                 return False
-            if target is RequestState.LOST:
+            if target is RequestState.LOST and row.state in _MAY_BE_OURS:
                 for intent in self.intents_naming(request_id):
                     if any(each.hash == transaction_hash for each in intent.attempts):
                         self.adopt(intent, request_id, row.state)
                         return False
+            if row.state not in _ENDED_BY_CHAIN:
+                return False
             return self.end(request_id, row.state, target, reason, block)
 
     def end(

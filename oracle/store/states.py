@@ -84,7 +84,8 @@ REQUEST_STEPS: Mapping[RequestState, frozenset[RequestState]] = {
     _R.EXPIRED: frozenset({_R.PENDING, _R.ORPHANED, _R.LOST, _R.CANCELLED}),
     # Back to SEEN when a reorg dropped the block in which it ended, or when the operator who
     # cancelled it says so.
-    _R.LOST: frozenset({_R.SEEN, _R.ORPHANED}),
+    # To PENDING when its event says that a transaction of ours was the first one.
+    _R.LOST: frozenset({_R.SEEN, _R.PENDING, _R.ORPHANED}),
     _R.CANCELLED: frozenset({_R.SEEN, _R.ORPHANED}),
     # Mined again.
     _R.ORPHANED: frozenset({_R.SEEN}),

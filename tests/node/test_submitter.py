@@ -954,6 +954,22 @@ def test_answered_by_another_transaction_of_ours__is_not_taken_for_lost(
     assert world.chain.fulfilments(request_id) == 1
 
 
+@pytest.mark.parametrize("first", ["watcher", "submitter"])
+def test_taken_for_lost_without_its_receipt__event_says_that_it_is_ours(
+    world: World, first: str
+) -> None:
+    """The fault run's seed 3: the receipt of the batch that answered it was denied."""
+    request_id = pending(world)
+    world.store.end(
+        request_id, RequestState.PENDING, RequestState.LOST, "another node was first", 9
+    )
+    world.chain.automine = True
+    world.chain.mine()
+    world.node.services[first].step()
+    world.settle()
+    assert world.state(request_id) == "final"
+
+
 def test_answered_by_another_node__is_lost_whatever_we_have_sent(world: World) -> None:
     request_id = pending(world)
     world.chain.mempool.clear()

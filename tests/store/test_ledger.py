@@ -192,6 +192,20 @@ def test_add_intent__nonce_of_a_displaced_intent__may_be_given_again(store: Stor
     assert store.is_newest(second, 7)
 
 
+def test_end_by_a_transaction_that_is_not_followed_any_more__is_that_ones(store: Store) -> None:
+    """The fault run's seed 3: the one that is followed is in vain for it."""
+    prove(store)
+    assert send(store, 7, 3)
+    (first,) = store.intents(IntentState.PENDING)
+    assert store.move_intent(first, IntentState.MINED, 5)
+    assert store.move(7, RequestState.PENDING, RequestState.PROVED)
+    assert send(store, 7, 4, b"y" * 32)
+    assert not store.end_unsent(7, RequestState.LOST, "another was first", 5, b"x" * 32)
+    row = store.request(7)
+    assert row is not None
+    assert row.state is RequestState.MINED
+
+
 def test_sendable__leaves_out_who_pays_too_little_and_pages_in_chain_order(store: Store) -> None:
     for request_id in (1, 2, 3, 4):
         accept(store, make_request(request_id, log_index=request_id), f"job{request_id}")
