@@ -156,6 +156,12 @@ def _again_and_fulfilled_by_another(outside: Outside) -> None:
     outside.end(0, Status.FULFILLED)
 
 
+def _drop_the_other_sender(outside: Outside) -> None:
+    """Its transaction with its block and the one on top, and from the mempool."""
+    outside.drop_last(2)
+    outside.chain.mempool.clear()
+
+
 _BATCHED = {"batch_max_requests": 4}
 #: One request that the prover works on, and three that are proved together after it.
 _BATCH = (_HELD, Act(_ask), Act(_asks_together))
@@ -247,6 +253,18 @@ _BY_HAND = [
     Scenario(
         "nonce_taken_by_another_sender",
         (*_WAYS[_S.PENDING].acts, Act(lambda o: o.send_for_the_account(0)), *_ENDING),
+    ),
+    Scenario(
+        "nonce_taken_by_another_sender_until_a_reorg",
+        (
+            *_WAYS[_S.PENDING].acts,
+            Act(lambda o: o.lose_transactions()),
+            Act(lambda o: o.send_for_the_account(0)),
+            _pass(61),
+            Act(_drop_the_other_sender),
+            _FOUND,
+            *_ENDING,
+        ),
     ),
     Scenario(
         "end_elsewhere_reorganised",

@@ -48,6 +48,7 @@ OUT_OF_REACH: dict[Step, str] = {
     ("request", "final", "orphaned"): "a reorg of its block takes its answer back first",
     ("request", "lost", "orphaned"): "a reorg of its block takes its end back first",
     ("request", "cancelled", "orphaned"): "a reorg of its block takes its end back first",
+    ("request", "lost", "pending"): "it takes an endpoint that denies a receipt: test_submitter.py",
 }
 #: Points after which a process is killed, over and over; each gets further than its start, which
 #: takes up to 14 of them.
