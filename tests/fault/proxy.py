@@ -22,6 +22,7 @@ ANY_CALL: Mapping[str, int] = {
     "rpc_error": 6,
     "http_500": 3,
     "http_429": 4,
+    "expired_key": 2,
     "truncated_body": 4,
     "closed_connection": 3,
     "answer_lost": 4,
@@ -42,6 +43,8 @@ BY_METHOD: Mapping[str, Mapping[str, int]] = {
 }
 #: Share of calls that go wrong at least, of those that are rare.
 RARE: Mapping[str, float] = {"eth_getCode": 0.5, "eth_chainId": 0.1}
+#: What costs the caller its timeout, or the most bytes that it takes.
+ENDLESS = ("hang", "drip", "flood")
 _STATE_CALLS = {
     "eth_call": 1,
     "eth_getBalance": 1,
@@ -82,7 +85,7 @@ class FaultyEndpoint:
     Args:
         upstream: the chain.
         rate: share of calls that go wrong.
-        hangs: how many calls get no answer at all; each costs the caller its timeout.
+        hangs: how many calls get an answer without an end, or none at all: `ENDLESS` in turn.
         seed: of the plan.
         tally: counts each fault that changed an answer.
     """
@@ -141,7 +144,7 @@ class FaultyEndpoint:
             return "honest", dice
         if self._hangs and dice.random() < 0.06:
             self._hangs -= 1
-            return "hang", dice
+            return ENDLESS[self._hangs % len(ENDLESS)], dice
         weights = {**ANY_CALL, **BY_METHOD.get(method, {})}
         return dice.choices(list(weights), list(weights.values()))[0], dice
 
@@ -163,6 +166,11 @@ class FaultyEndpoint:
     ) -> None:
         self._tally["http_429"] += 1
         _reply(handler, {}, 429, {"Retry-After": str(dice.randint(1, 4))})
+
+    def _expired_key(self, handler: BaseHTTPRequestHandler, *_: Any) -> None:
+        self._tally["expired_key"] += 1
+        error = {"code": -32000, "message": "must be authenticated"}
+        _reply(handler, {"error": error}, 401)
 
     def _provider_limit(self, handler: BaseHTTPRequestHandler, *_: Any) -> None:
         self._tally["provider_limit"] += 1
@@ -191,12 +199,36 @@ class FaultyEndpoint:
 
     def _hang(self, handler: BaseHTTPRequestHandler, *_: Any) -> None:
         self._tally["hanging_socket"] += 1
-        handler.close_connection = True
         # Until the caller has had enough and closes.
         handler.connection.settimeout(30)
+        with self._let_go(handler):
+            handler.rfile.read(1)
+
+    def _drip(self, handler: BaseHTTPRequestHandler, *_: Any) -> None:
+        """A byte now and then."""
+        self._tally["dripping_answer"] += 1
+        with self._let_go(handler):
+            handler.send_response(200)
+            handler.end_headers()
+            while not self._released.wait(0.05):
+                handler.wfile.write(b" ")
+
+    def _flood(self, handler: BaseHTTPRequestHandler, *_: Any) -> None:
+        """More bytes than any answer has."""
+        self._tally["flooding_answer"] += 1
+        with self._let_go(handler):
+            handler.send_response(200)
+            handler.end_headers()
+            while not self._released.is_set():
+                handler.wfile.write(b" " * (1 << 20))
+
+    @contextmanager
+    def _let_go(self, handler: BaseHTTPRequestHandler) -> Iterator[None]:
+        """Others are answered meanwhile; the connection is over with this."""
+        handler.close_connection = True
         self._lock.release()
         try:
-            handler.rfile.read(1)
+            yield
         except OSError:
             pass
         finally:

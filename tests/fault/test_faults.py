@@ -19,7 +19,7 @@ def run(folder: Path, seed: int, requests: int, hangs: int = 0) -> dict[str, Any
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return run(tmp_path_factory.mktemp("faults") / "run", 7, 30, hangs=1)
+    return run(tmp_path_factory.mktemp("faults") / "run", 8, 30, hangs=1)
 
 
 def test_every_request__is_fulfilled_once_or_refunded_with_a_reason(
@@ -34,7 +34,7 @@ def test_faults__did_happen(report: dict[str, Any]) -> None:
     happened = {kind for kind, count in report["faults"].items() if count}
     assert happened >= {
         *("rpc_error", "http_500", "http_429", "truncated_body", "closed_connection"),
-        *("answer_lost", "stale_replica", "killed"),
+        *("answer_lost", "stale_replica", "killed", "expired_key"),
     }
     assert any(kind.startswith(("reorg_", "prover_", "transaction_")) for kind in happened)
 

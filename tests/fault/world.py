@@ -65,6 +65,7 @@ KINDS = frozenset(
     {
         *("rpc_error", "http_500", "http_429", "truncated_body", "closed_connection"),
         *("answer_lost", "hanging_socket", "stale_replica", "provider_limit", "truncated_logs"),
+        *("expired_key", "dripping_answer", "flooding_answer"),
         *("lying_logs", "lying_receipt", "lying_header", "wrong_chain"),
         "lying_code",
         *("transaction_dropped", "transaction_replaced", "base_fee_spike", "rival_first"),
