@@ -229,6 +229,13 @@ GUARDS = (
         ("tests/node/test_submitter.py",),
     ),
     Guard(
+        "nothing is final in a block that the watcher has not read",
+        _SUBMITTER,
+        "mined is None or cursor.block < mined",
+        "mined is None",
+        ("tests/node/test_submitter.py",),
+    ),
+    Guard(
         "signed bytes are stored before they are sent",
         _SUBMITTER,
         "        attempt = self._sign(nonce, delivery.gas, price, delivery.data)\n",

@@ -661,7 +661,10 @@ class Submitter:
     def _settle(self, intent: Intent) -> bool:
         cursor = self._store.cursor()
         mined = intent.mined_block
-        if cursor is None or mined is None or cursor.head - self._confirmations < mined:
+        # Nothing is final in a block that the watcher has not read: it would not miss it in a reorg.
+        if cursor is None or mined is None or cursor.block < mined:
+            return False
+        if cursor.head - self._confirmations < mined:
             return False
         receipts = ((attempt, self._rpc.receipt(attempt.hash)) for attempt in intent.attempts)
         found = next(

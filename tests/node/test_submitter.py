@@ -770,6 +770,30 @@ def test_race_lost_after_sending__reorg_of_both__is_answered(
     assert world.chain.fulfilments(request_id) == 1
 
 
+def test_mined_in_a_block_that_is_not_read_yet__is_not_final_and_a_reorg_of_it_is_seen(
+    make_world: Callable[..., World],
+) -> None:
+    """The fault run's seed 2: nonces that no reorg gave back, and all behind them stuck."""
+    world = make_world(confirmations=1)
+    request_id = world.ask()
+    world.chain.mine()
+    world.until(lambda: world.state(request_id) == "mined")
+    world.chain.mine(2)
+    # The watcher sees the head and no more.
+    world.endpoint.fail("eth_getLogs", RpcUnreachable("down"))
+    with suppress(RpcUnreachable):
+        world.node.watcher.step()
+    world.node.submitter.step()
+    assert world.state(request_id) == "mined"
+    world.chain.reorg(3, keep=False)
+    for _ in range(4):
+        world.chain.mine()
+        world.clock.now += 61
+        world.settle()
+    assert world.state(request_id) == "final"
+    assert world.chain.fulfilments(request_id) == 1
+
+
 def test_rival_first_while_ours_waits__nonce_is_used_up_at_once_by_a_transfer(
     world: World,
 ) -> None:
