@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from oracle.circuits import promise as promises
+from oracle.circuits.arithmetic import Arithmetic
 from oracle.circuits.cost import Estimate, Objective
 from oracle.circuits.guarantee import Guarantee, arithmetic_of, guarantee
 from oracle.circuits.onnx import Model, add_tag
@@ -281,14 +282,7 @@ class Judge:
         arithmetic = arithmetic_of(subject.graph.path, run_args)
         if arithmetic is None:
             return None
-        return guarantee(
-            subject.model,
-            self.reference.scored,
-            subject.reveal,
-            arithmetic,
-            subject.promise.at(arithmetic.input_scale),
-            MARGIN_BOUNDS * self.goal.max_error,
-        )
+        return certainty(subject, self.reference.scored, arithmetic, self.goal)
 
     @property
     def certifies_plans(self) -> bool:
@@ -347,6 +341,27 @@ class Judge:
             f"{what} is off by {compared.errors[row]:.3g}: expected "
             f"{shown(compared.expected[row])}, proved {shown(compared.outputs[row])}{which}"
         )
+
+
+def certainty(
+    subject: Subject, scored: Model, arithmetic: Arithmetic, goal: Goal
+) -> Guarantee | None:
+    """What is certain of a circuit; None where nothing is.
+
+    Args:
+        subject: the model as it is proved.
+        scored: before any reveal policy.
+        arithmetic: of the model's file.
+        goal: what is wanted.
+    """
+    return guarantee(
+        subject.model,
+        scored,
+        subject.reveal,
+        arithmetic,
+        subject.promise.at(arithmetic.input_scale),
+        MARGIN_BOUNDS * goal.max_error,
+    )
 
 
 def expected(reference: Reference, rows: Floats) -> Floats:

@@ -18,8 +18,16 @@ from oracle.circuits import attack, forms, onnx
 from oracle.circuits import promise as promises
 from oracle.circuits import reveal as policies
 from oracle.circuits.attack import Attacked
-from oracle.circuits.guarantee import arithmetic_of, guarantee
-from oracle.circuits.judge import MARGIN_BOUNDS, Goal, Judge, Subject, Tuned, expected
+from oracle.circuits.guarantee import arithmetic_of
+from oracle.circuits.judge import (
+    MARGIN_BOUNDS,
+    Goal,
+    Judge,
+    Subject,
+    Tuned,
+    certainty,
+    expected,
+)
 from oracle.circuits.onnx import Model
 from oracle.circuits.promise import Promise, Wanted
 from oracle.circuits.reference import Reference
@@ -198,14 +206,7 @@ class _Keeping:
         is_promised = self._promise.kind is promises.Kind.RANGES
         certain = None
         if is_promised and arithmetic is not None:
-            certain = guarantee(
-                tuned.subject.model,
-                self._scored,
-                self._reveal,
-                arithmetic,
-                self._promise.at(arithmetic.input_scale),
-                MARGIN_BOUNDS * self._goal.max_error,
-            )
+            certain = certainty(tuned.subject, self._scored, arithmetic, self._goal)
         is_certain = certain is not None and certain.error <= self._goal.max_error
         share = 1.0 if is_certain or not is_promised else attack.KEPT
         found = attack.attack(tuned, self._reference, self._samples, self._goal, arithmetic, share)
