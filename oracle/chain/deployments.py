@@ -76,8 +76,12 @@ def deployment_path(chain_id: int, folder: Path | None = None) -> Path:
 def save(deployment: Deployment, folder: Path | None = None) -> Path:
     """Write a deployment, replacing the chain's earlier one; returns the file."""
     path = deployment_path(deployment.chain_id, folder)
-    write_whole(path, json.dumps(dataclasses.asdict(deployment), indent=2, sort_keys=True) + "\n")
+    write_whole(path, _text(deployment))
     return path
+
+
+def _text(deployment: Deployment) -> str:
+    return json.dumps(dataclasses.asdict(deployment), indent=2, sort_keys=True) + "\n"
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -125,8 +129,7 @@ def devnet_path(chain_id: int, url: str, folder: Path | None = None) -> Path:
 
 def save_devnet(deployment: Deployment, url: str) -> None:
     """Write a devnet's own record; ``deployment`` names the chain's first block."""
-    text = json.dumps(dataclasses.asdict(deployment), indent=2, sort_keys=True) + "\n"
-    write_whole(devnet_path(deployment.chain_id, url), text)
+    write_whole(devnet_path(deployment.chain_id, url), _text(deployment))
 
 
 def at(rpc: Rpc, url: str) -> Deployment:
