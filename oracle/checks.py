@@ -16,7 +16,7 @@ from pathlib import Path
 from oracle import tensor
 from oracle.chain.codec import ContractAbi
 from oracle.chain.contracts import OracleContract, verifier_accepts
-from oracle.chain.rpc import Rpc, redacted
+from oracle.chain.rpc import Rpc, fewer_blocks, redacted
 from oracle.config import NodeConfig
 from oracle.errors import (
     ConfigError,
@@ -102,8 +102,7 @@ def _logs(oracle: OracleContract, config: NodeConfig, head: int) -> tuple[int, i
         except (RpcLimit, RpcUnreachable) as error:
             if blocks == 1:
                 raise
-            known = error.blocks if isinstance(error, RpcLimit) else None
-            blocks = known or blocks // 2
+            blocks = fewer_blocks(error, blocks)
         else:
             return asked, blocks
 

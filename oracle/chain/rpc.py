@@ -625,6 +625,12 @@ def chain_id_of(url: str, timeout: float = 10) -> int:
         ) from None
 
 
+def fewer_blocks(error: ChainError, blocks: int) -> int:
+    """How many blocks to ask for next, where a log query of so many, more than one, failed."""
+    known = error.blocks if isinstance(error, RpcLimit) else None
+    return known or blocks // 2
+
+
 def _contradict(refusals: Sequence[tuple[Endpoint, RpcRejected]]) -> None:
     """Another endpoint answered what these refused: it was their own trouble."""
     for endpoint, error in refusals:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from oracle.chain.codec import ContractAbi
 from oracle.chain.contracts import OracleContract, Status
 from oracle.chain.evidence import Log, LogQuery
-from oracle.chain.rpc import Rpc
+from oracle.chain.rpc import Rpc, fewer_blocks
 from oracle.errors import RequestUnknown, RpcLimit, RpcUnreachable, UsageError
 from oracle.ids import read_id
 from oracle.types import Request
@@ -191,8 +191,7 @@ def _newest_first(fetch: Callable[[int, int], list[T]], first: int, last: int) -
             # A query that is too large may end in a timeout, or in a gateway's 504.
             if low == last:
                 raise
-            blocks = last - low + 1
-            step = error.blocks if isinstance(error, RpcLimit) and error.blocks else blocks // 2
+            step = fewer_blocks(error, last - low + 1)
             continue
         yield page
         last = low - 1

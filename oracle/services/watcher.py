@@ -15,7 +15,7 @@ from structlog.typing import FilteringBoundLogger
 from oracle.chain.contracts import Ended, OracleContract, Status, ToppedUp
 from oracle.chain.evidence import Block
 from oracle.chain.pacing import GROWTH
-from oracle.chain.rpc import Rpc
+from oracle.chain.rpc import Rpc, fewer_blocks
 from oracle.errors import RpcLimit, RpcUnreachable
 from oracle.log import request_hex
 from oracle.store.ledger import Store
@@ -173,13 +173,13 @@ class Watcher:
         except RpcLimit as error:
             if blocks == 1:
                 raise
-            self._store.set_chunk(error.blocks or blocks // 2)
+            self._store.set_chunk(fewer_blocks(error, blocks))
             return None
-        except RpcUnreachable:
+        except RpcUnreachable as error:
             # A query that is too large may end in a timeout, or in a gateway's 504: told as what
             # it is, and smaller at the next step.
             if blocks > 1:
-                self._store.set_chunk(blocks // 2)
+                self._store.set_chunk(fewer_blocks(error, blocks))
             raise
 
     def _look_again(self, cursor: Cursor) -> bool:
