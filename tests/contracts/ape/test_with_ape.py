@@ -61,7 +61,7 @@ def model_id(project: Any, accounts: Any, oracle: Any) -> int:
 
 def shape(spec: Any) -> dict[str, int]:
     return {
-        "length": spec.length,
+        "elements": spec.length,
         "width": spec.width,
         "scale": spec.scale,
         "minimum": spec.minimum,
