@@ -29,6 +29,7 @@ from oracle.circuits import keys, verifier
 from oracle.circuits.bundle import Origin
 from oracle.circuits.curves import flatten
 from oracle.circuits.fixed import Unplannable, planned
+from oracle.circuits.norms import widen
 from oracle.circuits.onnx import TAG, add_tag, load
 from oracle.circuits.reveal import Reveal, apply
 from oracle.circuits.roots import tabulate
@@ -169,7 +170,7 @@ def _from_source(
     model = load(source, sandbox, dims=origin.dims, outputs=outputs)
     yield Check("the publisher's file", origin.file_hash.hex(), model.file_hash.hex())
     revealed = apply(model, Reveal.parse(origin.reveal))
-    looked_up = tabulate(revealed, wanted=origin.tabled)
+    looked_up = tabulate(widen(revealed, wanted=origin.widened), wanted=origin.tabled)
     given = spec.input
     bounds = spec.input_ranges or ((given.minimum, given.maximum),) * given.length
     exact = snap(flatten(looked_up, origin.flat), given.scale, bounds)

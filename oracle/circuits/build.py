@@ -518,5 +518,6 @@ def _origin(
         max_error=max_error,
         flat=model.flat,
         tabled=model.tabled,
+        widened=model.widened,
         plan=model.plan,
     )

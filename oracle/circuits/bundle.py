@@ -35,7 +35,7 @@ from oracle.errors import BundleInvalid, SrsUnsafe, UsageError
 from oracle.tensor import Ranges
 from oracle.types import BatchVerifier, CircuitFiles, Codec, ModelSpec, TagLayout, TensorSpec
 
-FORMAT = 8
+FORMAT = 9
 #: Chain ids of development nodes, the only ones where a home-made SRS will do.
 LOCAL_CHAINS = (1337, 31337)
 MODEL = "model.onnx"
@@ -99,6 +99,8 @@ class Origin:
     flat: float
     #: Roots and reciprocals are looked up (`tabulate`).
     tabled: bool
+    #: Norms enlarge deviations before they square them (`widen`).
+    widened: bool
     #: The arithmetic (`fixed.planned`); None if it is the circuit compiler's.
     plan: Plan | None
 
@@ -410,6 +412,7 @@ def origin_from(values: dict[str, Any]) -> Origin:
         max_error=values["max_error"],
         flat=float(values["flat"]),
         tabled=bool(values["tabled"]),
+        widened=bool(values["widened"]),
         plan=None if values["plan"] is None else Plan.parse(values["plan"]),
     )
 

@@ -1,7 +1,8 @@
 """The forms of a model that are worth a search: the same answers, smaller circuits.
 
 A function of one number is looked up in a table of all arguments that a promised input can bring
-about. Roots and reciprocals may be looked up too. Where tables are what makes the circuit high, the
+about. Roots and reciprocals may be looked up too. Norms may enlarge what they divide, where nothing
+else takes every promised input. Where tables are what makes the circuit high, the
 curves are limited to where they rise. What comes of a form may be given an arithmetic of our own
 (`plans`), also where the circuit compiler's own serves nowhere.
 """
@@ -14,6 +15,7 @@ from collections.abc import Callable, Sequence
 from oracle.circuits import plans, tuner
 from oracle.circuits.curves import flatten, has_curves
 from oracle.circuits.judge import Candidate, Goal, Judge, Subject, Tuned
+from oracle.circuits.norms import widen
 from oracle.circuits.onnx import Model
 from oracle.circuits.plans import Planned
 from oracle.circuits.roots import tabulate
@@ -55,10 +57,14 @@ def search(
     if tabled.tabled:
         progress("looking up roots and reciprocals")
         attempts.add(tabled)
+    widened = widen(model, wanted=attempts.best is None)
+    if widened.widened:
+        progress("enlarging what norms divide")
+        attempts.add(widened)
     if has_curves(model) and (attempts.best is None or _tables_decide(attempts.best[1])):
         progress("limiting curves to where they rise")
         level = max(goal.max_error * _FLAT_SHARE, _FINEST)
-        attempts.add(flatten(attempts.best[0] if attempts.best else model, level))
+        attempts.add(flatten(attempts.best[0] if attempts.best else widened, level))
     best, notes = attempts.best[1] if attempts.best else None, []
     certain = [each for each in best.finalists if attempts.is_certain(each)][:1] if best else []
     for form, subject, judged in attempts.judged:

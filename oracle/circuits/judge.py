@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from oracle.circuits import norms
 from oracle.circuits import promise as promises
 from oracle.circuits.arithmetic import Arithmetic
 from oracle.circuits.cost import Estimate, Objective
@@ -62,19 +63,19 @@ class Subject:
         return asked if any(info.is_float for info in self.model.inputs) else 0
 
     def at(self, scale: int) -> Subject:
-        """The subject whose comparisons of inputs are exact at a scale that is asked for."""
+        """The subject for a scale that is asked for: its comparisons of inputs are exact at it."""
+        finer = {"param_scale": scale + norms.FINER} if self.model.widened else {}
+        graph = dataclasses.replace(self.graph, asked=self.graph.asked | finer)
         scale = self.input_scale(scale)
         model = snap(self.model, scale, self.promise.integers(scale))
-        if model is self.model:
-            return self
-        folder = self.graph.path.parent / f"scale-{scale}"
-        path = folder / self.graph.path.name
-        if not path.exists():
-            folder.mkdir()
-            path.write_bytes(add_tag(model, self.graph.layout))
-        return dataclasses.replace(
-            self, model=model, graph=dataclasses.replace(self.graph, path=path)
-        )
+        if model is not self.model:
+            folder = graph.path.parent / f"scale-{scale}"
+            path = folder / graph.path.name
+            if not path.exists():
+                folder.mkdir()
+                path.write_bytes(add_tag(model, graph.layout))
+            graph = dataclasses.replace(graph, path=path)
+        return dataclasses.replace(self, model=model, graph=graph)
 
     def graph_for(self, tag: TagLayout) -> Graph:
         """The model with a tag of this layout."""
@@ -279,7 +280,7 @@ class Judge:
 
     def guarantee(self, subject: Subject, run_args: Json) -> Guarantee | None:
         """What is certain of a circuit of the model that is proved; None where nothing is."""
-        arithmetic = arithmetic_of(subject.graph.path, run_args)
+        arithmetic = arithmetic_of(subject.graph.path, run_args | subject.graph.asked)
         if arithmetic is None:
             return None
         return certainty(subject, self.reference.scored, arithmetic, self.goal)

@@ -97,6 +97,8 @@ class Model:
     flat: float = 0.0
     #: Its roots and reciprocals are looked up.
     tabled: bool = False
+    #: Its norms enlarge deviations before they square them.
+    widened: bool = False
     #: Its arithmetic; None leaves it to the circuit compiler.
     plan: Plan | None = None
 

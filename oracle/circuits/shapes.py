@@ -54,7 +54,7 @@ _EMPTY_ROWS = 1.07
 #: Legs that are asked for; the others lie on the line through them.
 _ASKED_LEGS = (2, 4)
 #: Scale of the survey: rows do not depend on it.
-_ANY_SCALE = 8
+ANY_SCALE = 8
 #: Lookup tables while their real range is not known.
 WIDE_LOOKUPS = (-(1 << 22), 1 << 22)
 
@@ -135,7 +135,7 @@ class Survey:
         found = cost.structure(
             settings
             | {
-                "run_args": shape.run_args(_ANY_SCALE, (0, 0)),
+                "run_args": shape.run_args(ANY_SCALE, (0, 0)),
                 "required_range_checks": checks,
             }
         )
@@ -219,7 +219,7 @@ def refused(reason: str) -> ModelUnsupported:
 def _ask(graph: Graph, kinds: Sequence[Kind]) -> Survey:
     asked = [(kind, legs) for kind in kinds for legs in _ASKED_LEGS]
     run_args = [
-        Shape(MAX_LOGROWS, 1, multiplier, legs, 1 << 15, freivalds).run_args(_ANY_SCALE)
+        Shape(MAX_LOGROWS, 1, multiplier, legs, 1 << 15, freivalds).run_args(ANY_SCALE)
         for (multiplier, freivalds), legs in asked
     ]
     try:

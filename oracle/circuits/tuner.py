@@ -41,6 +41,7 @@ from oracle.circuits.judge import (
     Tuned,
 )
 from oracle.circuits.shapes import (
+    ANY_SCALE,
     MAX_LOGROWS,
     MAX_SPREAD,
     SPARE_LOGROWS,
@@ -112,7 +113,7 @@ def tune(subject: Subject, judge: Judge, progress: Callable[[str], None] = lambd
         VerifierTooLarge: no candidate's verifier fits a contract.
     """
     cost.require_verifiable(subject.model.input_length)
-    surveyed = survey(subject.graph)
+    surveyed = survey(subject.at(ANY_SCALE).graph)
     return _Search(subject, judge, surveyed, progress).run()
 
 
@@ -271,7 +272,8 @@ class _Search:
             tight = self._tight.get(shape.multiplier, 0)
             self._tight[shape.multiplier] = max(shape.bound, tight)
             return dataclasses.replace(candidate, outcome="its numbers are larger")
-        return self._judge.tuned(subject, candidate, settings, run_args, compared)
+        asked = run_args | graph.asked
+        return self._judge.tuned(subject, candidate, settings, asked, compared)
 
     def _settle(self, multiplier: int) -> _Settled | None:
         """The least scale that is accurate, and what its lookups are asked; None if there is none.

@@ -338,4 +338,6 @@ def _show(console: Console, bundle: Bundle) -> None:
         )
     if bundle.origin.tabled:
         console.print("square roots and reciprocals are looked up", highlight=False)
+    if bundle.origin.widened:
+        console.print("norms enlarge what they divide", highlight=False)
     console.print(f"reveals: {bundle.origin.reveal}; plot: {bundle.path / files.PLOT}")

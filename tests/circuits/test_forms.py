@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,6 +19,7 @@ from oracle.circuits.build import LIMITS, build
 from oracle.circuits.cost import Objective
 from oracle.circuits.curves import flatten, has_curves
 from oracle.circuits.judge import Candidate, Goal, Judge, Subject, Tuned
+from oracle.circuits.norms import FINER, widen
 from oracle.circuits.onnx import Model
 from oracle.circuits.plans import Planned
 from oracle.circuits.reveal import Reveal, apply
@@ -58,8 +61,12 @@ def run(model: Model, rows: np.ndarray) -> np.ndarray:
     return np.concatenate([session.run([model.output_name], feed)[0] for feed in feeds])
 
 
+def graph_of(model: Model) -> onnx.GraphProto:
+    return onnx.load_model_from_string(model.data).graph
+
+
 def operators(model: Model) -> list[str]:
-    return [node.op_type for node in onnx.load_model_from_string(model.data).graph.node]
+    return [node.op_type for node in graph_of(model).node]
 
 
 # --- curves ---------------------------------------------------------------------------------------
@@ -245,6 +252,35 @@ def test_search__no_form_came_to_a_circuit__all_are_planned() -> None:
     assert search.rivals == [None, 0.5]
 
 
+NORM = model_of(
+    ("Mul", ["input", "input"]),
+    ("ReduceSum", ["mul", "axes"]),
+    ("Add", ["reducesum", "small"]),
+    ("Sqrt", ["add"]),
+    ("Div", ["input", "sqrt"]),
+    small=1e-5,
+)
+
+
+def test_search__nothing_else_fits__norms_are_widened() -> None:
+    search = Search(lambda form: 1.0 if form.widened else RangeTooWide())
+    assert chosen(NORM, search).widened
+    assert [form.widened for form in search.forms] == [False, False, True]
+
+
+def test_search__something_fits__norms_are_left_as_they_are() -> None:
+    search = Search(lambda _: 1.0)
+    chosen(NORM, search)
+    assert not any(form.widened for form in search.forms)
+
+
+def test_search__a_widened_norm_and_a_curve__limited_too() -> None:
+    nodes = [(each.op_type, list(each.input)) for each in graph_of(NORM).node]
+    model = model_of(*nodes, ("Tanh", ["div"]), small=1e-5)
+    search = Search(lambda form: 1.0 if form.widened and form.flat else RangeTooWide())
+    assert chosen(model, search).flat
+
+
 def test_search__a_plan_that_is_better__taken() -> None:
     model = model_of(("Relu", ["input"]))
     search = Search(lambda _: 1.0)
@@ -287,4 +323,27 @@ def test_build__curve_far_beyond_where_it_rises__a_small_table_and_an_audit_make
     assert bundle.origin.flat
     assert bundle.measures.max_abs_error <= 0.05
     assert bundle.measures.logrows <= 10
+    assert audit(bundle.path, devnet_srs, LIMITS, source=path).differences == ()
+
+
+@pytest.mark.timeout(300)
+def test_build__a_widened_norm__keeps_its_promise_and_an_audit_makes_it_again(
+    tmp_path: Path, devnet_srs: SrsSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = forms.search
+
+    def widened(model: Model, *rest: Any) -> Found:
+        # As if no other form had a circuit.
+        return plain(widen(model), *rest)
+
+    monkeypatch.setattr("oracle.circuits.search.forms.search", widened)
+    path = saved(onnx.load_model_from_string(NORM.data), tmp_path)
+    samples = np.random.default_rng(0).uniform(-1, 1, (32, 2))
+    bundle = build(
+        path, samples, name="norm", max_error=0.05, out=tmp_path / "bundle", srs=devnet_srs
+    )
+    assert bundle.origin.widened
+    assert bundle.stated.errors.measured <= 0.05
+    settings = json.loads((bundle.path / "settings.json").read_text())["run_args"]
+    assert settings["param_scale"] == settings["input_scale"] + FINER
     assert audit(bundle.path, devnet_srs, LIMITS, source=path).differences == ()
