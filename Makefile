@@ -18,7 +18,7 @@ export DO_NOT_TRACK := 1
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-setup: $(READY)  ## Install the locked dependencies (does nothing when nothing changed)
+setup: $(READY) build/js/libraries/.ready  ## Install the locked dependencies (does nothing when nothing changed)
 
 $(READY): requirements.lock pyproject.toml package-lock.json scripts/solc.cjs oracle/chain/toolchain.py
 	@$(MAKE) --no-print-directory prerequisites
@@ -27,6 +27,12 @@ $(READY): requirements.lock pyproject.toml package-lock.json scripts/solc.cjs or
 	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@$(BIN)/python -m oracle.chain.toolchain
+	@touch $@
+
+# What users of the npm package have: the lock files are in tests/js/.
+build/js/%/.ready: tests/js/%/package-lock.json | $(READY)
+	@mkdir -p $(@D) && cp tests/js/$*/package.json $< $(@D)/
+	@npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 prerequisites:
@@ -97,8 +103,9 @@ screenshots: setup browser  ## Photograph the live page beside a devnet, to docs
 docs: setup  ## Write the tables of docs/operators.md anew from the code
 	@python -m scripts.operators_page
 
-abi: setup  ## Regenerate the committed ABIs from the contracts
+abi: setup  ## Regenerate the committed ABIs and JavaScript modules from the contracts
 	python scripts/export_abi.py
+	python scripts/export_js.py
 
 cli-docs: setup  ## Regenerate docs/cli.md from commands, errors and causes
 	python -m scripts.export_cli

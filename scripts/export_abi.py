@@ -1,7 +1,7 @@
 """Write the ABIs that the package reads: ``oracle/chain/abi/*.json``, compact and sorted.
 
-The npm package carries the same in ``contracts/abi/``: as JSON, and as modules whose types are the
-entries themselves, which tools for TypeScript read arguments and results from.
+The npm package carries the same in ``contracts/abi/``: as JSON, and as modules of either kind whose
+types are the entries themselves, which tools for TypeScript read arguments and results from.
 
 Run after changing an interface: ``python scripts/export_abi.py``. A test compares them with the
 sources.
@@ -61,10 +61,13 @@ def npm_files(name: str) -> dict[Path, str]:
     text = abi_text(name)
     constant = f"{name[0].lower()}{name[1:]}Abi"
     path = project_root() / "contracts" / "abi" / f"{name}.json"
+    types = f"export declare const {constant}: {_type(text)};\n"
     return {
         path: text,
         path.with_suffix(".mjs"): f"export const {constant} = {text.rstrip()};\n",
-        path.with_suffix(".d.mts"): f"export declare const {constant}: {_type(text)};\n",
+        path.with_suffix(".d.mts"): types,
+        path.with_suffix(".cjs"): f'exports.{constant} = require("./{name}.json");\n',
+        path.with_suffix(".d.cts"): types,
     }
 
 

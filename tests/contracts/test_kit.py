@@ -84,7 +84,9 @@ def test_package__has_the_projects_name_version_and_licence() -> None:
     assert json.loads((project_root() / "package.json").read_text())["private"] is True
     used = json.loads((project_root() / "package.json").read_text())["dependencies"]
     oz = "@openzeppelin/contracts"
-    assert MANIFEST["peerDependencies"] == {oz: f"^{used[oz]}"}
+    peers = MANIFEST["peerDependencies"]
+    assert peers == {oz: f"^{used[oz]}", "ethers": "^6.0.0", "viem": "^2.0.0"}
+    assert MANIFEST["peerDependenciesMeta"] == {name: {"optional": True} for name in peers}
 
 
 def test_package__holds_every_contract_but_the_tests_own(installed: Path) -> None:
@@ -93,7 +95,7 @@ def test_package__holds_every_contract_but_the_tests_own(installed: Path) -> Non
     assert packed == {path for path in written if not path.startswith("test/")}
     assert not [path for path in packed if path.startswith("test")]
     folders = {path.name for path in installed.iterdir() if path.is_dir()}
-    assert folders == {"abi", "examples", "interfaces", "libraries", "mocks", "template"}
+    assert folders == {"abi", "examples", "interfaces", "js", "libraries", "mocks", "template"}
 
 
 def test_consumer_and_mock__need_no_other_package(installed: Path) -> None:

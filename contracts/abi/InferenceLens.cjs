@@ -1,0 +1,1 @@
+exports.inferenceLensAbi = require("./InferenceLens.json");

@@ -1,0 +1,1 @@
+exports.inferenceOracleAbi = require("./InferenceOracle.json");

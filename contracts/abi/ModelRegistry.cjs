@@ -1,0 +1,1 @@
+exports.modelRegistryAbi = require("./ModelRegistry.json");
