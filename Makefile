@@ -51,7 +51,7 @@ ape: setup  ## Compile the contracts and run the contract tests with Ape
 	@ape compile --force
 	@pytest -q -p ape.pytest.plugin tests/contracts/ape
 
-test-long: setup browser  ## Exhaustive sets whole, and 200,000 random actions against the protocol's model (SEED=n repeats them)
+test-long: setup browser build/js/hardhat2/.ready build/js/hardhat3/.ready  ## Exhaustive sets whole, and 200,000 random actions against the protocol's model (SEED=n repeats them)
 	@python -m scripts.test_times -- --whole
 	@python -m tests.model.driver --actions 200000 $(if $(SEED),--seed $(SEED))
 
