@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import math
 import operator
+import secrets
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -26,15 +27,18 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
-from eth_utils.address import is_address, to_checksum_address
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
 
 from oracle import fees, tensor
+from oracle.addresses import read_address
 from oracle.chain.account import Account
 from oracle.chain.codec import ContractAbi
 from oracle.chain.contracts import OracleContract, RegistryContract, Status
 from oracle.chain.registration import circuits_of
 from oracle.chain.rpc import Receipt, Rpc
-from oracle.chain.signer import Signer
+from oracle.chain.signed_requests import Envelope, SignedRequest, message
+from oracle.chain.signer import LocalSigner, Signer
 from oracle.chain.trail import Trail, find_id, trail_of
 from oracle.errors import (
     AccountUnfunded,
@@ -43,9 +47,11 @@ from oracle.errors import (
     RequestUnknown,
     TensorEncoding,
     TensorLength,
+    TransactionReverted,
     UsageError,
 )
 from oracle.log import request_hex
+from oracle.relaying import check, refusal
 from oracle.types import ZERO_ADDRESS, Codec, ModelSpec, RegisteredModel, Request, TensorSpec
 from oracle.why import Report, explain
 
@@ -183,6 +189,7 @@ class OracleClient:
         self._oracle = _address(oracle)
         self._contract = OracleContract(rpc, self._oracle)
         self._registry = RegistryContract(rpc, self._contract.registry())
+        self._signer = signer
         self._account = None if signer is None else Account(rpc, signer, clock, sleep)
         # An account's transactions go one after the other: each takes the next nonce.
         self._sending = threading.Lock()
@@ -281,7 +288,104 @@ class OracleClient:
                 "a request of several rows has the contract's own lifetime",
                 remedy="Leave lifetime out, or ask row by row",
             )
-        receipt = self._transact(call, value)
+        return self._handle(self._transact(call, value), model, rows.ndim)
+
+    def sign_request(
+        self,
+        model_id: int,
+        values: npt.ArrayLike,
+        *,
+        lifetime: int = LIFETIME,
+        valid_for: int | None = None,
+        max_cost: int | None = None,
+        tip: int = 0,
+        nonce: int | None = None,
+        refund_to: str | None = None,
+    ) -> Envelope:
+        """Sign a request that somebody else submits, paid from the account's credit.
+
+        Args:
+            model_id: a registered model.
+            values: real values: [inputs].
+            lifetime: seconds until the request can be refunded instead.
+            valid_for: seconds in which it may be submitted; ``lifetime`` unless told otherwise.
+            max_cost: most wei for gas money and a fee in ETH; what a request is quoted for now.
+            tip: wei for whoever submits it.
+            nonce: any number that the account has not used; a random one by default.
+            refund_to: who is credited with unspent money; the account by default.
+
+        Raises:
+            TensorError: the values do not fit the model.
+            UsageError: another argument is wrong, or the client has no key to sign with.
+        """
+        if not isinstance(self._signer, LocalSigner):
+            raise UsageError("the client has no key to sign with", remedy="Give it a LocalSigner")
+        model = self.model(model_id)
+        row = _array(values)
+        if row.ndim != 1:
+            raise TensorLength("a signed request is of one row", remedy="Sign one for each row")
+        data = _encode(np.atleast_2d(row), model.spec)
+        now, account = self.now(), self._signer.address
+        life = _lifetime(lifetime)
+        most = self._contract.quote(model.model_id, 1) if max_cost is None else max_cost
+        request = SignedRequest(
+            account=account,
+            model_id=model.model_id,
+            input_hash=keccak(data),
+            callback_contract=ZERO_ADDRESS,
+            callback_gas=0,
+            callback_data_hash=keccak(b""),
+            refund_to=account if refund_to is None else _address(refund_to),
+            deadline=now + life,
+            max_cost=_wei(most),
+            relayer_tip=_wei(tip),
+            nonce=secrets.randbits(256) if nonce is None else _nonce(nonce),
+            valid_until=now + (life if valid_for is None else _lifetime(valid_for)),
+        )
+        signature = self._signer.sign_message(message(self._rpc.chain_id, self._oracle, request))
+        return Envelope(self._rpc.chain_id, self._oracle, request, data, b"", signature)
+
+    def relay(self, signed: Envelope, *, least_tip: int = 0) -> Handle:
+        """Submit a request that its account signed, and wait until it is mined.
+
+        This client's account pays for the gas and is credited with the tip; the request's own
+        account pays for the rest.
+
+        Args:
+            signed: what `sign_request` made, or `oracle.chain.signed_requests.read`.
+            least_tip: refuse a tip below it (wei).
+
+        Raises:
+            SignedRequestError: it cannot be submitted; the class says why. Nothing was sent.
+            WrongChain: it was signed for another chain.
+            ContractMismatch: it was signed for another oracle.
+            UsageError: there is no such model, or it is closed.
+            AccountUnfunded: this client's account cannot pay for gas.
+            TransactionReverted: the contract refused for another reason.
+        """
+        check(self._rpc, self._oracle, signed, _wei(least_tip))
+        model = self.model(signed.request.model_id)
+        try:
+            receipt = self._transact(self._contract.request_for_calldata(signed))
+        except TransactionReverted as error:
+            raise refusal(error, signed) from None
+        return self._handle(receipt, model, 1)
+
+    def deposit(self, wei: int, account: str | None = None) -> int:
+        """Add to an account's credit, which pays for what it signs; what the account has then.
+
+        Args:
+            wei: how much.
+            account: whose; the client's own by default.
+        """
+        beneficiary = self.account if account is None else _address(account)
+        amount = _wei(wei)
+        if amount == 0:
+            raise UsageError("there is nothing to deposit", remedy="Give 1 wei or more")
+        self._transact(self._contract.deposit_calldata(beneficiary), amount)
+        return self._contract.credit_of(beneficiary)
+
+    def _handle(self, receipt: Receipt, model: RegisteredModel, dimensions: int) -> Handle:
         opened = self._abi.topic("RequestOpened")
         (log,) = [log for log in receipt.logs if log.topics[:1] == (opened,)]
         fields = self._abi.event("RequestOpened", log)
@@ -290,7 +394,7 @@ class OracleClient:
             model=model,
             block_number=receipt.block_number,
             gas_used=receipt.gas_used,
-            dimensions=rows.ndim,
+            dimensions=dimensions,
             deadline=int(fields["deadline"]),
             _client=self,
         )
@@ -393,9 +497,7 @@ class OracleClient:
             UsageError: it is less than the contract takes.
             TransactionReverted: it has ended, or its deadline has passed.
         """
-        added = _integer(wei)
-        if added is None:
-            raise UsageError(f"{wei} is not an amount of wei", remedy="Give a whole number")
+        added = _wei(wei)
         request = self._find(request_id, first_block)
         least = fees.minimum_top_up(request.gas_money)
         if added < least:
@@ -516,6 +618,20 @@ def _integer(value: SupportsIndex, most: int = (1 << 256) - 1) -> int | None:
     return number if 0 <= number <= most else None
 
 
+def _wei(value: SupportsIndex) -> int:
+    number = _integer(value, most=(1 << 96) - 1)
+    if number is None:
+        raise UsageError(f"{value} is not an amount of wei", remedy="Give a whole number")
+    return number
+
+
+def _nonce(value: SupportsIndex) -> int:
+    number = _integer(value)
+    if number is None:
+        raise UsageError(f"{value} is not a nonce", remedy="Give a whole number below 2**256")
+    return number
+
+
 def _block(value: SupportsIndex) -> int:
     number = _integer(value, most=(1 << 64) - 1)
     if number is None:
@@ -545,12 +661,13 @@ def _seconds(value: float) -> float:
 
 
 def _address(value: str) -> str:
-    if not is_address(value):
+    found = read_address(value)
+    if found is None:
         raise UsageError(
             f"{value} is not an Ethereum address",
             remedy="Give 0x and 40 hex digits with a valid checksum",
         )
-    return str(to_checksum_address(value))
+    return found
 
 
 def _array(values: npt.ArrayLike) -> Array:

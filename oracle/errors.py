@@ -5,6 +5,7 @@
     |   |-- ConfigError
     |   |-- ModelError                  the ONNX file: malformed, unsupported
     |   |-- TensorError                 length, range or encoding of values
+    |   |-- SignedRequestError          what somebody signed: malformed, expired, not theirs, too dear
     |   |-- RequestUnknown, RequestBusy what is asked of the queue, or of an earlier request
     |-- ToolchainError               3  something this machine lacks
     |-- CircuitError                 4  building or checking a circuit
@@ -94,6 +95,54 @@ class TensorEncoding(TensorError):
     """The bytes are not a valid encoding."""
 
     code = "TENSOR_ENCODING"
+
+
+class SignedRequestError(UsageError):
+    """The signed request cannot be submitted."""
+
+    code = "SIGNED_REQUEST"
+
+
+class SignedRequestMalformed(SignedRequestError):
+    """The text is no signed request."""
+
+    code = "SIGNED_REQUEST_MALFORMED"
+
+
+class SignatureInvalid(SignedRequestError):
+    """The signature is not the account's for this request, chain and oracle."""
+
+    code = "SIGNATURE_INVALID"
+
+
+class SignatureExpired(SignedRequestError):
+    """The signed request may not be submitted any more."""
+
+    code = "SIGNATURE_EXPIRED"
+
+
+class NonceUsed(SignedRequestError):
+    """The account has used or cancelled the nonce of the signed request."""
+
+    code = "NONCE_USED"
+
+
+class CostAboveMaximum(SignedRequestError):
+    """The signed request costs more than its account allows."""
+
+    code = "COST_ABOVE_MAXIMUM"
+
+
+class CreditTooSmall(SignedRequestError):
+    """The account's credit does not pay for the signed request."""
+
+    code = "CREDIT_TOO_SMALL"
+
+
+class TipTooSmall(SignedRequestError):
+    """The signed request pays its relayer less than was asked for."""
+
+    code = "TIP_TOO_SMALL"
 
 
 class RequestUnknown(UsageError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from enum import IntEnum
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from oracle.chain.codec import ContractAbi
 from oracle.chain.evidence import Block, Log, LogQuery
 from oracle.chain.input_ranges import ranges_in
 from oracle.chain.rpc import Receipt, Rpc
+from oracle.chain.signed_requests import Envelope
 from oracle.errors import (
     ContractMismatch,
     ModelUnsupported,
@@ -282,6 +283,17 @@ class OracleContract:
             output,
             request.callback_data,
         )
+
+    def request_for_calldata(self, signed: Envelope) -> bytes:
+        """Calldata that submits what an account has signed."""
+        fields = astuple(signed.request)
+        return self._abi.call(
+            "requestFor", fields, signed.input, signed.callback_data, signed.signature
+        )
+
+    def deposit_calldata(self, account: str) -> bytes:
+        """Calldata that adds the value sent to an account's credit."""
+        return self._abi.call("deposit", account)
 
     def top_up_calldata(self, request: Request) -> bytes:
         """Calldata that adds the value sent to a request's gas money."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from eth_account import Account
+from eth_account.messages import SignableMessage
 from eth_account.signers.local import LocalAccount
 
 from oracle.errors import ConfigError
@@ -124,6 +125,10 @@ class LocalSigner:
         }
         signed = self._account.sign_transaction(fields)
         return Signed(raw=bytes(signed.raw_transaction), hash=bytes(signed.hash))
+
+    def sign_message(self, message: SignableMessage) -> bytes:
+        """65 bytes of signature for typed data, which is no transaction."""
+        return bytes(self._account.sign_message(message).signature)
 
     def __repr__(self) -> str:
         return f"LocalSigner({self.address})"

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from eth_utils.address import is_address, to_checksum_address
 
+from oracle.addresses import read_address
 from oracle.chain import deployments
 from oracle.chain.rpc import Rpc, chain_id_of
 from oracle.chain.signer import LocalSigner
@@ -90,12 +90,13 @@ def given(url: str, oracle: str | None) -> str:
 
 def address_of(text: str, option: str) -> str:
     """An address given as an option."""
-    if not is_address(text):
+    found = read_address(text)
+    if found is None:
         raise UsageError(
             f"{option} {text} is not an Ethereum address",
             remedy="Give 0x and 40 hex digits with a valid checksum",
         )
-    return str(to_checksum_address(text))
+    return found
 
 
 def signer_of(

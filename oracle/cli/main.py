@@ -45,6 +45,9 @@ DOORS = {
     "retry": Door("request", "Make a failed callback again."),
     "refund": Door("request", "Have an expired request's money credited."),
     "withdraw": Door("request", "Send an account's credit to an address."),
+    "sign-request": Door("gasless", "Sign a request that somebody else submits."),
+    "relay": Door("gasless", "Submit a request that another account signed."),
+    "deposit": Door("gasless", "Add to the credit that pays for signed requests."),
     "node": Door("node", "The daemon that proves and answers requests."),
 }
 

@@ -76,8 +76,8 @@ def request(
         return
     typer.echo(f"request {name}", err=True)
     with waiting("Waiting for its proof"):
-        found = _waited(handle, timeout, rpc, oracle)
-    _show(found, as_json=as_json)
+        found = waited(handle, timeout, rpc, oracle)
+    show(found, as_json=as_json)
 
 
 @app.command(epilog=examples("oracle result 0x1a2b...", "oracle result 0x1a2b... --timeout 60"))
@@ -98,14 +98,14 @@ def result(
     chain = chain_of(rpc, chain_id, oracle, first_block)
     with waiting("Reading the chain"):
         handle = _client(chain).handle(request_id, chain.first_block)
-        found = _waited(handle, timeout, rpc, oracle) if timeout else handle.result()
+        found = waited(handle, timeout, rpc, oracle) if timeout else handle.result()
     if found is None:
         name = request_hex(handle.request_id)
         raise RequestTimeout(
             f"request {name} has no answer yet",
             remedy=f"Wait with --timeout, or ask: oracle why {name}{given(rpc, oracle)}",
         )
-    _show(found, as_json=as_json)
+    show(found, as_json=as_json)
 
 
 @app.command(epilog=examples("oracle top-up 0x1a2b... --wei 200000000000000 --key-file caller.key"))
@@ -206,7 +206,7 @@ def withdraw(
     typer.echo(json.dumps(said) if as_json else f"{wei} wei sent to {recipient}")
 
 
-def _waited(handle: Handle, timeout: float, rpc: str, oracle: str | None) -> Result:
+def waited(handle: Handle, timeout: float, rpc: str, oracle: str | None) -> Result:
     """The answer; if it does not come, the command that says why, for the same chain."""
     try:
         return handle.wait(timeout)
@@ -218,7 +218,8 @@ def _client(chain: Chain, signer: Signer | None = None) -> OracleClient:
     return OracleClient(chain.rpc, chain.oracle, signer)
 
 
-def _show(found: Result, *, as_json: bool) -> None:
+def show(found: Result, *, as_json: bool) -> None:
+    """Print an answer's numbers, or all of it as JSON."""
     if as_json:
         said = {
             "request_id": request_hex(found.request_id),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
@@ -10,10 +11,14 @@ from typing import Any
 
 import pytest
 from eth_utils import keccak
+from typer.testing import CliRunner
 from web3.logs import DISCARD
 
+from oracle.cli.main import app
+from oracle.devnet import fund_new_key
+from oracle.errors import SignatureInvalid
 from tests.contracts.anvil import CHAIN_ID, Deployed, Devnet
-from tests.contracts.world import INPUT, NUMBERS, OUTPUT, RESULT, ZERO, packed, tensor_tuple
+from tests.contracts.world import INPUT, NUMBERS, OPEN, OUTPUT, RESULT, ZERO, packed, tensor_tuple
 from tests.js.asked import PAYER, Client, next_request, url_of
 
 VALUES = [number / 2**INPUT.scale for number in NUMBERS]
@@ -233,3 +238,25 @@ def test_sign_request__its_digest_is_the_contracts_and_anybody_submits_it(
     assert request["inputHash"] == "0x" + keccak(packed()).hex()
     another = client("signRequest", deployed.model_id, VALUES)["value"]["request"]
     assert another["nonce"] != request["nonce"], "each takes a nonce of its own"
+
+
+def test_sign_request__what_it_gives__is_what_oracle_relay_takes(
+    opened: Open, deployed: Deployed, tmp_path: Path
+) -> None:
+    devnet, oracle = deployed.devnet, deployed.oracle
+    devnet.send(oracle.functions.deposit(PAYER), devnet.accounts[0], 10**18)
+    fund_new_key(devnet.w3, tmp_path / "relayer.key", 10**18)
+    terms = {"relayerTip": whole(5)}
+    signed = opened(oracle)("signRequest", deployed.model_id, VALUES, terms)["value"]
+    (tmp_path / "signed.json").write_text(json.dumps(signed))
+    relay = ["relay", str(tmp_path / "signed.json"), "--rpc", url_of(devnet)]
+    place = ["--oracle", oracle.address, "--key-file", str(tmp_path / "relayer.key"), "--json"]
+    done = CliRunner().invoke(app, [*relay, *place])
+    assert done.exit_code == 0, done.exception
+    said = json.loads(done.stdout)
+    assert said["tip"] == 5
+    assert oracle.functions.status(int(said["request_id"], 16)).call() == OPEN
+    signed["request"]["relayerTip"] = "6"
+    (tmp_path / "signed.json").write_text(json.dumps(signed))
+    refused = CliRunner().invoke(app, [*relay, *place]).exception
+    assert isinstance(refused, SignatureInvalid)

@@ -49,6 +49,10 @@ WRONG: dict[str, tuple[Callable[[OracleClient, Handle], Any], str]] = {
     "lifetime=0": (lambda c, _: c.request(1, F, lifetime=0), "live for 0 s"),
     "lifetime=-5": (lambda c, _: c.request(1, F, lifetime=-5), "live for -5 s"),
     "withdraw of a name": (lambda c, _: c.withdraw("nope"), "not an Ethereum address"),
+    "withdraw to a mistyped one": (
+        lambda c, _: c.withdraw("0x70997970c51812dc3A010C7d01b50e0d17dc79C8"),
+        "not an Ethereum address",
+    ),
     "withdraw(None)": (lambda c, _: c.withdraw(None), "not an Ethereum address"),  # type: ignore[arg-type]
     "top_up of half a wei": (lambda c, h: c.top_up(h.request_id, 1.5), "of wei"),  # type: ignore[arg-type]
     "top_up(-1)": (lambda c, h: c.top_up(h.request_id, -1), "of wei"),
