@@ -57,6 +57,8 @@ from oracle.why import Report, explain
 
 #: Seconds that a request of one row leaves for an answer unless told otherwise.
 LIFETIME = 3600
+#: Least seconds: a request whose deadline the next block is behind costs its gas, and reverts.
+MIN_LIFETIME = 30
 #: Most seconds that the contract lets a request leave.
 MAX_LIFETIME = 30 * 86_400
 #: Seconds to wait for an answer unless told otherwise.
@@ -260,7 +262,7 @@ class OracleClient:
 
         Raises:
             TensorError: the values do not fit the model; nothing was sent.
-            UsageError: there is no such model, or the contract takes no such lifetime.
+            UsageError: there is no such model, or no request can have such a lifetime.
             AccountUnfunded: the account cannot pay; nothing was sent.
             TransactionReverted: the contract refused.
         """
@@ -277,7 +279,7 @@ class OracleClient:
             )
         value = self._contract.quote(model_id, count)
         if count == 1:
-            deadline = self.now() + (LIFETIME if lifetime is None else _lifetime(lifetime))
+            deadline = self._deadline(LIFETIME if lifetime is None else _lifetime(lifetime))
             end = (self.account, deadline)
             call = self._abi.call("request", model_id, data, ZERO_ADDRESS, 0, b"", *end)
         elif lifetime is None:
@@ -325,8 +327,7 @@ class OracleClient:
         if row.ndim != 1:
             raise TensorLength("a signed request is of one row", remedy="Sign one for each row")
         data = _encode(np.atleast_2d(row), model.spec)
-        now, account = self.now(), self._signer.address
-        life = _lifetime(lifetime)
+        account, life = self._signer.address, _lifetime(lifetime)
         most = self._contract.quote(model.model_id, 1) if max_cost is None else max_cost
         request = SignedRequest(
             account=account,
@@ -336,11 +337,11 @@ class OracleClient:
             callback_gas=0,
             callback_data_hash=keccak(b""),
             refund_to=account if refund_to is None else _address(refund_to),
-            deadline=now + life,
+            deadline=self._deadline(life),
             max_cost=_wei(most),
             relayer_tip=_wei(tip),
             nonce=secrets.randbits(256) if nonce is None else _nonce(nonce),
-            valid_until=now + (life if valid_for is None else _lifetime(valid_for)),
+            valid_until=self._deadline(life if valid_for is None else _lifetime(valid_for)),
         )
         signature = self._signer.sign_message(message(self._rpc.chain_id, self._oracle, request))
         return Envelope(self._rpc.chain_id, self._oracle, request, data, b"", signature)
@@ -384,6 +385,13 @@ class OracleClient:
             raise UsageError("there is nothing to deposit", remedy="Give 1 wei or more")
         self._transact(self._contract.deposit_calldata(beneficiary), amount)
         return self._contract.credit_of(beneficiary)
+
+    def _deadline(self, lifetime: int) -> int:
+        """The second that is so far away."""
+        latest, here = self.now(), int(time.time())
+        # A chain that mines on demand has no block of now: its next one is later than its last.
+        is_behind = latest < here <= latest + MAX_LIFETIME - lifetime
+        return (here if is_behind else latest) + lifetime
 
     def _handle(self, receipt: Receipt, model: RegisteredModel, dimensions: int) -> Handle:
         opened = self._abi.topic("RequestOpened")
@@ -641,10 +649,10 @@ def _block(value: SupportsIndex) -> int:
 
 def _lifetime(value: SupportsIndex) -> int:
     number = _integer(value, most=MAX_LIFETIME)
-    if not number:
+    if number is None or number < MIN_LIFETIME:
         raise UsageError(
             f"a request cannot live for {value} s",
-            remedy=f"Give whole seconds from 1 to {MAX_LIFETIME} (30 days)",
+            remedy=f"Give whole seconds from {MIN_LIFETIME} to {MAX_LIFETIME} (30 days)",
         )
     return number
 

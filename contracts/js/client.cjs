@@ -1,12 +1,15 @@
 "use strict";
 /** Ask a model, wait for its proved answer, decode it: the same for ethers and viem. */
 Object.defineProperty(exports, "__esModule", { value: true });
-exports.InferenceClient = exports.POLLING_INTERVAL = exports.TIMEOUT = exports.LIFETIME = void 0;
+exports.InferenceClient = exports.POLLING_INTERVAL = exports.TIMEOUT = exports.MAX_LIFETIME = exports.MIN_LIFETIME = exports.LIFETIME = void 0;
 const errors_cjs_1 = require("./errors.cjs");
 const signed_cjs_1 = require("./signed.cjs");
 const tensor_cjs_1 = require("./tensor.cjs");
 /** Seconds that a request of one row leaves for an answer unless told otherwise. */
 exports.LIFETIME = 3600n;
+/** Least and most that it can leave: the next block has to come first, and 30 days. */
+exports.MIN_LIFETIME = 30n;
+exports.MAX_LIFETIME = 2592000n;
 /** Milliseconds to wait for an answer unless told otherwise, and between two looks. */
 exports.TIMEOUT = 120_000;
 exports.POLLING_INTERVAL = 1_000;
@@ -49,7 +52,7 @@ class InferenceClient {
         let call;
         if (rows.length === 1) {
             const refundTo = options.refundTo ?? (await this.chain.account());
-            const deadline = (await this.chain.now()) + BigInt(options.lifetime ?? exports.LIFETIME);
+            const deadline = await this.#in(options.lifetime ?? exports.LIFETIME);
             call = ["request", [id, input, NOBODY, 0n, "0x", refundTo, deadline]];
         }
         else if (options.lifetime === undefined && options.refundTo === undefined) {
@@ -137,8 +140,8 @@ class InferenceClient {
     async signRequest(modelId, values, options = {}) {
         const id = BigInt(modelId);
         const input = await this.#encode(id, [[...values]], options);
-        const [account, now] = await Promise.all([this.chain.account(), this.chain.now()]);
-        const deadline = now + BigInt(options.lifetime ?? exports.LIFETIME);
+        const account = await this.chain.account();
+        const deadline = await this.#in(options.lifetime ?? exports.LIFETIME);
         const message = {
             account,
             modelId: id,
@@ -151,10 +154,23 @@ class InferenceClient {
             maxCost: options.maxCost ?? (await this.estimateCost(id)),
             relayerTip: options.relayerTip ?? 0n,
             nonce: options.nonce ?? randomNonce(),
-            validUntil: options.validFor === undefined ? deadline : now + BigInt(options.validFor),
+            validUntil: options.validFor === undefined ? deadline : await this.#in(options.validFor),
         };
         const data = (0, signed_cjs_1.signedRequestTypedData)(await this.chain.chainId(), this.chain.oracle, message);
         return (0, signed_cjs_1.envelope)(data, input, "0x", await this.chain.signTypedData(data));
+    }
+    /** The second that is so far away. */
+    async #in(lifetime) {
+        const seconds = Number(lifetime);
+        if (!(Number.isInteger(seconds) && seconds >= exports.MIN_LIFETIME && seconds <= exports.MAX_LIFETIME)) {
+            const bounds = `${exports.MIN_LIFETIME} to ${exports.MAX_LIFETIME} (30 days)`;
+            throw new errors_cjs_1.InferenceError("USAGE", `a request lives for whole seconds from ${bounds}`);
+        }
+        const [latest, here] = [await this.chain.now(), BigInt(Math.floor(Date.now() / 1_000))];
+        const life = BigInt(lifetime);
+        // A chain that mines on demand has no block of now: its next one is later than its last.
+        const isBehind = latest < here && here <= latest + exports.MAX_LIFETIME - life;
+        return (isBehind ? here : latest) + life;
     }
     async #read(modelId) {
         const { codec, input, output } = await this.chain.getModel(modelId);

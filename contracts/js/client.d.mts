@@ -3,6 +3,9 @@ import { type Envelope, type TypedData } from "./signed.mjs";
 import { type Encoding, type Hex, type Integer, type Tensor } from "./tensor.mjs";
 /** Seconds that a request of one row leaves for an answer unless told otherwise. */
 export declare const LIFETIME = 3600n;
+/** Least and most that it can leave: the next block has to come first, and 30 days. */
+export declare const MIN_LIFETIME = 30n;
+export declare const MAX_LIFETIME = 2592000n;
 /** Milliseconds to wait for an answer unless told otherwise, and between two looks. */
 export declare const TIMEOUT = 120000;
 export declare const POLLING_INTERVAL = 1000;

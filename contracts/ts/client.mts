@@ -8,6 +8,9 @@ import { decodeRows, encode, encodeRows } from "./tensor.mjs";
 
 /** Seconds that a request of one row leaves for an answer unless told otherwise. */
 export const LIFETIME = 3_600n;
+/** Least and most that it can leave: the next block has to come first, and 30 days. */
+export const MIN_LIFETIME = 30n;
+export const MAX_LIFETIME = 2_592_000n;
 /** Milliseconds to wait for an answer unless told otherwise, and between two looks. */
 export const TIMEOUT = 120_000;
 export const POLLING_INTERVAL = 1_000;
@@ -194,7 +197,7 @@ export class InferenceClient {
     let call: [string, unknown[]];
     if (rows.length === 1) {
       const refundTo = options.refundTo ?? (await this.chain.account());
-      const deadline = (await this.chain.now()) + BigInt(options.lifetime ?? LIFETIME);
+      const deadline = await this.#in(options.lifetime ?? LIFETIME);
       call = ["request", [id, input, NOBODY, 0n, "0x", refundTo, deadline]];
     } else if (options.lifetime === undefined && options.refundTo === undefined) {
       const asked = [BigInt(rows.length), id, input, NOBODY, 0n, "0x", 0, 0];
@@ -293,8 +296,8 @@ export class InferenceClient {
   ): Promise<Envelope> {
     const id = BigInt(modelId);
     const input = await this.#encode(id, [[...values]], options);
-    const [account, now] = await Promise.all([this.chain.account(), this.chain.now()]);
-    const deadline = now + BigInt(options.lifetime ?? LIFETIME);
+    const account = await this.chain.account();
+    const deadline = await this.#in(options.lifetime ?? LIFETIME);
     const message: SignedRequest = {
       account,
       modelId: id,
@@ -307,10 +310,24 @@ export class InferenceClient {
       maxCost: options.maxCost ?? (await this.estimateCost(id)),
       relayerTip: options.relayerTip ?? 0n,
       nonce: options.nonce ?? randomNonce(),
-      validUntil: options.validFor === undefined ? deadline : now + BigInt(options.validFor),
+      validUntil: options.validFor === undefined ? deadline : await this.#in(options.validFor),
     };
     const data = signedRequestTypedData(await this.chain.chainId(), this.chain.oracle, message);
     return envelope(data, input, "0x", await this.chain.signTypedData(data));
+  }
+
+  /** The second that is so far away. */
+  async #in(lifetime: Integer): Promise<bigint> {
+    const seconds = Number(lifetime);
+    if (!(Number.isInteger(seconds) && seconds >= MIN_LIFETIME && seconds <= MAX_LIFETIME)) {
+      const bounds = `${MIN_LIFETIME} to ${MAX_LIFETIME} (30 days)`;
+      throw new InferenceError("USAGE", `a request lives for whole seconds from ${bounds}`);
+    }
+    const [latest, here] = [await this.chain.now(), BigInt(Math.floor(Date.now() / 1_000))];
+    const life = BigInt(lifetime);
+    // A chain that mines on demand has no block of now: its next one is later than its last.
+    const isBehind = latest < here && here <= latest + MAX_LIFETIME - life;
+    return (isBehind ? here : latest) + life;
   }
 
   async #read(modelId: bigint): Promise<Model> {

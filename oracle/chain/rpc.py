@@ -33,6 +33,7 @@ from oracle.errors import (
     RpcThrottled,
     RpcUncertain,
     RpcUnreachable,
+    UsageError,
     WrongChain,
 )
 
@@ -615,14 +616,38 @@ def chain_id_of(url: str, timeout: float = 10) -> int:
     """The chain that an endpoint serves, for whoever wants to use it whatever it is.
 
     Raises:
+        UsageError: it is no HTTP address.
         RpcUnreachable: it does not say.
     """
+    require_url(url)
     try:
         return _quantity(HttpTransport(url, timeout).send("eth_chainId", []))
     except (AttributeError, TypeError, ValueError):
         raise RpcUnreachable(
             f"{redacted(url)} does not say which chain it serves", remedy=REMEDY
         ) from None
+
+
+def require_url(url: str) -> None:
+    """Refuse what is no HTTP address of an endpoint.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        parts = urlsplit(url)
+        # The port is only parsed, and refused, when it is asked for.
+        is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_one = False
+    if not is_one:
+        # What follows a host may be a key, and so may what stands before it.
+        scheme, mark, rest = url.partition("://") if "://" in url else ("", "", url)
+        host = rest.partition("/")[0].partition("?")[0].rpartition("@")[2]
+        raise UsageError(
+            f"'{scheme}{mark}{host}' is not a URL of an HTTP endpoint",
+            remedy="Give one like http://127.0.0.1:8545",
+        )
 
 
 def fewer_blocks(error: ChainError, blocks: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ import typer
 
 from oracle.addresses import read_address
 from oracle.chain import deployments
-from oracle.chain.rpc import Rpc, chain_id_of
+from oracle.chain.rpc import Rpc, chain_id_of, require_url
 from oracle.chain.signer import LocalSigner
 from oracle.errors import UsageError
 
@@ -77,15 +78,14 @@ def endpoint_of(url: str, chain_id: int | None) -> Rpc:
     Raises:
         UsageError: it is no HTTP address.
     """
-    if not url.startswith(("http://", "https://")):
-        raise UsageError(f"--rpc {url} is not an HTTP address", remedy=f"Give one like {LOCAL}")
+    require_url(url)
     return Rpc([url], chain_id_of(url) if chain_id is None else chain_id)
 
 
 def given(url: str, oracle: str | None) -> str:
     """The options that a command to be typed next needs to find the same chain and oracle."""
     options = (("--rpc", None if url == LOCAL else url), ("--oracle", oracle))
-    return "".join(f" {name} {value}" for name, value in options if value)
+    return "".join(f" {name} {shlex.quote(value)}" for name, value in options if value)
 
 
 def address_of(text: str, option: str) -> str:

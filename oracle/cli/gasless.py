@@ -49,13 +49,11 @@ def sign_request(
     values: Values,
     model: Annotated[int, typer.Option(help="Id of the model.", min=1)] = 1,
     lifetime: Annotated[
-        int, typer.Option(help="Seconds until it can be refunded instead.", min=1)
+        int, typer.Option(help="Seconds until it can be refunded instead; 30 to 2592000.")
     ] = LIFETIME,
     valid_for: Annotated[
         int | None,
-        typer.Option(
-            help="Seconds in which it may be submitted; those of --lifetime by default.", min=1
-        ),
+        typer.Option(help="Seconds in which it may be submitted; those of --lifetime by default."),
     ] = None,
     max_cost: Annotated[
         int | None,

@@ -51,7 +51,7 @@ def request(
         float, typer.Option(help="Seconds to wait for the answer; 0 does not wait.", min=0)
     ] = TIMEOUT,
     lifetime: Annotated[
-        int | None, typer.Option(help="Seconds until it can be refunded instead.", min=1)
+        int | None, typer.Option(help="Seconds until it can be refunded instead; 30 to 2592000.")
     ] = None,
     rpc: Url = LOCAL,
     chain_id: ChainId = None,

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import math
+import shlex
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from oracle import client as module
 from oracle.chain.artifacts import contract
-from oracle.chain.rpc import Rpc
+from oracle.chain.rpc import Rpc, chain_id_of
+from oracle.cli.chain import given
+from oracle.cli.main import app
 from oracle.client import Handle, OracleClient
 from oracle.devnet import CHAIN_ID
 from oracle.errors import RequestTimeout, RequestUnknown, TensorEncoding, UsageError
@@ -46,6 +50,8 @@ WRONG: dict[str, tuple[Callable[[OracleClient, Handle], Any], str]] = {
     "lifetime=1.5": (lambda c, _: c.request(1, F, lifetime=1.5), "live for 1.5 s"),  # type: ignore[arg-type]
     "lifetime=10**30": (lambda c, _: c.request(1, F, lifetime=10**30), "cannot live for"),
     "lifetime=10**12": (lambda c, _: c.request(1, F, lifetime=10**12), "cannot live for"),
+    "lifetime=1": (lambda c, _: c.request(1, F, lifetime=1), "live for 1 s"),
+    "lifetime=29": (lambda c, _: c.request(1, F, lifetime=29), "live for 29 s"),
     "lifetime=0": (lambda c, _: c.request(1, F, lifetime=0), "live for 0 s"),
     "lifetime=-5": (lambda c, _: c.request(1, F, lifetime=-5), "live for -5 s"),
     "withdraw of a name": (lambda c, _: c.withdraw("nope"), "not an Ethereum address"),
@@ -186,3 +192,57 @@ def test_handle__awaited_past_the_deadline__ends(
 
     with pytest.raises(RequestTimeout, match="by its deadline"):
         asyncio.run(main())
+
+
+def test_request__on_a_chain_that_mines_on_demand__lives_from_now_on(
+    devnet: Devnet, client: OracleClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """contract-developers D8: its last block is hours old, and the next is not."""
+    idle = 2 * module.LIFETIME
+    last = devnet.anvil.w3.eth.get_block("latest")["timestamp"]
+    devnet.rpc("evm_increaseTime", idle)
+    monkeypatch.setattr(module.time, "time", lambda: last + idle)
+    handle = client.request(devnet.model_id, F)
+    assert handle.deadline == last + idle + module.LIFETIME
+
+
+def test_request__this_machines_clock_is_wrong__lives_from_the_chains_time_on(
+    devnet: Devnet, client: OracleClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = devnet.anvil.w3.eth.get_block("latest")["timestamp"]
+    for wrong in (0, last + 400 * 86_400):
+        monkeypatch.setattr(module.time, "time", lambda wrong=wrong: wrong)
+        deadline = client.request(devnet.model_id, F).deadline
+        assert 0 <= deadline - last - module.LIFETIME < 600
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("foo", "'foo'"),
+        ("", "''"),
+        ("127.0.0.1:8545", "'127.0.0.1:8545'"),
+        ("ws://127.0.0.1:8545", "'ws://127.0.0.1:8545'"),
+        ("http://", "'http://'"),
+        ("http://host:99999", "'http://host:99999'"),
+        ("http://[::1", "'http://[::1'"),
+        ("rpc.example/v2/SECRET", "'rpc.example'"),
+        ("wss://me:SECRET@rpc.example/v2/SECRET?SECRET", "'wss://rpc.example'"),
+    ],
+)
+def test_chain_id_of__no_url__says_so_without_its_secrets(url: str, shown: str) -> None:
+    """contract-developers D8: `chain_id_of("foo")`, and `--rpc foo`."""
+    with pytest.raises(UsageError) as caught:
+        chain_id_of(url)
+    assert f"{shown} is not a URL" in caught.value.message
+    assert "SECRET" not in caught.value.line()
+    refused = CliRunner().invoke(app, ["result", "0x" + "1" * 64, "--rpc", url]).exception
+    assert isinstance(refused, UsageError)
+    assert refused.line() == caught.value.line()
+
+
+def test_given__what_a_shell_reads_otherwise__is_quoted() -> None:
+    """contract-developers D10: the options of a command that is printed to be pasted."""
+    url = "https://rpc.example/v2?key=a&b=c d"
+    assert shlex.split(given(url, None)) == ["--rpc", url]
+    assert given("http://127.0.0.1:8545", None) == ""
