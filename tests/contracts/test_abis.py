@@ -150,7 +150,11 @@ def reach() -> Reach:
 
 
 @pytest.mark.parametrize(
-    "contract", ["InferenceOracle", "ModelRegistry", "InferenceLens", "InputRanges", "TextCoder"]
+    "contract",
+    [
+        *("InferenceOracle", "ModelRegistry", "InferenceLens", "InputRanges", "TextCoder"),
+        "MockInferenceOracle",
+    ],
 )
 def test_abi__has_every_error_that_a_call_can_raise(contract: str, reach: Reach) -> None:
     """D11: what is thrown further down is decoded by name where the call was made."""
