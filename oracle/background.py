@@ -17,6 +17,7 @@ import shutil
 import signal
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,8 @@ from oracle.types import TensorSpec
 
 #: Anvil's own.
 PORT = 8545
+#: Of the node's page, as documented.
+PAGE_PORT = 9464
 
 _STATE = "devnet.json"
 _CALLER_WEI = 10 * 10**18
@@ -89,7 +92,7 @@ class Standing:
     consumer: str
     model_id: int
     model: str
-    #: An input that it takes, in the middle of its range, as the command line takes numbers.
+    #: An input that it takes, as the command line takes numbers.
     example: str
     #: A key file with ether.
     caller_key: str
@@ -97,6 +100,8 @@ class Standing:
     node_config: str
     anvil: Process
     node: Process | None
+    #: The node's live page; None before a node was started.
+    page: str | None = None
 
     @property
     def is_running(self) -> bool:
@@ -110,20 +115,40 @@ def folder_of() -> Path:
 
 
 def find(folder: Path) -> Standing | None:
-    """The devnet of a folder, if one was started there and still runs."""
+    """The devnet of a folder, if one was started there and still runs.
+
+    Raises:
+        UsageError: it is no folder, or what says so there was damaged.
+    """
+    path = folder / _STATE
     try:
-        values = json.loads((folder / _STATE).read_text())
+        values = json.loads(path.read_text())
+        node = values.pop("node")
+        found = Standing(
+            **{**values, "anvil": Process(**values["anvil"]), "node": node and Process(**node)}
+        )
     except FileNotFoundError:
         return None
-    node = values.pop("node")
-    found = Standing(
-        **{**values, "anvil": Process(**values["anvil"]), "node": node and Process(**node)}
-    )
+    except NotADirectoryError:
+        raise UsageError(
+            f"{folder} is a file, not a folder", remedy="Name a folder with --folder"
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UsageError(
+            f"{path} does not say what runs: it was damaged",
+            remedy=f"Stop anvil and the node yourself, and remove {folder}",
+        ) from None
     return found if found.is_running else None
 
 
 def up(
-    folder: Path, bundle: Bundle, report: Report, *, port: int = PORT, with_node: bool = False
+    folder: Path,
+    bundle: Bundle,
+    report: Report,
+    *,
+    port: int = PORT,
+    with_node: bool = False,
+    example: Sequence[float] | None = None,
 ) -> Standing:
     """A devnet with contracts and a model, and a node if wanted: what runs already stays.
 
@@ -132,7 +157,9 @@ def up(
         bundle: the model.
         report: told about progress.
         port: where the chain listens.
-        with_node: have a node run, too.
+        with_node: have a node run, too, and serve its page.
+        example: an input to propose; by default the middle of the model's range. No sample of a
+            publisher's, who may not want it shown.
 
     Raises:
         UsageError: the folder holds something else.
@@ -140,7 +167,7 @@ def up(
     """
     found = find(folder)
     if found is None:
-        found = _start_chain(folder, bundle, report, port)
+        found = _start_chain(folder, bundle, report, port, example)
     if with_node and (found.node is None or not found.node.is_running):
         found = _start_node(folder, found, report)
     return found
@@ -158,7 +185,9 @@ def down(folder: Path) -> Standing | None:
     return found
 
 
-def _start_chain(folder: Path, bundle: Bundle, report: Report, port: int) -> Standing:
+def _start_chain(
+    folder: Path, bundle: Bundle, report: Report, port: int, example: Sequence[float] | None
+) -> Standing:
     _clear(folder)
     with report.step(f"Start a chain on port {port}") as detail:
         anvil = Anvil(folder / "anvil.log", port=port)
@@ -182,7 +211,9 @@ def _start_chain(folder: Path, bundle: Bundle, report: Report, port: int) -> Sta
             consumer=deployed.consumer.address,
             model_id=deployed.model_id,
             model=bundle.name,
-            example=_example(bundle.spec.input, bundle.spec.input_ranges),
+            example=_middle(bundle.spec.input, bundle.spec.input_ranges)
+            if example is None
+            else _typed(example),
             caller_key=str(caller),
             node_config=str(config),
             anvil=Process.of(anvil.pid),
@@ -195,20 +226,24 @@ def _start_chain(folder: Path, bundle: Bundle, report: Report, port: int) -> Sta
     return found
 
 
-def _example(spec: TensorSpec, ranges: Ranges = ()) -> str:
-    """No sample of the publisher's, who may not want it shown."""
+def _middle(spec: TensorSpec, ranges: Ranges = ()) -> str:
     middles = [(low + high) // 2 for low, high in ranges_of(spec, ranges)]
-    return ",".join(f"{dequantize(middle, spec.scale):g}" for middle in middles)
+    return _typed([dequantize(middle, spec.scale) for middle in middles])
+
+
+def _typed(numbers: Sequence[float]) -> str:
+    return ",".join(f"{number:g}" for number in numbers)
 
 
 def _start_node(folder: Path, found: Standing, report: Report) -> Standing:
     with report.step("Start a node") as detail:
         log = folder / "node.log"
         log.unlink(missing_ok=True)
+        page = _serve_page(Path(found.node_config))
         node = NodeProcess(Path(found.node_config), log)
         try:
             detail(f"account {node.wait_for_event('ready', _READY)['account']}")
-            found = dataclasses.replace(found, node=Process.of(node.pid))
+            found = dataclasses.replace(found, node=Process.of(node.pid), page=page)
             _save(folder, found)
         except BaseException:
             node.close()
@@ -216,13 +251,39 @@ def _start_node(folder: Path, found: Standing, report: Report) -> Standing:
     return found
 
 
+def _serve_page(config: Path) -> str:
+    """Have a node serve its page on a free port, the documented one if that is; the page's URL."""
+    kept = [line for line in config.read_text().splitlines() if not line.startswith("http_port ")]
+    port = _free_port()
+    config.write_text("\n".join([*kept, f"http_port = {port}", ""]))
+    return f"http://127.0.0.1:{port}"
+
+
+def _free_port() -> int:
+    for port in (PAGE_PORT, 0):
+        with socket.socket() as probe:
+            # As the server does: a port in TIME_WAIT is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise ChainError("no port is free for the node's page", remedy="Stop what uses them")
+
+
 def _clear(folder: Path) -> None:
     """Remove what an earlier devnet left: its chain is gone, and with it all that a node knew."""
     if folder.exists() and any(folder.iterdir()) and not (folder / "anvil.log").exists():
         raise UsageError(f"{folder} holds something else", remedy="Name a new folder with --folder")
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
+    try:
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise UsageError(
+            f"{folder} cannot be made ({error.strerror})", remedy="Name another with --folder"
+        ) from None
 
 
 def _record(deployed: Deployed, bundle: Bundle) -> Deployment:

@@ -28,6 +28,8 @@ from oracle.errors import RequestTimeout
 #: The model that ships with the project: iris flowers, four measurements in, three scores out.
 IRIS = Path("scripts/models/iris.onnx")
 IRIS_SAMPLES = Path("scripts/models/iris_samples.npy")
+#: The first flower of the data set, a setosa: what the documents ask.
+FLOWER = (5.1, 3.5, 1.4, 0.2)
 IRIS_LABELS = ("setosa", "versicolor", "virginica")
 MAX_ERROR = 0.1
 

@@ -46,7 +46,7 @@ def up(
         ),
     ] = None,
     node: Annotated[
-        bool, typer.Option("--node", help="Run a node in the background, too.")
+        bool, typer.Option("--node", help="Run a node in the background, too, with its page.")
     ] = False,
     folder: _Folder = None,
     as_json: Json = False,
@@ -70,7 +70,8 @@ def up(
         with steps.step("Load the model's bundle") as detail:
             loaded = demo.iris_bundle(detail) if bundle is None else Bundle.load(bundle)
         chosen = background.PORT if port is None else port
-        found = background.up(place, loaded, steps, port=chosen, with_node=node)
+        example = demo.FLOWER if bundle is None else None
+        found = background.up(place, loaded, steps, port=chosen, with_node=node, example=example)
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(found)))
     else:
@@ -96,6 +97,11 @@ def _text(found: Standing) -> str:
         f"caller   {_short(found.caller_key)}",
         f"node     {_short(found.node_config)}"
         + (f", process {found.node.pid}" if found.node and found.node.is_running else ""),
+        *(
+            [f"page     {found.page}"]
+            if found.page and found.node and found.node.is_running
+            else []
+        ),
         "",
     ]
     if found.node is None or not found.node.is_running:

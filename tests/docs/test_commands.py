@@ -273,6 +273,9 @@ def test_readme__a_chain_that_stays__answers(checkout: Path, iris_bundle: Bundle
         assert script.count(printed) == 1
         script = script.replace(printed, here)
     said = shell(checkout, script)
+    # What it proposes to ask is a flower, and its node has a page.
+    assert re.search(r"^Ask:  oracle request 5\.1,3\.5,1\.4,0\.2 --key-file ", said, re.MULTILINE)
+    assert re.search(r"^page     http://127\.0\.0\.1:\d+$", said, re.MULTILINE)
     assert re.search(r"^-?[\d.]+, ?-?[\d.]+, ?-?[\d.]+$", said, re.MULTILINE), said
 
 

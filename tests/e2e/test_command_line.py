@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -244,6 +245,36 @@ def test_devnet_up__another_port_than_it_has__is_refused(shell: Shell, devnet: A
         f"USAGE: the devnet of {place} runs at {devnet['url']}, not on port 39777."
     )
     assert line.endswith(f"first: oracle devnet down --folder {place}.")
+
+
+def test_devnet_up__with_a_node__serves_its_page(shell: Shell, devnet: dict[str, Any]) -> None:
+    """contract-developers, the live page, 1: a newcomer sees it, and is told where."""
+    place = ("--folder", shell.folder / "devnet")
+    page = shell.json("devnet", "up", "--node", *place)["page"]
+    config = Path(devnet["node_config"]).read_text()
+    assert f"http_port = {page.rpartition(':')[2]}\n" in config
+    assert config.count("http_port") == 1
+    with urlopen(page) as answered:
+        assert "<!doctype html>" in answered.read().decode().lower()
+    assert f"page     {page}\n" in shell.run("devnet", "up", *place).stdout
+
+
+def test_devnet_up__a_file_or_a_damaged_folder__is_one_line(shell: Shell, tmp_path: Path) -> None:
+    """contract-developers D14: what is in the way is named, with what to do."""
+    letter, damaged = tmp_path / "letter", tmp_path / "damaged"
+    letter.write_text("dear reader")
+    damaged.mkdir()
+    for command in ("up", "down"):
+        line = refusal(shell.run("devnet", command, "--folder", letter))
+        assert f"{letter} is a file, not a folder" in line
+        for state in ("{", "[]", '{"node": 1}', '{"node": null, "anvil": {}}'):
+            (damaged / "devnet.json").write_text(state)
+            line = refusal(shell.run("devnet", command, "--folder", damaged))
+            assert "does not say what runs: it was damaged" in line
+    assert letter.read_text() == "dear reader"
+    unmade = shell.run("devnet", "up", "--folder", "/proc/devnet")
+    assert unmade.returncode == 2
+    assert "USAGE: /proc/devnet cannot be made" in unmade.stderr.splitlines()[-1]
 
 
 def test_devnet_down__one_of_two__leaves_the_others_record(

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from oracle.background import Process, Standing, _example
+from oracle.background import Process, Standing, _middle
 from oracle.cli.devnet import _text
 from oracle.cli.numbers import numbers_of
 from oracle.tensor import encode
@@ -33,7 +33,7 @@ def standing(spec: TensorSpec) -> Standing:
         consumer="0x03",
         model_id=1,
         model="model",
-        example=_example(spec),
+        example=_middle(spec),
         caller_key="caller.key",
         node_config="node.toml",
         anvil=PROCESS,
@@ -43,7 +43,7 @@ def standing(spec: TensorSpec) -> Standing:
 
 @pytest.mark.parametrize("name", SPECS)
 def test_example__of_any_range__lies_within_it(name: str) -> None:
-    numbers = numbers_of([_example(SPECS[name])]).ravel().tolist()
+    numbers = numbers_of([_middle(SPECS[name])]).ravel().tolist()
     assert len(numbers) == SPECS[name].length
     assert encode(numbers, SPECS[name])
 
