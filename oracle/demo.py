@@ -17,13 +17,13 @@ from web3.logs import DISCARD
 from web3.types import EventData, RPCEndpoint
 
 from oracle import attacks, tensor
-from oracle.chain.toolchain import SOLC_CONTRACTS
+from oracle.chain.toolchain import NO_CHECKOUT, SOLC_CONTRACTS
 from oracle.circuits.build import build_cached, reference
 from oracle.circuits.bundle import Bundle
 from oracle.circuits.srs import SrsSource
 from oracle.config import build_dir, project_root
 from oracle.devnet import CHAIN_ID, Anvil, Deployed, NodeProcess, deploy, fund_new_key, transact
-from oracle.errors import RequestTimeout
+from oracle.errors import RequestTimeout, ToolchainError
 
 #: The model that ships with the project: iris flowers, four measurements in, three scores out.
 IRIS = Path("scripts/models/iris.onnx")
@@ -119,7 +119,7 @@ def run(report: Report, folder: Path) -> DemoResult:
 def iris_bundle(detail: Callable[[str], None]) -> Bundle:
     """The demo's bundle, built with an unsafe devnet SRS, or the one built before."""
     return build_cached(
-        project_root() / IRIS,
+        _in_checkout(IRIS),
         samples(),
         name="iris",
         max_error=MAX_ERROR,
@@ -130,7 +130,14 @@ def iris_bundle(detail: Callable[[str], None]) -> Bundle:
 
 def samples() -> npt.NDArray[np.float64]:
     """The data set's inputs, float [n, 4], in centimetres."""
-    return np.asarray(np.load(project_root() / IRIS_SAMPLES), dtype=np.float64)
+    return np.asarray(np.load(_in_checkout(IRIS_SAMPLES)), dtype=np.float64)
+
+
+def _in_checkout(name: Path) -> Path:
+    path = project_root() / name
+    if not path.exists():
+        raise ToolchainError(f"the demo's model is not here: no {path}", remedy=NO_CHECKOUT)
+    return path
 
 
 def _ask_and_attack(

@@ -28,6 +28,9 @@ SOLC_CONTRACTS = "0.8.37"
 #: Compiler of ezkl's generated verifiers; ezkl itself asks for this one.
 SOLC_VERIFIERS = "0.8.20"
 
+#: What to do where there are no sources to set up.
+NO_CHECKOUT = "Set ORACLE_ROOT to a checkout of the project in which make setup was run"
+
 _PACKAGES = {
     SOLC_CONTRACTS: ("solc", "0.8.37+commit.f401782d.Emscripten.clang"),
     SOLC_VERIFIERS: ("solc-0.8.20", "0.8.20+commit.a1b79de6.Emscripten.clang"),
@@ -42,7 +45,7 @@ printf '{"sources":{},"contracts":{%s:{"Halo2Verifier":{"abi":[]}}}}' "$file"
 
 @dataclass(frozen=True, slots=True)
 class Toolchain:
-    """Paths of the installed wrappers."""
+    """Paths of the installed wrappers; one that is asked for and not there is a ToolchainError."""
 
     #: Folder with ``anvil``, ``forge`` and ``solc-v*``; goes on PATH and into SOLCX_BINARY_PATH.
     bin: Path
@@ -51,31 +54,33 @@ class Toolchain:
 
     def solc(self, version: str) -> Path:
         """Path of the wrapper for one compiler version."""
-        return self.bin / f"solc-v{version}"
+        return self._installed(f"solc-v{version}", f"solc {version}")
 
     @property
     def anvil(self) -> Path:
         """Path of the devnet node."""
-        return self.bin / "anvil"
+        return self._installed("anvil")
 
     @property
     def forge(self) -> Path:
         """Path of Foundry's test runner."""
-        return self.bin / "forge"
+        return self._installed("forge")
+
+    def _installed(self, name: str, title: str | None = None) -> Path:
+        path = self.bin / name
+        if not path.exists():
+            in_checkout = (project_root() / "contracts").is_dir()
+            raise ToolchainError(
+                f"{title or name} is not installed",
+                remedy="Run: make setup" if in_checkout else NO_CHECKOUT,
+            )
+        return path
 
 
 def toolchain() -> Toolchain:
-    """The installed toolchain.
-
-    Raises:
-        ToolchainError: ``make setup`` has not run.
-    """
-    found = _layout()
-    tools = (found.anvil, found.forge, *map(found.solc, _PACKAGES))
-    missing = [tool for tool in tools if not tool.exists()]
-    if missing:
-        raise ToolchainError(f"{missing[0].name} is not installed", remedy="Run: make setup")
-    return found
+    """Where `make setup` installs the tools, whether it has run or not."""
+    home = build_dir() / "toolchain"
+    return Toolchain(bin=home / "bin", ezkl_home=home / "home")
 
 
 def install() -> Toolchain:
@@ -84,7 +89,7 @@ def install() -> Toolchain:
     node = shutil.which("node")
     if node is None:
         raise ToolchainError("node is not on PATH", remedy="Install Node.js 18 or newer")
-    result = _layout()
+    result = toolchain()
     result.bin.mkdir(parents=True, exist_ok=True)
     for version, (package, _) in _PACKAGES.items():
         if not (modules / package).is_dir():
@@ -92,11 +97,11 @@ def install() -> Toolchain:
         command = shlex.join(
             [node, str(project_root() / "scripts" / "solc.cjs"), str(modules), package]
         )
-        _write_executable(result.solc(version), _solc(version, f"exec {command}"))
+        _write_executable(result.bin / f"solc-v{version}", _solc(version, f"exec {command}"))
     ezkl_solc = result.ezkl_home / ".svm" / SOLC_VERIFIERS / f"solc-{SOLC_VERIFIERS}"
     ezkl_solc.parent.mkdir(parents=True, exist_ok=True)
     _write_executable(ezkl_solc, _solc(SOLC_VERIFIERS, _NO_COMPILER))
-    for tool in (result.anvil, result.forge):
+    for tool in (result.bin / "anvil", result.bin / "forge"):
         binary = _foundry_binary(modules, tool)
         _write_executable(tool, f'#!/bin/sh\nexec {shlex.quote(str(binary))} "$@"\n')
     return result
@@ -192,11 +197,6 @@ def long_version(version: str) -> str:
 def _locked_packages() -> str:
     """The npm lock, which pins every source that an import can reach."""
     return (project_root() / "package-lock.json").read_text()
-
-
-def _layout() -> Toolchain:
-    home = build_dir() / "toolchain"
-    return Toolchain(bin=home / "bin", ezkl_home=home / "home")
 
 
 def _solc(version: str, compiles: str) -> str:

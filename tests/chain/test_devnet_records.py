@@ -31,7 +31,7 @@ def chain(first: int) -> Rpc:
 
 
 def test_at__two_devnets__each_has_its_own() -> None:
-    """D7: whichever was started last, and whatever became of the chain's file."""
+    """contract-developers D7: whichever was started last, and whatever became of the chain's file."""
     for url, first, oracle in ((URL, 1, "0x01"), (OTHER, 2, "0x02")):
         record = dataclasses.replace(RECORD, oracle=oracle, genesis="0x" + f"{first:02x}" * 32)
         deployments.save_devnet(record, url)
@@ -40,7 +40,7 @@ def test_at__two_devnets__each_has_its_own() -> None:
 
 
 def test_at__port_of_another_chain_by_now__is_the_chains_record() -> None:
-    """D7: a devnet that was killed leaves its file behind."""
+    """contract-developers D7: a devnet that was killed leaves its file behind."""
     deployments.save_devnet(dataclasses.replace(RECORD, genesis="0x" + "01" * 32), URL)
     deployments.save(dataclasses.replace(RECORD, oracle="0x0c"))
     assert deployments.at(chain(9), URL).oracle == "0x0c"

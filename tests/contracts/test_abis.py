@@ -45,7 +45,7 @@ def members(entries: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def test_abi__names_no_member_as_arrays_do() -> None:
-    """D1: ethers gives what it decodes as an Array, on which `length` is the Array's own."""
+    """contract-developers D1: ethers gives what it decodes as an Array, on which `length` is the Array's own."""
     assert {"length", "values", "keys", "map", "at"} <= array_members()
     wrong = [
         f"{contract}.{entry.get('name')}: {name}"
@@ -58,7 +58,7 @@ def test_abi__names_no_member_as_arrays_do() -> None:
 
 
 def test_abi__tensor__begins_with_its_elements() -> None:
-    """D1: what the member is called that was `length`."""
+    """contract-developers D1: what the member is called that was `length`."""
     (get,) = [
         entry
         for name, output in contracts()
@@ -157,7 +157,7 @@ def reach() -> Reach:
     ],
 )
 def test_abi__has_every_error_that_a_call_can_raise(contract: str, reach: Reach) -> None:
-    """D11: what is thrown further down is decoded by name where the call was made."""
+    """contract-developers D11: what is thrown further down is decoded by name where the call was made."""
     (abi,) = (output["abi"] for name, output in contracts() if name == contract)
     known = {hashed(entry) for entry in abi if entry["type"] == "error"}
     raised = reach.errors_of(contract)

@@ -57,7 +57,7 @@ def shapes_in(text: str) -> list[TensorSpec]:
 
 
 def test_template__its_model_and_its_flower__are_the_demos(iris_bundle: Bundle) -> None:
-    """D14: what was tried on the mock is right on the devnet; if not, see: oracle model show 1."""
+    """contract-developers D14: what was tried on the mock is right on the devnet; if not, see: oracle model show 1."""
     spec = iris_bundle.spec
     folder = project_root() / "contracts" / "template"
     foundry = (folder / "test" / "Gardener.t.sol").read_text()

@@ -104,7 +104,7 @@ def test_sources_for_old_compilers__compile_with_one_for_the_evm_of_paris() -> N
 
 @pytest.mark.parametrize("unit", sorted(sources()))
 def test_pragma__admits_no_compiler_that_lacks_what_the_source_uses(unit: str) -> None:
-    """D13: a pragma that is too wide fails deep inside somebody's build."""
+    """contract-developers D13: a pragma that is too wide fails deep inside somebody's build."""
     text = sources()[unit]
     needed = [since for words, since in SINCE.items() if re.search(words, code(text))]
     needed += [

@@ -238,7 +238,7 @@ def test_devnet_up__port_in_use__is_one_line(
 
 
 def test_devnet_up__another_port_than_it_has__is_refused(shell: Shell, devnet: Any) -> None:
-    """D14: what was asked for is not what there is."""
+    """contract-developers D14: what was asked for is not what there is."""
     place = shell.folder / "devnet"
     line = refusal(shell.run("devnet", "up", "--folder", place, "--port", 39777))
     assert line.startswith(
@@ -280,7 +280,7 @@ def test_devnet_up__a_file_or_a_damaged_folder__is_one_line(shell: Shell, tmp_pa
 def test_devnet_down__one_of_two__leaves_the_others_record(
     shell: Shell, devnet: Any, asked: dict[str, Any], iris_bundle: Bundle
 ) -> None:
-    """D7: the other devnet's commands go on as before."""
+    """contract-developers D7: the other devnet's commands go on as before."""
     place = shell.folder / "beside"
     options = ("--folder", place, "--bundle", iris_bundle.path, "--port", 0)
     second = shell.json("devnet", "up", *options)

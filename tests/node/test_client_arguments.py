@@ -73,7 +73,7 @@ WRONG: dict[str, tuple[Callable[[OracleClient, Handle], Any], str]] = {
 def test_client__wrong_argument__is_an_error_of_the_tree(
     devnet: Devnet, client: OracleClient
 ) -> None:
-    """D8: each line of the table, and more of its kind; with a remedy, and nothing is sent."""
+    """contract-developers D8: each line of the table, and more of its kind; with a remedy, and nothing is sent."""
     handle = client.request(devnet.model_id, F)
     sent = devnet.anvil.w3.eth.get_transaction_count(client.account)  # type: ignore[arg-type]
     for name, (call, words) in WRONG.items():
@@ -85,7 +85,7 @@ def test_client__wrong_argument__is_an_error_of_the_tree(
 
 
 def test_client__oracle_that_is_no_address__says_so(devnet: Devnet) -> None:
-    """D8: `OracleClient(rpc, "hello")`."""
+    """contract-developers D8: `OracleClient(rpc, "hello")`."""
     with pytest.raises(UsageError, match="hello is not an Ethereum address"):
         OracleClient(Rpc([devnet.anvil.url], CHAIN_ID), "hello")
 
@@ -96,7 +96,7 @@ def test_max_lifetime__is_the_contracts(devnet: Devnet) -> None:
 
 
 def test_handle__shown__is_short(devnet: Devnet, client: OracleClient) -> None:
-    """D8: what an error of asyncio's quotes."""
+    """contract-developers D8: what an error of asyncio's quotes."""
     handle = client.request(devnet.model_id, F)
     name = request_hex(handle.request_id)
     assert repr(handle) == f"Handle({name}, model 1)"
@@ -104,7 +104,7 @@ def test_handle__shown__is_short(devnet: Devnet, client: OracleClient) -> None:
 
 
 def test_client__id_in_each_form__finds_the_request(devnet: Devnet, client: OracleClient) -> None:
-    """D9: as explorers print it, as programs do, and by its first digits."""
+    """contract-developers D9: as explorers print it, as programs do, and by its first digits."""
     handle = client.request(devnet.model_id, F)
     name = request_hex(handle.request_id)
     for form in (name, name.upper().replace("X", "x"), name[2:], str(handle.request_id), name[:10]):
@@ -115,7 +115,7 @@ def test_client__id_in_each_form__finds_the_request(devnet: Devnet, client: Orac
 def test_client__first_digits_of_none_or_of_several__are_refused(
     devnet: Devnet, client: OracleClient
 ) -> None:
-    """D9: a cut id is never taken for another one."""
+    """contract-developers D9: a cut id is never taken for another one."""
     ids = {f"{client.request(devnet.model_id, [n / 16, 0]).request_id:064x}" for n in range(17)}
     # Of seventeen ids two begin alike.
     (shared, *_) = [d for d in "0123456789abcdef" if sum(i.startswith(d) for i in ids) > 1]
@@ -137,7 +137,7 @@ def test_client__first_digits_of_none_or_of_several__are_refused(
     ],
 )
 def test_read_id__whole_or_begun(name: str, read: int | str) -> None:
-    """D9: digits without 0x that are too few for a number in decimal are an id's first."""
+    """contract-developers D9: digits without 0x that are too few for a number in decimal are an id's first."""
     assert read_id(name) == read
 
 
@@ -150,7 +150,7 @@ def test_read_id__no_id__is_refused(name: str) -> None:
 def test_handle__awaited__waits_longer_than_the_default(
     devnet: Devnet, make_client: Callable[..., OracleClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """D6: the default is that of `wait` alone; what is awaited is bounded by its loop."""
+    """contract-developers D6: the default is that of `wait` alone; what is awaited is bounded by its loop."""
     monkeypatch.setattr(module, "POLL", 0.01)
     monkeypatch.setattr(module, "TIMEOUT", 0.0)
     handle = make_client().request(devnet.model_id, F)
@@ -171,7 +171,7 @@ def test_handle__awaited__waits_longer_than_the_default(
 def test_handle__answered__has_a_timeout_of_its_own(
     devnet: Devnet, make_client: Callable[..., OracleClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """D6: the parameter, and its error with the command that says why."""
+    """contract-developers D6: the parameter, and its error with the command that says why."""
     monkeypatch.setattr(module, "POLL", 0.01)
     handle = make_client().request(devnet.model_id, F)
     with pytest.raises(RequestTimeout, match="after 0 s") as caught:
@@ -182,7 +182,7 @@ def test_handle__answered__has_a_timeout_of_its_own(
 def test_handle__awaited_past_the_deadline__ends(
     devnet: Devnet, make_client: Callable[..., OracleClient]
 ) -> None:
-    """D6: without a limit of its own a wait still ends: after it no answer can come."""
+    """contract-developers D6: without a limit of its own a wait still ends: after it no answer can come."""
     handle = make_client().request(devnet.model_id, F, lifetime=60)
     devnet.rpc("evm_increaseTime", 61)
     devnet.rpc("evm_mine")

@@ -220,7 +220,7 @@ def test_name_that_fits_nothing_or_several__is_refused(
 
 @pytest.mark.parametrize("command", ["cancel", "requeue"])
 def test_name_in_decimal__is_found(world: World, node: Callable[..., Result], command: str) -> None:
-    """D9: the same forms as on the chain's side."""
+    """contract-developers D9: the same forms as on the chain's side."""
     number = 0xABCDEF << 232
     world.store.add_request(make_request(number, deadline=2**40))
     if command == "requeue":

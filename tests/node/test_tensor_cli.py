@@ -50,7 +50,7 @@ def run(devnet: Devnet, words: str, *more: str) -> Result:
     ],
 )
 def test_numbers_of__as_people_and_codec_write_them(words: list[str], expected: Any) -> None:
-    """D14: negative, in brackets, with spaces."""
+    """contract-developers D14: negative, in brackets, with spaces."""
     np.testing.assert_array_equal(numbers_of(words), expected)
 
 
@@ -66,7 +66,7 @@ def test_numbers_of__anything_else__is_refused(text: str) -> None:
     "values", ["-1,0.5", "-1 0.5", "[-1,0.5]", "[-1, 0.5]", "'-1, 0.5'", "-- -1,0.5"]
 )
 def test_encode__takes_numbers_as_they_are_written(devnet: Devnet, values: str) -> None:
-    """D14: options follow, as in every example."""
+    """contract-developers D14: options follow, as in every example."""
     words = f"encode --json {values}" if values.startswith("--") else f"encode {values} --json"
     place = f"--rpc {devnet.anvil.url} --oracle {devnet.oracle.address}"
     whole = words.replace("--json", f"--json {place}")
@@ -109,7 +109,7 @@ def test_command__wrong_argument__is_an_error_of_the_tree(
 def test_request__negative_number_and_options_last__is_sent(
     devnet: Devnet, client: OracleClient, tmp_path: Path
 ) -> None:
-    """D14: `oracle request -1,1,1,1` said "No such option: -1"."""
+    """contract-developers D14: `oracle request -1,1,1,1` said "No such option: -1"."""
     done = run(devnet, f"request -1,0.5 --key-file {tmp_path / 'caller.key'} --timeout 0", "--json")
     asked = client.why(json.loads(done.stdout)["request_id"]).request
     assert asked is not None

@@ -403,7 +403,7 @@ def test_ledger_in_use__is_seen_without_taking_its_lock(bench: Bench) -> None:
 def test_why__request_that_nobody_made__is_told_and_exits_as_result_does(
     bench: Bench, options: tuple[str, ...]
 ) -> None:
-    """D9: a script can tell by the exit code."""
+    """contract-developers D9: a script can tell by the exit code."""
     place = ("--rpc", bench.net.anvil.url, "--oracle", bench.oracle.address)
     done = CliRunner().invoke(why_app, [f"{2**255:#x}", *place, *options])
     assert done.exit_code == RequestUnknown.exit_code
@@ -411,7 +411,7 @@ def test_why__request_that_nobody_made__is_told_and_exits_as_result_does(
 
 
 def test_why__first_digits_or_decimal__tell_of_the_request(bench: Bench) -> None:
-    """D9: as a person copies ids."""
+    """contract-developers D9: as a person copies ids."""
     request_id = bench.net.ask(1, 2)
     place = ("--rpc", bench.net.anvil.url, "--oracle", bench.oracle.address, "--json")
     for form in (request_hex(request_id)[:12], str(request_id)):

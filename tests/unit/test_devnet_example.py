@@ -59,7 +59,7 @@ def test_line__number_below_zero__stands_where_others_do() -> None:
 
 
 def test_lines__space_in_a_path__can_be_pasted() -> None:
-    """D10: whatever the folder is called."""
+    """contract-developers D10: whatever the folder is called."""
     names = {"caller_key": "st ate/caller.key", "node_config": "st ate/node.toml"}
     found = dataclasses.replace(standing(SPECS["measurements"]), **names)
     shown = _text(found)
