@@ -369,7 +369,7 @@ class OracleClient:
         try:
             receipt = self._transact(self._contract.request_for_calldata(signed))
         except TransactionReverted as error:
-            raise refusal(error, signed) from None
+            raise refusal(error, signed, model.token) from None
         return self._handle(receipt, model, 1)
 
     def deposit(self, wei: int, account: str | None = None) -> int:

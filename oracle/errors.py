@@ -138,6 +138,13 @@ class CreditTooSmall(SignedRequestError):
 
     code = "CREDIT_TOO_SMALL"
 
+    def __init__(
+        self, message: str | None = None, *, remedy: str | None = None, is_ether: bool = True
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        #: Whether the request is paid in ETH alone, so that more of it is what is missing.
+        self.is_ether = is_ether
+
 
 class TipTooSmall(SignedRequestError):
     """The signed request pays its relayer less than was asked for."""

@@ -94,13 +94,23 @@ def check(rpc: Rpc, oracle: str, signed: Envelope, least_tip: int = 0) -> None:
         )
 
 
-def refusal(error: TransactionReverted, signed: Envelope) -> OracleError:
-    """Why the contract does not take a signed request, as an error of the tree."""
+def refusal(error: TransactionReverted, signed: Envelope, token: str) -> OracleError:
+    """Why the contract does not take a signed request, as an error of the tree.
+
+    Args:
+        error: what it said.
+        signed: what it was given.
+        token: currency of the model's fee.
+    """
     account = signed.request.account
     if error.name == "InsufficientCredit":
+        is_ether = token == ZERO_ADDRESS
         return CreditTooSmall(
             f"the credit of {account} does not pay for the request ({error.message})",
-            remedy=f"Add to it: oracle deposit --wei WEI --account {account} --key-file KEY",
+            remedy=f"Add to it: oracle deposit --wei WEI --account {account} --key-file KEY"
+            if is_ether
+            else f"Add to it in ETH by the contract's deposit, in {token} by its depositToken",
+            is_ether=is_ether,
         )
     kind, remedy = _REFUSALS.get(error.name, (None, ""))
     return error if kind is None else kind(error.message, remedy=remedy)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,7 +144,10 @@ def _read_private(path: Path) -> str:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             if stat.S_IMODE(mode) & 0o077:
-                raise ConfigError(f"{path} can be read by others", remedy=f"Run: chmod 600 {path}")
+                raise ConfigError(
+                    f"{path} can be read by others",
+                    remedy=f"Run: chmod 600 {shlex.quote(str(path))}",
+                )
             return file.read(_MAX_SIZE).decode()
     except OSError as error:
         raise ConfigError(

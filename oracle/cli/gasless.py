@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from oracle.chain import signed_requests
-from oracle.chain.signed_requests import MOST
+from oracle.chain.signed_requests import MOST, Envelope
 from oracle.cli.chain import (
     LOCAL,
     ChainId,
@@ -21,14 +21,15 @@ from oracle.cli.chain import (
     Url,
     address_of,
     chain_of,
+    given,
     signer_of,
 )
 from oracle.cli.numbers import NumbersCommand, Values, numbers_of
 from oracle.cli.options import Json, examples
 from oracle.cli.progress import waiting
 from oracle.cli.request import show, waited
-from oracle.client import LIFETIME, OracleClient
-from oracle.errors import SignedRequestMalformed, UsageError
+from oracle.client import LIFETIME, Handle, OracleClient
+from oracle.errors import CreditTooSmall, SignedRequestMalformed, UsageError
 from oracle.log import request_hex
 from oracle.why import ether
 
@@ -134,7 +135,7 @@ def relay(
     chain = chain_of(rpc, chain_id, oracle)
     client = OracleClient(chain.rpc, chain.oracle, signer)
     with waiting("Submitting the request"):
-        handle = client.relay(signed, least_tip=min_tip)
+        handle = _relayed(client, signed, min_tip, given(rpc, oracle))
     name = request_hex(handle.request_id)
     if timeout == 0:
         said = {
@@ -181,6 +182,16 @@ def deposit(
     owner = client.account if beneficiary is None else beneficiary
     said = {"account": owner, "credit": credit}
     typer.echo(json.dumps(said) if as_json else f"the credit of {owner} is now {ether(credit)}")
+
+
+def _relayed(client: OracleClient, signed: Envelope, least_tip: int, place: str) -> Handle:
+    """The request submitted; a command to be typed first gets the options that say where."""
+    try:
+        return client.relay(signed, least_tip=least_tip)
+    except CreditTooSmall as error:
+        if not error.is_ether:
+            raise
+        raise CreditTooSmall(error.message, remedy=f"{error.remedy}{place}") from None
 
 
 def _text(file: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,16 @@ def test_key_file__open_to_others__is_refused_with_the_remedy(tmp_path: Path, mo
     with pytest.raises(ConfigError) as caught:
         LocalSigner.from_key_file(private(tmp_path / "k", KEY, mode))
     assert "chmod 600" in caught.value.line()
+
+
+def test_key_file__open_to_others__its_remedy_can_be_pasted(tmp_path: Path) -> None:
+    """contract-developers D10: with a space in the path, too."""
+    path = private(tmp_path / "my key", KEY, 0o644)
+    with pytest.raises(ConfigError) as caught:
+        LocalSigner.from_key_file(path)
+    assert caught.value.remedy
+    subprocess.run(shlex.split(caught.value.remedy.removeprefix("Run: ")), check=True)
+    assert LocalSigner.from_key_file(path).address == ADDRESS
 
 
 @pytest.mark.parametrize("text", ["", "zz", KEY[:-2], "00" * 32, "ff" * 32])

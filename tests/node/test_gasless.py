@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
@@ -38,6 +39,7 @@ from oracle.errors import (
     UsageError,
     WrongChain,
 )
+from oracle.relaying import refusal
 
 from .test_anvil import Devnet, deploy, devnet
 from .test_client import client, make_client
@@ -238,6 +240,34 @@ def test_commands__sign_and_relay__through_a_pipe_and_a_file(
     assert isinstance(again.exception, NonceUsed)
     lifetime = command(devnet, "sign-request 1,2 --lifetime 9999999999", caller)
     assert isinstance(lifetime.exception, UsageError)
+
+
+def test_relay__no_credit__names_a_command_that_finds_the_same_oracle(
+    devnet: Devnet, client: OracleClient, relayer: OracleClient, tmp_path: Path
+) -> None:
+    signed = client.sign_request(1, VALUES)
+    refused = command(
+        devnet, "relay", f"--key-file={tmp_path / 'relayer.key'}", given=written(signed).encode()
+    ).exception
+    assert isinstance(refused, CreditTooSmall)
+    assert refused.remedy
+    (printed,) = re.findall(r"oracle (deposit .*)", refused.remedy)
+    typed = printed.replace("WEI", str(ETHER // 2)).replace("KEY", f"{tmp_path / 'relayer.key'}")
+    done = CliRunner().invoke(app, shlex.split(typed))
+    assert done.exit_code == 0, done.exception
+    assert relayer.relay(signed).request_id
+
+
+def test_relay__fee_in_a_token__no_credit__names_what_adds_to_it(
+    devnet: Devnet, client: OracleClient, relayer: OracleClient
+) -> None:
+    token = deploy(devnet.anvil, "TestToken").address
+    signed = client.sign_request(1, VALUES)
+    error = TransactionReverted("InsufficientCredit(...)", name="InsufficientCredit")
+    found = refusal(error, signed, token)
+    assert isinstance(found, CreditTooSmall)
+    assert not found.is_ether
+    assert f"in {token} by its depositToken" in (found.remedy or "")
 
 
 def test_relay__hostile_input__is_one_line(devnet: Devnet, tmp_path: Path) -> None:
