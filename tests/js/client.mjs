@@ -47,7 +47,11 @@ async function outcome(method, args) {
 for await (const line of createInterface({ input: process.stdin })) {
   const { id, method, args } = JSON.parse(line, revive);
   const place = { wait: 1, requestAndWait: 2 }[method];
-  if (place) args[place] = { pollingInterval: 50, ...args[place] };
+  if (place) {
+    const { abortAfter, ...options } = args[place] ?? {};
+    const signal = abortAfter && AbortSignal.timeout(abortAfter);
+    args[place] = { pollingInterval: 50, ...options, ...(signal && { signal }) };
+  }
   // Several may be under way: who waits is answered meanwhile.
   outcome(method, args).then((said) => console.log(JSON.stringify({ id, ...said }, plain)));
 }

@@ -173,6 +173,17 @@ def test_wait__without_end__ends_with_the_requests_deadline(
     assert "by its deadline" in refused["message"]
 
 
+def test_wait__aborted__ends_with_the_signals_reason_and_the_request_stays(
+    opened: Open, devnet: Devnet, mock: Any
+) -> None:
+    client = opened(mock)
+    asked = client("request", 1, VALUES)["value"]
+    long = {"abortAfter": 300, "timeout": "Infinity", "pollingInterval": 600_000}
+    assert client("wait", whole(asked["requestId"]), long)["unexpected"].startswith("TimeoutError")
+    answer(devnet, mock, asked["requestId"])
+    assert client("wait", whole(asked["requestId"]))["value"]["values"] == SCORES
+
+
 def test_wait__unknown_or_nonsense__is_refused(opened: Open, mock: Any) -> None:
     client = opened(mock)
     assert client("wait", UNKNOWN)["code"] == "REQUEST_UNKNOWN"
