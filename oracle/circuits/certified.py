@@ -99,7 +99,9 @@ def certificate(
         raise Unmodelled(at)
     wanted = arithmetic.loaded.outputs if at is None else (names[at],)
     prover = _Prover(arithmetic)
-    found = prover.run(low, high, wanted)
+    # Numbers without bound are infinite or none, and refused below.
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = prover.run(low, high, wanted)
     errors = np.concatenate([each.error.most.ravel() for each in found])
     if not np.isfinite(errors).all():
         raise Unmodelled("numbers without bound")
