@@ -13,7 +13,7 @@ export SOLCX_BINARY_PATH := $(TOOLS)
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup prerequisites demo test test-long check-guards coverage bench-gas bench-circuits bench-onnx bench-truth bench-store bench-node bench-faults soak check format ape browser screenshots docs cli-docs protocol-docs docs-site abi lock clean
+.PHONY: help setup prerequisites test-tools demo test test-long check-guards coverage bench-gas bench-circuits bench-onnx bench-truth bench-store bench-node bench-faults soak check format ape screenshots docs cli-docs protocol-docs docs-site abi lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,24 +38,24 @@ build/js/%/.ready: tests/js/%/package-lock.json | $(READY)
 prerequisites:
 	@scripts/prerequisites.sh "$(PYTHON)"
 
-browser:
-	@scripts/browser.sh
+test-tools:
+	@scripts/test_tools.sh
 
 demo: setup  ## The whole path once: model, circuit, devnet, node, request, proof, callback
 	@oracle demo
 
-test: setup browser  ## Every test, with real proofs and a real devnet; times to build/bench/tests.json
+test: setup test-tools  ## Every test, with real proofs and a real devnet; times to build/bench/tests.json
 	@python -m scripts.test_times
 
 ape: setup  ## Compile the contracts and run the contract tests with Ape
 	@ape compile --force
 	@pytest -q -p ape.pytest.plugin tests/contracts/ape
 
-test-long: setup browser build/js/hardhat2/.ready build/js/hardhat3/.ready  ## Exhaustive sets whole, and 200,000 random actions against the protocol's model (SEED=n repeats them)
+test-long: setup test-tools build/js/hardhat2/.ready build/js/hardhat3/.ready  ## Exhaustive sets whole, and 200,000 random actions against the protocol's model (SEED=n repeats them)
 	@python -m scripts.test_times -- --whole
 	@python -m tests.model.driver --actions 200000 $(if $(SEED),--seed $(SEED))
 
-check-guards: setup browser  ## Take away each guard that the tests stand for and see them fail, to build/bench/guards.json
+check-guards: setup test-tools  ## Take away each guard that the tests stand for and see them fail, to build/bench/guards.json
 	@python -m scripts.check_guards $(ARGS)
 
 coverage: setup  ## Lines and branches of the contracts that the tests reach
@@ -97,7 +97,7 @@ soak: setup  ## A node under steady load for MINUTES=30: memory and files stay f
 bench-faults: setup  ## A node under every fault at once, to build/bench/faults.json (SEED=n)
 	@python -m scripts.bench_faults $(if $(SEED),--seed $(SEED)) $(ARGS)
 
-screenshots: setup browser  ## Photograph the live page beside a devnet, to docs/
+screenshots: setup test-tools  ## Photograph the live page beside a devnet, to docs/
 	@ORACLE_SCREENSHOTS=$(CURDIR)/docs pytest -q tests/e2e/test_page.py
 
 docs: setup  ## Write the tables of docs/operators.md anew from the code

@@ -98,10 +98,11 @@ def _has_time(
     hold: bool,
 ) -> bool:
     """Whether the requests may wait for more."""
-    waited = situation.now - rows[0].updated_at
+    # Less than nothing: the clock was ahead when they were accepted.
+    waited = situation.clock - rows[0].updated_at
     # Twice the time of a proof: whatever makes a worker busy now is done by then.
     spare = situation.expected_seconds[circuit.size]
-    return (hold or waited < limits.wait_seconds) and in_time(
+    return (hold or 0 <= waited < limits.wait_seconds) and in_time(
         [row.request for row in rows], circuit.size, situation, spare
     )
 

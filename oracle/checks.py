@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from oracle import tensor
+from oracle import drift, tensor
 from oracle.chain.codec import ContractAbi
 from oracle.chain.contracts import OracleContract, verifier_accepts
+from oracle.chain.evidence import Block
 from oracle.chain.rpc import Rpc, fewer_blocks, redacted
 from oracle.config import NodeConfig
 from oracle.errors import (
@@ -51,6 +52,8 @@ class Finding:
     #: What was found, for a person.
     detail: str
     error: OracleError | None = None
+    #: Something that does not keep a node from its work.
+    is_warning: bool = False
 
 
 def attempt(subject: str, look: Callable[[], str]) -> Finding:
@@ -61,21 +64,49 @@ def attempt(subject: str, look: Callable[[], str]) -> Finding:
         return Finding(subject, error.message, error)
 
 
-def endpoints(config: NodeConfig) -> list[Finding]:
-    """Each endpoint by itself: that it answers all that a node asks, and is not behind the others."""
-    heads: dict[str, int] = {}
+def endpoints(config: NodeConfig, clock: Callable[[], float] = time.time) -> list[Finding]:
+    """Each endpoint by itself: that it answers all that a node asks, and is not behind the others.
+
+    And this machine's clock, by the newest block that they have.
+    """
+    heads: dict[str, Block] = {}
     findings = [attempt("rpc", partial(_head, url, config, heads)) for url in config.rpc_urls]
-    best = max(heads.values(), default=0)
+    if not heads:
+        return findings
+    best = max(heads.values(), key=lambda head: head.number)
+    behind = {url: best.number - head.number for url, head in heads.items()}
     return [
-        _late(url, best - heads[url]) if best - heads.get(url, best) > _BEHIND else finding
-        for url, finding in zip(config.rpc_urls, findings, strict=True)
+        *(
+            _late(url, behind[url]) if behind.get(url, 0) > _BEHIND else finding
+            for url, finding in zip(config.rpc_urls, findings, strict=True)
+        ),
+        _clock(best, clock()),
     ]
 
 
-def _head(url: str, config: NodeConfig, heads: dict[str, int]) -> str:
+def _clock(head: Block, now: float) -> Finding:
+    """What this machine's clock is worth. A single look cannot tell it from a chain that rests."""
+    ahead = now - head.timestamp
+    if abs(ahead) <= drift.LIMIT:
+        return Finding("clock", f"within {drift.LIMIT:.0f} s of block {head.number}")
+    unless = (
+        f", unless no block was made since block {head.number} or the endpoints are late"
+        if ahead > 0
+        else ""
+    )
+    return Finding(
+        "clock",
+        f"{drift.describe(ahead)}{unless}. Set it (timedatectl): deadlines go by the chain's, but "
+        "waits, the age of rows and the log go by this one",
+        is_warning=True,
+    )
+
+
+def _head(url: str, config: NodeConfig, heads: dict[str, Block]) -> str:
     rpc = Rpc([url], config.chain_id, config.rpc_timeout)
     started = time.monotonic()
-    head = heads[url] = rpc.head().number
+    heads[url] = rpc.head()
+    head = heads[url].number
     spent = (time.monotonic() - started) * 1000
     oracle = OracleContract(rpc, config.oracle)
     # What the contract says is looked at later: here, that the endpoint has the state.

@@ -10,10 +10,12 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from oracle.chain.rpc import Rpc
 from oracle.config import NodeConfig
+from oracle.drift import Drift
 from oracle.errors import OracleError, ProverUnavailable
 from oracle.machine import available_memory, free_disk
 from oracle.store.ledger import Store
@@ -116,8 +118,10 @@ class Look:
 class ChainProbe:
     """Looks at the chain, but not more often than every few seconds. Thread safe."""
 
-    def __init__(self, rpc: Rpc, account: str, clock: Clock = time.monotonic) -> None:
+    def __init__(self, rpc: Rpc, account: str, drift: Drift, clock: Clock = time.monotonic) -> None:
         self._rpc = rpc
+        #: What each look tells of this machine's clock.
+        self.drift = drift
         self._account = account
         self._clock = clock
         self._lock = threading.Lock()
@@ -141,8 +145,10 @@ class ChainProbe:
 
     def _ask(self) -> Look | OracleError:
         try:
+            head = self._rpc.head()
+            self.drift.saw(head.number, head.timestamp)
             return Look(
-                head=self._rpc.head().number,
+                head=head.number,
                 balance=self._rpc.balance(self._account),
                 nonce=self._rpc.nonce(self._account),
             )
@@ -196,6 +202,14 @@ class Health:
             "memory": self._memory,
         }
         return {name: _outcome(check) for name, check in checks.items()}
+
+    def warnings(self) -> dict[str, str]:
+        """What is not as it should be and does not keep the node from its work."""
+        # The look is what a node that does not read the chain itself knows the clock by.
+        with suppress(OracleError):
+            self._probe.look()
+        text = self._probe.drift.warning()
+        return {} if text is None else {"clock": text}
 
     def _services(self) -> str | None:
         if self._stopping():

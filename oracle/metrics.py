@@ -177,9 +177,16 @@ class NodeCollector(Collector):
             return
         yield _gauge("cursor_block", "Last block that was read.", cursor.block)
         yield _gauge("head_block", "Newest block that was seen.", cursor.head)
+        yield _gauge(
+            "clock_drift_seconds",
+            "By how much this machine's clock is ahead of the chain's.",
+            self.probe.drift.seconds,
+        )
         if cursor.head_timestamp:
             yield _gauge(
-                "head_age_seconds", "Age of the newest block.", now - cursor.head_timestamp
+                "head_age_seconds",
+                "Age of the newest block by this machine's clock.",
+                now - cursor.head_timestamp,
             )
         if cursor.block_timestamp:
             yield _gauge(

@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -34,6 +34,7 @@ from oracle.chain.signer import LocalSigner, Signer
 from oracle.checks import Finding
 from oracle.circuits.bundle import Bundle
 from oracle.config import NodeConfig
+from oracle.drift import Drift
 from oracle.errors import (
     AccountUnfunded,
     ConfigError,
@@ -222,7 +223,7 @@ def check(config: NodeConfig, *, trial_proof: bool = True) -> list[Finding]:
         trial_proof: also prove each model once.
     """
     findings = checks.endpoints(config)
-    reachable = any(finding.error is None for finding in findings)
+    reachable = any(finding.error is None for finding in findings if finding.subject == "rpc")
     rpc = _rpc(config, Traffic()) if reachable else None
     findings += [
         *_check_contracts(config, rpc),
@@ -371,6 +372,7 @@ class Node:
         self._clock = clock
         self._doorbell = Doorbell()
         self._stop = threading.Event()
+        drift = Drift(clock)
         self._drained = threading.Event()
         self.keeper = Keeper(
             store,
@@ -390,6 +392,7 @@ class Node:
             confirmations=config.confirmations,
             chunk=config.log_chunk,
             log=log,
+            drift=drift,
         )
         self.scheduler = Scheduler(
             store,
@@ -439,7 +442,7 @@ class Node:
             log=log,
         )
         self._threads = {name: self._supervised(name) for name in self.services}
-        self._probe = ChainProbe(parts.rpc, parts.signer.address, clock)
+        self._probe = ChainProbe(parts.rpc, parts.signer.address, drift, clock)
         self.health = Health(
             config,
             store,
@@ -628,7 +631,7 @@ class Node:
         return {
             **page.pages(),
             "/livez": lambda _: _verdict(self.health.alive()),
-            "/readyz": lambda _: _verdict(self.health.ready()),
+            "/readyz": lambda _: _verdict(self.health.ready(), self.health.warnings()),
             "/metrics": lambda _: Response(metrics.text(), content_type=CONTENT_TYPE),
         }
 
@@ -722,10 +725,15 @@ def _rpc(config: NodeConfig, traffic: Traffic) -> Rpc:
     )
 
 
-def _verdict(troubles: dict[str, str | None]) -> Response:
+def _verdict(troubles: dict[str, str | None], warnings: Mapping[str, str] = {}) -> Response:
     """200 when nothing is wrong, else 503; with what is wrong in either case."""
     wrong = {name: text for name, text in troubles.items() if text}
-    report = {"ok": not wrong, "wrong": wrong, "checked": sorted(troubles)}
+    report = {
+        "ok": not wrong,
+        "wrong": wrong,
+        "warnings": dict(warnings),
+        "checked": sorted(troubles),
+    }
     return Response.of_json(report, 503 if wrong else 200)
 
 

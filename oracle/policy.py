@@ -126,8 +126,10 @@ class Situation:
     #: EXTCODEHASH of each registered verifier as it is now, by the size of its circuit.
     code_hashes: Mapping[int, bytes]
     served: ServedModel | None
-    #: Seconds since the epoch, as the chain sees it.
+    #: Seconds since the epoch by the chain's newest block: what deadlines are measured by.
     now: float
+    #: The same by this machine's clock: what the ledger's own times are measured by.
+    clock: float
     #: Seconds until a proof would be ready, by the size of its circuit.
     expected_seconds: Mapping[int, float]
     #: Seconds to keep between the proof and the deadline.

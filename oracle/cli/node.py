@@ -55,7 +55,7 @@ def check(
 ) -> None:
     """Look at everything that must be right before a start; sends nothing.
 
-    Each endpoint with all that a node asks, contracts, key and balance, store, disk, memory, models, a trial proof of each.
+    Each endpoint with all that a node asks, the clock, contracts, key and balance, store, disk, memory, models, a trial proof of each.
     """
     from oracle.node import check as check_node
 
@@ -76,6 +76,7 @@ def _as_json(finding: Finding) -> dict[str, Any]:
     return {
         "subject": finding.subject,
         "ok": error is None,
+        "warning": finding.is_warning,
         "detail": finding.detail,
         "code": error.code if error else None,
         "remedy": error.remedy if error else None,
@@ -85,7 +86,8 @@ def _as_json(finding: Finding) -> dict[str, Any]:
 def _row(finding: Finding) -> str:
     error = finding.error
     text = finding.detail if error is None else error.line()
-    return f"{'ok' if error is None else 'FAIL':4}  {finding.subject:8}  {' '.join(text.split())}"
+    sign = "FAIL" if error is not None else "WARN" if finding.is_warning else "ok"
+    return f"{sign:4}  {finding.subject:8}  {' '.join(text.split())}"
 
 
 @app.command(epilog=examples("oracle node status", "oracle node status --last 50 --json"))

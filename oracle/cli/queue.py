@@ -48,7 +48,7 @@ def requeue(
     as_json: _Json = False,
 ) -> None:
     """Have requests decided on anew that were skipped, failed or cancelled; also beside a node."""
-    _change(config, "requeued", lambda s: operator.requeue(s, names, time.time()), as_json)
+    _change(config, "requeued", lambda s: operator.requeue(s, names), as_json)
 
 
 def cancel(

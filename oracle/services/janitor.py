@@ -1,4 +1,8 @@
-"""Ends what is too late and deletes what is old."""
+"""Ends what is too late and deletes what is old.
+
+Invariant: what is too late is the chain's to say. A clock of this machine ends nothing, and what
+was ended though the chain's time still allows an answer is taken back.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from structlog.typing import FilteringBoundLogger
 
 from oracle.log import request_hex
 from oracle.store.ledger import Store
+from oracle.store.records import Cursor
 from oracle.store.states import RequestState
 
 #: Block hashes to keep beyond the confirmations: a deeper reorg reads again from the start.
@@ -23,7 +28,7 @@ class Janitor:
         store: the ledger.
         confirmations: the watcher's.
         retention_seconds: how long ended requests are kept.
-        clock: seconds since the epoch.
+        clock: seconds since the epoch; for the age of rows only.
         log: for a person.
     """
 
@@ -44,12 +49,12 @@ class Janitor:
         self._trimmed_at = float("-inf")
 
     def step(self) -> bool:
-        """Expire and trim; False when nothing was due."""
+        """Expire, take back and trim; False when nothing was due."""
         cursor = self._store.cursor()
         if cursor is None:
             return False
-        now = max(self._clock(), cursor.head_timestamp)
-        late = self._store.expired(now)
+        early = self._take_back()
+        late = self._store.expired()
         for row in late:
             if self._store.move(
                 row.request_id, row.state, RequestState.EXPIRED, f"deadline passed, was {row.state}"
@@ -57,11 +62,33 @@ class Janitor:
                 self._log.warning(
                     "request expired", request=request_hex(row.request_id), was=row.state.value
                 )
-        if self._clock() - self._trimmed_at >= _TRIM_INTERVAL:
-            deleted = self._store.trim(
-                blocks_before=cursor.block - self._kept_blocks,
-                rows_before=self._clock() - self._retention_seconds,
-            )
-            if not deleted:
-                self._trimmed_at = self._clock()
-        return bool(late)
+        self._trim(cursor)
+        return bool(early or late)
+
+    def _take_back(self) -> bool:
+        """Have requests decided on anew whose deadline has not passed on the chain after all."""
+        early = self._store.expired_too_early()
+        for row in early:
+            if self._store.move(
+                row.request_id,
+                RequestState.EXPIRED,
+                RequestState.SEEN,
+                "its deadline has not passed on the chain",
+            ):
+                self._log.warning(
+                    "request taken back, its deadline has not passed on the chain",
+                    request=request_hex(row.request_id),
+                )
+        return bool(early)
+
+    def _trim(self, cursor: Cursor) -> None:
+        now = self._clock()
+        if 0 <= now - self._trimmed_at < _TRIM_INTERVAL:
+            return
+        deleted = self._store.trim(
+            blocks_before=cursor.block - self._kept_blocks,
+            # A clock that is ahead would delete what is still of use.
+            rows_before=min(now, cursor.head_timestamp) - self._retention_seconds,
+        )
+        if not deleted:
+            self._trimmed_at = now

@@ -99,7 +99,10 @@ class Runner:
         never get it.
         """
         now = self._clock()
-        if not self._taking or now < self._resume_at or self._prover.capacity() <= 0:
+        # A clock that was set back must not keep it waiting for longer than it was to wait.
+        if not self._taking or 0 < self._resume_at - now <= _LONGEST_DELAY:
+            return None
+        if self._prover.capacity() <= 0:
             return None
         if self._store.live_leases(now) >= self._workers:
             return None

@@ -73,7 +73,7 @@ class Scheduler:
         limits: what may be joined.
         terms: what the operator asks of a request and keeps in reserve.
         folders: whose disks must keep room.
-        clock: seconds since the epoch.
+        clock: seconds since the epoch; deadlines are measured by the chain's.
         log: for a person.
     """
 
@@ -157,7 +157,7 @@ class Scheduler:
 
         A request that would be refused again stays as it is, so that its history does not grow.
         """
-        if self._clock() - self._reconsidered_at < _RECONSIDER_INTERVAL:
+        if 0 <= self._clock() - self._reconsidered_at < _RECONSIDER_INTERVAL:
             return
         self._reconsidered_at = self._clock()
         self._look_at_means()
@@ -206,7 +206,7 @@ class Scheduler:
             self._store.set_ceiling(row.request_id, ceiling)
 
     def _look_at_means(self) -> None:
-        if self._clock() - self._means_at < _MEANS_AGE:
+        if 0 <= self._clock() - self._means_at < _MEANS_AGE:
             return
         self._means = Means(
             balance=self._rpc.balance(self._account),
@@ -257,7 +257,8 @@ class Scheduler:
             model=model,
             code_hashes=code_hashes,
             served=served,
-            now=max(self._clock(), cursor.head_timestamp),
+            now=cursor.head_timestamp,
+            clock=self._clock(),
             expected_seconds=self._expected_seconds(served) if served else {},
             margin_seconds=self._margin_seconds,
             base_fee=cursor.head_base_fee,

@@ -90,7 +90,7 @@ class Submitter:
         priority_fee: tip in wei per gas; None takes what recent blocks took.
         subsidy: wei that an answer may cost beyond what its request brings.
         stuck_seconds: after that long a transaction is replaced.
-        clock: seconds since the epoch.
+        clock: seconds since the epoch; deadlines are measured by the chain's.
         log: for a person.
     """
 
@@ -276,8 +276,9 @@ class Submitter:
         if _is_batch(delivery.job):
             return self._refuse_batch(delivery.job, error)
         (row,) = delivery.rows
-        if error.name == "CommitmentMismatch":
-            # Topped up in a block that the watcher has not read: the proof stays good.
+        late = error.name == "DeadlinePassed"
+        # Topped up, or too late, in a block that the watcher has not seen: the proof stays good.
+        if error.name == "CommitmentMismatch" or (late and not self._is_late(row)):
             return False
         if error.name == "NotOpen":
             status = self._oracle.status(row.request_id)
@@ -286,7 +287,7 @@ class Submitter:
                 return False
         else:
             status = Status.OPEN
-        target, reason = _outcome(status, expired=error.name == "DeadlinePassed")
+        target, reason = _outcome(status, expired=late)
         if target is RequestState.LOST:
             if self._claim(row.request_id, RequestState.PROVED):
                 return True
@@ -359,7 +360,7 @@ class Submitter:
                 return RequestState.PROVED, "its block is reorganised"
             return RequestState.ACCEPTED, "left out of its batch: the chain does not know it"
         self._unknown_at.pop(row.request_id, None)
-        target, reason = _outcome(status, expired=row.request.deadline < self._now())
+        target, reason = _outcome(status, expired=self._is_late(row))
         if target is RequestState.FAILED:
             # Open: topped up, so that the batch named another commitment.
             return RequestState.ACCEPTED, "left out of its batch"
@@ -374,7 +375,7 @@ class Submitter:
 
     def _is_deliverable(self, row: RequestRow) -> bool:
         """Whether the request is open as the store knows it, and in time."""
-        return row.request.deadline >= self._now() and (
+        return not self._is_late(row) and (
             self._oracle.commitment(row.request_id) == commitment_of(row.request)
         )
 
@@ -391,7 +392,9 @@ class Submitter:
         if self._is_in_vain(intent):
             return self._replace(intent, pending)
         # A transaction that no endpoint takes is stuck too: underpriced, or its nonce is used.
-        if self._clock() - max(last.created_at, last.broadcast_at or 0) < self._stuck_seconds:
+        waited = self._clock() - max(last.created_at, last.broadcast_at or 0)
+        # Less than nothing: the clock was ahead when it was sent, and it would wait for ever.
+        if 0 <= waited < self._stuck_seconds:
             return False
         return self._unstick(intent, pending)
 
@@ -542,7 +545,7 @@ class Submitter:
         block = receipt.block_number
         at = block if self._head() - block < _STATE_BLOCKS else None
         status = self._oracle.status(request_id, at)
-        late = row is not None and row.request.deadline < self._now()
+        late = row is not None and self._is_late(row)
         target, reason = _outcome(status, expired=late)
         if target is not RequestState.FAILED:
             return target, reason
@@ -554,6 +557,10 @@ class Submitter:
             return RequestState.ACCEPTED, "left out of its batch"
         if row is not None and job is not None and self._was_topped_up(row, job, attempt, at):
             return RequestState.PROVED, "topped up while it was sent"
+        mined = self._rpc.block(block)
+        if row is not None and mined is not None and row.request.deadline < mined.timestamp:
+            # A block that the watcher has not seen: it is taken for late once that is.
+            return RequestState.PROVED, "its deadline passed in the block that it was mined in"
         return target, reason
 
     def _was_topped_up(
@@ -631,7 +638,7 @@ class Submitter:
         An endpoint that does not know the request may be late or reorganising: alone that is
         no end.
         """
-        if row.request.deadline < self._clock():
+        if self._is_late(row):
             return True
         status = self._oracle.status(row.request_id)
         if status is Status.UNKNOWN:
@@ -791,10 +798,10 @@ class Submitter:
             self._prices = base_fee, self._rpc.priority_fee() if tip is None else tip
         return self._prices
 
-    def _now(self) -> float:
-        """Seconds since the epoch, as the chain sees it."""
+    def _is_late(self, row: RequestRow) -> bool:
+        """Whether the deadline has passed by the chain's newest block; a clock here ends nothing."""
         cursor = self._store.cursor()
-        return max(self._clock(), cursor.head_timestamp if cursor else 0)
+        return cursor is not None and cursor.has_passed(row.request.deadline)
 
     def _head(self) -> int:
         cursor = self._store.cursor()

@@ -16,6 +16,7 @@ from oracle.chain.contracts import Ended, OracleContract, Status, ToppedUp
 from oracle.chain.evidence import Block
 from oracle.chain.pacing import GROWTH
 from oracle.chain.rpc import Rpc, fewer_blocks
+from oracle.drift import Drift
 from oracle.errors import RpcLimit, RpcUnreachable
 from oracle.log import request_hex
 from oracle.store.ledger import Store
@@ -47,6 +48,7 @@ class Watcher:
         confirmations: blocks that must lie on top of a block before it is read.
         chunk: most blocks in one log query.
         log: for a person.
+        drift: told of each head.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Watcher:
         confirmations: int,
         chunk: int,
         log: FilteringBoundLogger,
+        drift: Drift,
     ) -> None:
         self._store = store
         self._rpc = rpc
@@ -67,6 +70,8 @@ class Watcher:
         self._confirmations = confirmations
         self._chunk = chunk
         self._log = log
+        self._drift = drift
+        self._warned = False
         self._head_hash = b""
         # Height of the last head at which a step was to be repeated at once.
         self._repeated_at = -1
@@ -82,6 +87,7 @@ class Watcher:
             return False
         cursor = self._store.cursor() or self._start()
         head = self._rpc.head()
+        self._look_at_clock(head)
         if head.hash != self._head_hash:
             self._store.set_head(head.number, head.timestamp, head.base_fee)
         elif cursor.block >= head.number - self._confirmations:
@@ -98,6 +104,16 @@ class Watcher:
         # Remembered last, so that a step that failed half-way looks at this head again.
         self._head_hash = head.hash
         return worked
+
+    def _look_at_clock(self, head: Block) -> None:
+        self._drift.saw(head.number, head.timestamp)
+        warning = self._drift.warning()
+        if (warning is not None) != self._warned:
+            self._warned = warning is not None
+            self._log.warning(
+                "clock drift" if warning else "the clock agrees with the chain's again",
+                detail=warning,
+            )
 
     def _start(self) -> Cursor:
         with self._store.transaction(DUTY):

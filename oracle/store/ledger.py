@@ -55,6 +55,8 @@ _ENDED_BY_CHAIN = (*UNSENT, RequestState.FAILED, RequestState.EXPIRED)
 #: Those in which a transaction of this store's, but the one that is followed, may have answered it:
 #: LOST too, for an endpoint may have denied the receipt by which it would have been known.
 _MAY_BE_OURS = (*_ENDED_BY_CHAIN, RequestState.PENDING, RequestState.LOST)
+#: Most seconds that a job may have to wait for its next start.
+_LONGEST_WAIT = 600.0
 #: Rows that one deletion takes from each table.
 _PORTION = 1_000
 
@@ -274,6 +276,11 @@ class Store:
     def _expiry(self) -> float:
         return self._clock() + self._lease if self.is_shared else _NEVER
 
+    def _chain_time(self) -> int:
+        """Seconds since the epoch by the newest block: what deadlines are measured by."""
+        cursor = self.cursor()
+        return cursor.head_timestamp if cursor else 0
+
     # --- the chain as read so far ---
 
     def cursor(self) -> Cursor | None:
@@ -440,7 +447,7 @@ class Store:
             "skipped_for",
             codes=json.dumps(sorted(codes)),
             least=min(least, _MAX_INT64),
-            now=self._clock(),
+            chain_time=self._chain_time(),
             block=block,
             log_index=log_index,
             limit=limit,
@@ -458,9 +465,18 @@ class Store:
         """The newest requests, newest first."""
         return self._requests("recent_requests", limit=limit)
 
-    def expired(self, now: float, limit: int = 100) -> list[RequestRow]:
-        """Unsent requests whose deadline has passed."""
-        return self._requests("expired", now=now, limit=limit)
+    def expired(self, limit: int = 100) -> list[RequestRow]:
+        """Unsent requests whose deadline has passed in a block that was read.
+
+        Such a block has its confirmations: a proof that is being made is given up for it.
+        """
+        cursor = self.cursor()
+        chain_time = cursor.block_timestamp if cursor else 0
+        return self._requests("expired", chain_time=chain_time, limit=limit)
+
+    def expired_too_early(self, limit: int = 100) -> list[RequestRow]:
+        """EXPIRED requests that the chain would still take an answer to."""
+        return self._requests("expired_too_early", chain_time=self._chain_time(), limit=limit)
 
     def open_of(self, account: str) -> int:
         """How many accepted requests of an account are not answered yet."""
@@ -547,7 +563,11 @@ class Store:
 
         Those that were skipped, and those that failed with one of ``codes``.
         """
-        values = {"now": self._clock(), "codes": json.dumps(sorted(codes))}
+        values = {
+            "now": self._clock(),
+            "chain_time": self._chain_time(),
+            "codes": json.dumps(sorted(codes)),
+        }
         with self.transaction():
             self._db.run("note_reconsidered", **values)
             return self._db.run("reconsider", **values)
@@ -677,7 +697,9 @@ class Store:
         """
         of = None if bundles is None else json.dumps(sorted(bundles))
         with self.transaction():
-            row = self._db.row("next_job", now=now, payee=self._payee, bundles=of)
+            row = self._db.row(
+                "next_job", now=now, latest=now + _LONGEST_WAIT, payee=self._payee, bundles=of
+            )
             if row is None or not fits(row["memory_bytes"]):
                 return None
             self._db.run(

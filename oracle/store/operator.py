@@ -17,7 +17,7 @@ from oracle.store.states import ENDED, UNSENT, RequestState
 #: What reasons that are the operator's begin with.
 REASON = "operator"
 #: Ends that a request may be taken back from.
-_REFUSED = (RequestState.SKIPPED, RequestState.FAILED)
+_REFUSED = (RequestState.SKIPPED, RequestState.FAILED, RequestState.EXPIRED)
 #: Rows of the ledger that are read at once.
 _PAGE = 1_000
 #: Most digits of a job's id.
@@ -41,20 +41,22 @@ def cancel(store: Store, names: Sequence[str]) -> list[RequestRow]:
     with store.transaction():
         rows = [_request(store, name) for name in names]
         for row in rows:
-            if row.state not in (*UNSENT, RequestState.FAILED):
+            if row.state not in (*UNSENT, RequestState.FAILED) and not _is_early(store, row):
                 raise _busy(row, "cancelled")
             store.move(row.request_id, row.state, RequestState.CANCELLED, f"{REASON}: cancelled")
     return rows
 
 
-def requeue(store: Store, names: Sequence[str], now: float) -> list[RequestRow]:
+def requeue(store: Store, names: Sequence[str]) -> list[RequestRow]:
     """Have requests decided on anew that were skipped, failed, or cancelled by the operator.
+
+    Whether they still have time is the chain's to say, as of the newest block that a node saw: one
+    that was given up too early is taken back, too.
 
     Args:
         store: opened for the operator.
         names: ids of requests or of jobs, or unique beginnings of them. A job stands for those of
             its requests that can be taken back.
-        now: seconds since the epoch.
 
     Returns:
         the requests as they were.
@@ -64,7 +66,7 @@ def requeue(store: Store, names: Sequence[str], now: float) -> list[RequestRow]:
         RequestBusy: one is on its way, or has ended for good.
     """
     with store.transaction():
-        rows = {row.request_id: row for name in names for row in _takeable_back(store, name, now)}
+        rows = {row.request_id: row for name in names for row in _takeable_back(store, name)}
         for row in rows.values():
             store.move(row.request_id, row.state, RequestState.SEEN, f"{REASON}: taken up again")
     return list(rows.values())
@@ -81,25 +83,36 @@ def export(store: Store, since: float = 0) -> Iterator[ExportRow]:
         last = page[-1]
 
 
-def _takeable_back(store: Store, name: str, now: float) -> list[RequestRow]:
+def _takeable_back(store: Store, name: str) -> list[RequestRow]:
     # A name longer than any job's is a request's in decimal.
     if name.startswith("0x") or len(name) > _JOB_DIGITS:
         row = _request(store, name)
         if not _is_refused(row):
             raise _busy(row, "taken up again")
-        if row.request.deadline < now:
-            raise RequestBusy(f"the deadline of request {request_hex(row.request_id)} has passed")
+        if not _has_time(store, row):
+            raise _late(row)
         return [row]
     found = store.find_jobs(name)
     if len(found) != 1:
         raise _unknown("job", name, len(found))
     rows = store.requests_in_proof(found[0].job_id)
-    able = [row for row in rows if _is_refused(row) and row.request.deadline >= now]
+    able = [row for row in rows if _is_refused(row) and _has_time(store, row)]
     if not able:
         raise RequestBusy(
             f"no request of job {found[0].job_id} was skipped, failed or cancelled and has time left"
         )
     return able
+
+
+def _has_time(store: Store, row: RequestRow) -> bool:
+    """Whether the chain would still take an answer, as of the newest block that a node saw."""
+    cursor = store.cursor()
+    return cursor is None or not cursor.has_passed(row.request.deadline)
+
+
+def _is_early(store: Store, row: RequestRow) -> bool:
+    """Whether a request was given up though it has time: the node will take it back."""
+    return row.state is RequestState.EXPIRED and _has_time(store, row)
 
 
 def _is_refused(row: RequestRow) -> bool:
@@ -126,7 +139,17 @@ def _unknown(kind: str, name: str, found: int) -> RequestUnknown:
     )
 
 
+def _late(row: RequestRow) -> RequestBusy:
+    name = request_hex(row.request_id)
+    return RequestBusy(
+        f"the deadline of request {name} has passed on the chain",
+        remedy=f"Whoever asked can have the money given back with: oracle refund {name}",
+    )
+
+
 def _busy(row: RequestRow, what: str) -> RequestBusy:
+    if row.state is RequestState.EXPIRED:
+        return _late(row)
     text = f"request {request_hex(row.request_id)} is {row.state} and cannot be {what}"
     if row.state in (RequestState.PENDING, RequestState.MINED):
         return RequestBusy(text, remedy="Its transaction is sent: wait for its end")

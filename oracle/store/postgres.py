@@ -27,7 +27,12 @@ from oracle.store.database import (
 )
 
 #: Schema files in order; each runs once. The table ``migrations`` counts those that ran.
-MIGRATIONS = ("postgres_0001.sql", "postgres_0002.sql", "postgres_0003.sql")
+MIGRATIONS = (
+    "postgres_0001.sql",
+    "postgres_0002.sql",
+    "postgres_0003.sql",
+    "postgres_0004.sql",
+)
 #: Seconds to wait for a connection.
 _CONNECT_TIMEOUT = 10
 #: Of the session. A node that is cut off loses its session, and with it its locks, in about a minute.

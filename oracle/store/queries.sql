@@ -126,8 +126,13 @@ UPDATE requests SET ended_block = :block WHERE request_id = :request_id;
 
 -- name: expired
 SELECT * FROM requests
-WHERE expires_at < :now AND state IN ('seen', 'accepted', 'queued', 'running', 'proved')
+WHERE expires_at < :chain_time AND state IN ('seen', 'accepted', 'queued', 'running', 'proved')
 LIMIT :limit;
+
+-- name: expired_too_early
+-- Given up though the chain's time still allows an answer.
+SELECT * FROM requests
+WHERE state = 'expired' AND expires_at >= :chain_time LIMIT :limit;
 
 -- name: requests_after_block
 SELECT * FROM requests WHERE block_number > :block AND state != 'orphaned';
@@ -297,7 +302,9 @@ ORDER BY intent_id DESC LIMIT 1;
 SELECT max(intent_id) AS intent_id FROM intent_requests WHERE request_id = :request_id;
 
 -- name: transactions_of
-SELECT * FROM transactions WHERE intent_id = :intent_id ORDER BY created_at, rowid;
+-- By price, for each replacement pays more: a clock that was set back dates the last one first.
+SELECT * FROM transactions WHERE intent_id = :intent_id
+ORDER BY length(max_fee), max_fee, created_at, rowid;
 
 -- name: set_broadcast
 UPDATE transactions SET broadcast_at = :now WHERE hash = :hash;

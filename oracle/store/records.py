@@ -24,6 +24,10 @@ class Cursor:
     #: Of the last block read; 0 while that is not known.
     block_timestamp: int = 0
 
+    def has_passed(self, deadline: int) -> bool:
+        """Whether the chain takes no answer any more: by its newest block, not by a clock here."""
+        return deadline < self.head_timestamp
+
 
 @dataclass(frozen=True, slots=True)
 class Workload:

@@ -5,7 +5,8 @@ Request:
     side exits: FAILED (code) · EXPIRED (deadline) · LOST (another node was first)
                 CANCELLED (refunded, or by the operator) · ORPHANED (its block left the chain)
                 ACCEPTED again (its batch could not answer it: it is proved alone)
-                SEEN again (its node is gone; the operator wants it)
+                SEEN again (its node is gone; the operator wants it; its deadline has not passed on
+                the chain after all)
 Job (one proof):         QUEUED -> RUNNING -> PROVED | FAILED | CANCELLED
 Intent (one nonce):      PENDING -> MINED -> FINAL, or DISPLACED (the nonce went to another sender)
 """
@@ -81,7 +82,9 @@ REQUEST_STEPS: Mapping[RequestState, frozenset[RequestState]] = {
     _R.FINAL: frozenset({_R.PENDING, _R.ORPHANED}),
     # Back to SEEN at a start, when the fault was this machine's, or when the operator says so.
     _R.FAILED: frozenset({_R.SEEN, _R.PENDING, _R.ORPHANED, _R.LOST, _R.CANCELLED}),
-    _R.EXPIRED: frozenset({_R.PENDING, _R.ORPHANED, _R.LOST, _R.CANCELLED}),
+    # Back to SEEN while the chain's time allows: a reorg set it back, or an older version of this
+    # program went by a wrong clock of its machine.
+    _R.EXPIRED: frozenset({_R.SEEN, _R.PENDING, _R.ORPHANED, _R.LOST, _R.CANCELLED}),
     # Back to SEEN when a reorg dropped the block in which it ended, or when the operator who
     # cancelled it says so.
     # To PENDING when its event says that a transaction of ours was the first one.

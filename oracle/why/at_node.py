@@ -230,8 +230,9 @@ def _cannot_pay(s: Situation, node: NodeView, wei: int) -> Verdict | None:
 def _late(s: Situation, _: NodeView, __: RequestRow) -> Verdict:
     return Verdict(
         Cause.DEADLINE_NEAR,
-        "The deadline has passed by the node's clock, not by the chain's",
-        "Once the chain agrees, have the money given back",
+        "The node saw a block later than the deadline, the chain has none: it was reorganised, or an "
+        "endpoint is late",
+        f"Nothing to do: the node takes it up again if there is time. {AFTER_DEADLINE}",
         (f"oracle refund {s.name}",),
     )
 

@@ -41,20 +41,20 @@ class Outside:
         serves: whether the node is configured with the model's bundle.
         unreachable: methods that the endpoint does not answer.
         swallows: whether the endpoint takes transactions and hands none on.
-        ahead: seconds by which the node's clock is ahead of the chain's.
+        ahead: seconds by which the chain's clock is ahead of the node's.
         key: the account with which the node is configured.
     """
 
     def __init__(self, scenario: Scenario) -> None:
         self.now = NOW
-        self.chain = FakeChain(clock=lambda: self.now)
+        self.ahead = 0
+        self.chain = FakeChain(clock=lambda: self.now + self.ahead)
         self.model_id = self.chain.register(MODEL, verifier_code=VERIFIER_CODE, fee=10**14)
         self.requests: list[int] = []
         self.prover = "answer"
         self.serves = True
         self.unreachable: frozenset[str] = frozenset()
         self.swallows = False
-        self.ahead = 0
         self.key = KEY
         self._script = list(scenario.script)
         self._restarts = False
@@ -88,7 +88,7 @@ class Outside:
         upcoming = self._script[0] if self._script else None
         when = upcoming.when if upcoming else None
         return {
-            "now": self.now + self.ahead,
+            "now": self.now,
             "prover": self.prover,
             "serves": self.serves,
             "more": upcoming is not None,

@@ -162,6 +162,18 @@ def _drop_the_other_sender(outside: Outside) -> None:
     outside.chain.mempool.clear()
 
 
+def _too_late(outside: Outside) -> None:
+    """By the chain's time alone: nothing else of the node's becomes late."""
+    outside.ahead = LIFETIME + 100
+    outside.chain.mine()
+
+
+def _not_late_after_all(outside: Outside) -> None:
+    """The block that was later than the deadline is replaced by an earlier one."""
+    outside.ahead = 0
+    outside.drop_last()
+
+
 _BATCHED = {"batch_max_requests": 4}
 #: One request that the prover works on, and three that are proved together after it.
 _BATCH = (_HELD, Act(_ask), Act(_asks_together))
@@ -342,17 +354,8 @@ _BY_HAND = [
         _BATCHED,
     ),
     Scenario(
-        "answer_of_before_a_reorg_mined_while_expired",
-        (
-            *_ANSWERED_BEFORE,
-            *_WAITS_AGAIN,
-            Act(_set(ahead=LIFETIME + 100)),
-            Act(_mine),
-            Act(_set(ahead=0)),
-            _FOUND,
-            *_ENDING,
-        ),
-        _BATCHED,
+        "too_late_in_a_block_that_is_reorganised",
+        (*_WAYS[_S.RUNNING].acts, Act(_too_late), Act(_not_late_after_all), *_ENDING),
     ),
     Scenario(
         "reorganised_and_lost_to_another",

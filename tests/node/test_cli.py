@@ -72,12 +72,25 @@ def refused(config: Path) -> Callable[[str, str], OracleError]:
     return check
 
 
-def test_check__all_right__says_what_was_found(config: Path) -> None:
+def test_check__all_right__says_what_was_found(config: Path, chain: tuple[Anvil, Deployed]) -> None:
+    # By a chain that rests the clock cannot be judged.
+    chain[0].w3.provider.make_request("evm_mine", [])
     result = CliRunner().invoke(app, ["check", "--config", str(config)])
     assert result.exit_code == 0, result.exception
     subjects = [line.split()[1] for line in result.output.splitlines()]
     assert subjects == [
-        *("rpc", "oracle", "registry", "account", "store", "disk", "model", "proof", "memory")
+        *(
+            "rpc",
+            "clock",
+            "oracle",
+            "registry",
+            "account",
+            "store",
+            "disk",
+            "model",
+            "proof",
+            "memory",
+        )
     ]
     assert all(line.startswith("ok ") for line in result.output.splitlines())
     assert ", accepted by 0x" in result.output

@@ -117,6 +117,9 @@ def test_deadline_passes_while_proving__stops_the_proof(world: World) -> None:
     world.settle()
     world.clock.now += 101
     world.settle()
+    assert world.state(request_id) == "running"
+    world.chain.mine()
+    world.settle()
     assert world.state(request_id) == "expired"
     assert world.prover.cancelled
 

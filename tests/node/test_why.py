@@ -302,7 +302,7 @@ def test_cancelled_by_the_operator__is_told_with_the_way_back(bench: Bench) -> N
     assert (report.cause, report.status) == (Cause.NODE_REFUSES, Status.OPEN)
     assert "operator cancelled" in report.explanation
     assert f"oracle node requeue {request_id:#066x} --config node.toml" in report.commands
-    operator.requeue(bench.net.store, [hex(request_id)], time.time())
+    operator.requeue(bench.net.store, [hex(request_id)])
     bench.net.settle()
     assert bench.why(request_id).cause is Cause.ANSWERED
 

@@ -109,6 +109,8 @@ class Prometheus:
         if name == "histogram_quantile":
             quantile, buckets = node.args
             return quantiles(float(quantile.val), self._vector(buckets, at))
+        if name == "abs":
+            return {bare(k): abs(v) for k, v in self._vector(node.args[0], at).items()}
         if name == "time":
             return {frozenset(): at}
         raise NotImplementedError(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import time
@@ -130,6 +131,16 @@ def chain_stands_still(stage: Stage) -> None:
     stage.hold(720)
 
 
+def clock_wrong(stage: Stage) -> None:
+    """Operators D9: that of the chain, and of the other node, stays right."""
+    stage.ill.clock = dataclasses.replace(stage.well.clock)
+    stage.ill.restart()
+    stage.revive(stage.ill)
+    for _ in range(12):
+        stage.ill.clock.now = stage.now + 7200
+        stage.hold(60)
+
+
 def endpoint_fails_half(stage: Stage) -> None:
     inner = stage.ill.endpoint
     transport = ObservedTransport(inner, "http://fake", traffic_of(stage.ill.node))
@@ -246,6 +257,7 @@ TROUBLES: dict[str, tuple[Callable[[Stage], None], dict[str, Any]]] = {
     "OracleServiceFails": (service_fails, {}),
     "OracleChainBehind": (watcher_slow, {}),
     "OracleHeadStale": (chain_stands_still, {}),
+    "OracleClockDrift": (clock_wrong, {}),
     "OracleRpcErrors": (endpoint_fails_half, {}),
     "OracleBalanceLow": (balance_low, {}),
     "OracleTransactionReverted": (transaction_reverts, {}),
@@ -284,6 +296,31 @@ def test_well_node__an_hour_of_answers__sets_nothing_off(make_world: MakeWorld) 
     stage.hold(3600, stage.ill.ask)
     firing = {rule["alert"] for rule in RULES if stage.fires(rule["expr"], 0)}
     assert firing == set()
+
+
+@pytest.mark.parametrize("seconds", [7200, -7200])
+def test_clock_wrong__blocks_come__does_not_blame_the_endpoints(
+    make_world: MakeWorld, seconds: int
+) -> None:
+    """Operators D9: by such a clock the newest block is two hours old, or not made yet."""
+    stage = Stage(make_world)
+    stage.ill.clock = dataclasses.replace(stage.well.clock)
+    stage.ill.restart()
+    stage.revive(stage.ill)
+    for _ in range(60):
+        stage.ill.clock.now = stage.now + 60 + seconds
+        stage.hold(60, stage.ill.ask)
+    firing = {rule["alert"]: stage.fires(rule["expr"], 600) for rule in RULES}
+    assert {name for name, nodes in firing.items() if nodes} == {"OracleClockDrift"}
+
+
+def test_chain_stands_still__does_not_blame_the_clock(make_world: MakeWorld) -> None:
+    stage = Stage(make_world)
+    stage.hold(300)
+    stage.mining = False
+    stage.hold(3600)
+    firing = {rule["alert"] for rule in RULES if stage.fires(rule["expr"], 300)}
+    assert firing == {"OracleHeadStale"}
 
 
 def test_lido__transaction_failure_alert__its_label_is_the_value_and_its_name_ends_in_total_once(

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from oracle import node as node_module
+from oracle.drift import Drift
 from oracle.errors import ProverCrashed, ProverUnavailable, RpcUnreachable, StoreError
 from oracle.health import ChainProbe, Pulse
 from tests.node.world import World
@@ -297,7 +298,9 @@ def test_pulse__counts_from_the_step_or_from_the_end_of_the_rest() -> None:
 
 def test_probe__asked_often__asks_the_chain_seldom(world: World) -> None:
     now = [0.0]
-    probe = ChainProbe(world.chain.rpc(), world.signer.address, lambda: now[0])
+    probe = ChainProbe(
+        world.chain.rpc(), world.signer.address, Drift(lambda: now[0]), lambda: now[0]
+    )
     first = probe.look()
     world.chain.mine()
     assert probe.look() == first

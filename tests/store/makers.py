@@ -71,6 +71,13 @@ def make_attempt(hash_: bytes = b"x" * 32, **changes: Any) -> Attempt:
     return Attempt(**(values | changes))
 
 
+def see_head(store: Store, timestamp: int) -> None:
+    """The chain's newest block is of this time, and was read."""
+    store.start_cursor(0, 100)
+    store.set_head(1, timestamp, 1)
+    store.advance(1, [], timestamp)
+
+
 def force_state(store: Store, request_id: int, state: RequestState) -> None:
     """Put a request in any state, past the table."""
     store._db._connection().execute(

@@ -25,6 +25,7 @@ from .makers import (
     make_proof,
     make_request,
     make_store,
+    see_head,
 )
 
 
@@ -229,6 +230,7 @@ def test_skipped_for__gives_those_with_the_reason_and_time_left(store: Store) ->
         deadline = 999 if request_id == 3 else 2000
         store.add_request(make_request(request_id, log_index=request_id, deadline=deadline))
         store.move(request_id, RequestState.SEEN, RequestState.SKIPPED, reason)
+    see_head(store, 1000)
     found = store.skipped_for({"fee_low", "deadline_near"}, START, 9)
     assert [row.request_id for row in found] == [1]
     assert store.skipped_for({"fee_low"}, found[0].place, 9) == []
@@ -242,6 +244,7 @@ def test_reconsider__takes_back_skips_and_named_failures_that_have_time(store: S
         store.move(request_id, RequestState.QUEUED, RequestState.FAILED, f"{code}: why.")
     store.add_request(make_request(5))
     store.move(5, RequestState.SEEN, RequestState.SKIPPED, "no_bundle: none")
+    see_head(store, 1000)
     assert store.reconsider({"PROVER_CRASHED"}) == 2
     states = {row.request_id: row.state for row in store.recent(9)}
     assert states == {

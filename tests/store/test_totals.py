@@ -67,6 +67,7 @@ def test_restart_and_deleted_rows__take_nothing_back(make_world: Callable[..., W
     world.settle()
     before = world.store.totals()
     world.clock.now += 3600
+    world.chain.mine()
     world.settle()
     assert world.store.recent(10) == []
     world.restart()
