@@ -20,6 +20,7 @@ from eth_utils.abi import collapse_if_tuple
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
+from oracle.chain import fork
 from oracle.chain.account import Account
 from oracle.chain.artifacts import Artifact, contract
 from oracle.chain.contracts import code_hash
@@ -67,6 +68,7 @@ def deploy(
     Raises:
         ContractMismatch: what is recorded or was begun differs from the chain or these sources.
         WrongChain: another chain with the same id is recorded.
+        ChainUnsuited: the chain cannot carry the contracts; nothing was sent.
         UsageError: the recorded oracle has another owner than asked for.
         ConfigError: another deployment runs, or its journal is another account's.
         ChainError: a transaction failed.
@@ -80,6 +82,7 @@ def deploy(
             _check(rpc, recorded, owner)
             (beside / "deploy.journal").unlink(missing_ok=True)
             return recorded, False
+        fork.require(rpc)
         journal = beside / "deploy.journal"
         if rpc.chain_id in LOCAL_CHAINS and _is_of_another_chain(journal, genesis):
             journal.unlink()
@@ -107,6 +110,7 @@ def deploy_model(
     Raises:
         ConfigError: no deployment is recorded.
         SrsUnsafe: the bundle is for devnets and this chain is none.
+        ChainUnsuited: the chain cannot carry the contracts; nothing was sent.
         ChainError: a transaction failed.
     """
     bundle.require_safe(rpc.chain_id)
@@ -121,6 +125,7 @@ def deploy_model(
         for model in recorded.models:
             if model.bundle == bundle.bundle_id:
                 return model
+        fork.require(rpc)
         journal = beside / f"{bundle.bundle_id[:16]}.journal"
         account = JournaledAccount(rpc, signer, journal, genesis)
         found = register(

@@ -378,6 +378,12 @@ class ContractMismatch(ChainError):
     code = "CONTRACT_MISMATCH"
 
 
+class ChainUnsuited(ChainError):
+    """The chain cannot carry the contracts."""
+
+    code = "CHAIN_UNSUITED"
+
+
 class AccountUnfunded(ChainError):
     """The account cannot pay for gas."""
 

@@ -25,6 +25,7 @@ from structlog.typing import FilteringBoundLogger
 
 from oracle import __version__, checks
 from oracle.batching import Limits
+from oracle.chain import fork
 from oracle.chain.contracts import OracleContract, RegistryContract, code_hash
 from oracle.chain.heads import HeadListener
 from oracle.chain.observed import ObservedTransport, Traffic
@@ -240,11 +241,13 @@ def check(config: NodeConfig, *, trial_proof: bool = True) -> list[Finding]:
 def _check_contracts(config: NodeConfig, rpc: Rpc | None) -> list[Finding]:
     if rpc is None:
         return []
+    chain = checks.attempt("chain", lambda: fork.require(rpc))
     oracle = checks.attempt("oracle", lambda: _check_oracle(config, rpc))
     if oracle.error is not None:
-        return [oracle]
+        return [chain, oracle]
     registry = OracleContract(rpc, config.oracle).registry()
     return [
+        chain,
         oracle,
         checks.attempt("registry", lambda: checks.functions(rpc, registry, "ModelRegistry")),
     ]
@@ -324,6 +327,8 @@ def _examine(config: NodeConfig) -> tuple[list[Finding], Parts | None]:
         rpc.require_one_chain()
         head = rpc.head().number
         findings.append(Finding(subject, f"{redacted(config.rpc_urls[0])}, block {head}"))
+        subject = "chain"
+        findings.append(Finding(subject, fork.require(rpc)))
         subject = "oracle"
         registry = RegistryContract(rpc, oracle.registry())
         findings.append(Finding(subject, f"{config.oracle}, registry {registry.address}"))

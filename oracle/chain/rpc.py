@@ -540,7 +540,7 @@ class Rpc:
 
     def call(
         self,
-        to: str,
+        to: str | None,
         data: bytes,
         *,
         sender: str | None = None,
@@ -551,12 +551,15 @@ class Rpc:
     ) -> T:
         """What ``read`` makes of the return data of a call on the latest state, or a block's.
 
+        Without ``to`` the data are run as creation code, and what that returns is the result.
         A ValueError of ``read`` is no answer: another endpoint is asked.
 
         Raises:
             RpcRejected: it reverted (``data`` holds the revert data) or could not run.
         """
-        transaction: dict[str, str] = {"to": to, "data": "0x" + data.hex()}
+        transaction: dict[str, str] = {"data": "0x" + data.hex()}
+        if to is not None:
+            transaction["to"] = to
         if sender is not None:
             transaction["from"] = sender
         if gas is not None:

@@ -55,7 +55,7 @@ def check(
 ) -> None:
     """Look at everything that must be right before a start; sends nothing.
 
-    Each endpoint with all that a node asks, the clock, contracts, key and balance, store, disk, memory, models, a trial proof of each.
+    Each endpoint with all that a node asks, the clock, the chain's fork, contracts, key and balance, store, disk, memory, models, a trial proof of each.
     """
     from oracle.node import check as check_node
 

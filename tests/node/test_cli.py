@@ -82,6 +82,7 @@ def test_check__all_right__says_what_was_found(config: Path, chain: tuple[Anvil,
         *(
             "rpc",
             "clock",
+            "chain",
             "oracle",
             "registry",
             "account",
