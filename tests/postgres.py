@@ -81,6 +81,23 @@ class PostgresServer:
             f"&options=-csearch_path%3D{schema}"
         )
 
+    @property
+    def folder(self) -> Path:
+        """Where its socket is; any user may look into it."""
+        return self._data.parent
+
+    @property
+    def user(self) -> dict[str, Any]:
+        """The arguments of `subprocess.Popen` for the user that it runs as."""
+        return self._user
+
+    def fresh_database(self) -> str:
+        """The name of an empty database."""
+        name = f"database{next(self._numbers)}"
+        with self.connect() as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        return name
+
     def connect(self) -> psycopg.Connection[Any]:
         """A connection of the superuser."""
         return psycopg.connect(
@@ -125,7 +142,7 @@ class PostgresServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=_end_with_parent,  # noqa: PLW1509 - one call, which allocates nothing
+                preexec_fn=end_with_parent,  # noqa: PLW1509 - one call, which allocates nothing
                 **self._user,
             )
         deadline = time.monotonic() + 60
@@ -151,5 +168,6 @@ def in_memory() -> Path | None:
     return memory if memory.is_dir() and shutil.disk_usage(memory).free > _ROOM else None
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """What a child does before its program: it ends when the tests do."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)

@@ -3,6 +3,10 @@
 A transaction takes one advisory lock first, as a SQLite transaction takes the file's: the ledger
 is correct on both for the same reason. Transactions are short, and none waits for anything but
 the database; a node that stops inside one is thrown out by the server.
+
+Nothing outlives a transaction: no prepared statement, no setting, no lock. Behind a pooler (PgBouncer
+in transaction mode, and those of its kind) each may run in another session, and a session that was
+left changed is somebody else's next.
 """
 
 from __future__ import annotations
@@ -35,7 +39,7 @@ MIGRATIONS = (
 )
 #: Seconds to wait for a connection.
 _CONNECT_TIMEOUT = 10
-#: Of the session. A node that is cut off loses its session, and with it its locks, in about a minute.
+#: Of each transaction. A node that is cut off in one loses it, and with it the lock, in about a minute.
 _SETTINGS = {
     "lock_timeout": f"{int(BUSY_TIMEOUT)}s",
     "idle_in_transaction_session_timeout": f"{int(BUSY_TIMEOUT)}s",
@@ -45,7 +49,11 @@ _SETTINGS = {
     "tcp_keepalives_count": "3",
     "client_min_messages": "warning",
 }
-_REMEDY = "Check the store's URL, the server, and that this user may create tables there"
+_SET_LOCAL = "; ".join(f"SET LOCAL {name} = '{value}'" for name, value in _SETTINGS.items())
+_REMEDY = (
+    "Check the store's URL, the server, and that this user may create tables there; a pooler before it "
+    "needs pool_mode = transaction or session"
+)
 #: One lock for each schema, so that one database may hold the stores of several oracles.
 _WRITE_LOCK = "pg_advisory_xact_lock(hashtextextended('oracle.store.' || current_schema(), 0))"
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)")
@@ -69,24 +77,26 @@ class PostgresDatabase(Database):
         except psycopg.Error as error:
             self.close()
             raise StoreError(f"{self.place} cannot be used ({error})", remedy=_REMEDY) from error
-        except StoreError:
+        except StoreError as error:
             self.close()
+            if type(error) is StoreError and not error.remedy:
+                raise StoreError(error.message, remedy=_REMEDY) from error
             raise
 
     def _words(self, statement: str) -> str:
         return _PARAMETER.sub(r"%(\1)s", statement.replace("%", "%%"))
 
     def _connect(self) -> psycopg.Connection[Any]:
-        settings = _SETTINGS | ({"default_transaction_read_only": "on"} if self.read_only else {})
         try:
             connection: psycopg.Connection[Any] = psycopg.connect(
                 self._url.get_secret_value(),
                 autocommit=True,
+                # A prepared statement belongs to a session. By its name another session's may be run.
+                prepare_threshold=None,
                 connect_timeout=_CONNECT_TIMEOUT,
                 application_name="oracle",
                 row_factory=dict_row,
             )
-            connection.execute("; ".join(f"SET {name} = '{settings[name]}'" for name in settings))
         except psycopg.Error as error:
             raise StoreError(f"{self.place} cannot be reached ({error})", remedy=_REMEDY) from error
         return connection
@@ -99,10 +109,19 @@ class PostgresDatabase(Database):
         return connection.info.transaction_status is not TransactionStatus.IDLE
 
     def _begin(self, connection: psycopg.Connection[Any]) -> None:
-        connection.execute(f"BEGIN; SELECT {_WRITE_LOCK}")
+        # In one message: it costs no more time than BEGIN alone. Who only looks waits for nobody.
+        if self.read_only:
+            connection.execute(f"BEGIN READ ONLY; {_SET_LOCAL}")
+        else:
+            connection.execute(f"BEGIN; {_SET_LOCAL}; SELECT {_WRITE_LOCK}")
 
     def _execute(self, name: str, values: Mapping[str, Any]) -> Any:
-        return super()._execute(name, {key: _storable(value) for key, value in values.items()})
+        storable = {key: _storable(value) for key, value in values.items()}
+        if not self.read_only:
+            return super()._execute(name, storable)
+        # That nothing is changed is a setting, too. All rows are here when the statement has run.
+        with self.transaction():
+            return super()._execute(name, storable)
 
     def _migrate(self) -> None:
         connection = self._connection()
