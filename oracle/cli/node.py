@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from oracle.checks import Finding
-from oracle.cli import queue
+from oracle.cli import move, queue
 from oracle.cli.options import examples
 from oracle.config import load_node_config
 from oracle.log import make_logger, request_hex
@@ -29,6 +29,7 @@ app = typer.Typer(
 app.command()(queue.requeue)
 app.command()(queue.cancel)
 app.command()(queue.export)
+app.command(epilog=move.EXAMPLES)(move.move_store)
 
 _Config = Annotated[Path, typer.Option("--config", help="The node's TOML file.")]
 _Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]

@@ -48,7 +48,7 @@ class Database(ABC):
 
     exclusive: ClassVar[bool]
     #: What the engine raises.
-    _error: ClassVar[type[Exception]]
+    error: ClassVar[type[Exception]]
 
     def __init__(self, place: str, statements: Mapping[str, str], *, read_only: bool) -> None:
         self.place = place
@@ -107,7 +107,15 @@ class Database(ABC):
                 connection.close()
             self._connections.clear()
 
+    def raw(self) -> Any:
+        """This thread's connection, for what is said in no statement: see `oracle.store.move`."""
+        return self._connection()
+
     # --- what the engines do in their own way ---
+
+    def storable(self, value: Any) -> Any:
+        """A value as the engine can keep it."""
+        return value
 
     def _words(self, statement: str) -> str:
         """A statement as the engine's driver reads it."""
@@ -138,14 +146,14 @@ class Database(ABC):
         """What the engine refuses (disk full, locked, a constraint) as an error of the tree."""
         try:
             yield
-        except self._error as error:
+        except self.error as error:
             raise StoreError(f"{self.place}: {error}") from error
 
     def _abandon(self, connection: Any) -> None:
         """Roll back, or close a connection that cannot even do that."""
         try:
             connection.rollback()
-        except self._error:
+        except self.error:
             connection.close()
 
     def _connection(self) -> Any:

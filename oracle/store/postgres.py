@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -63,7 +64,7 @@ class PostgresDatabase(Database):
     """A PostgreSQL database. Arguments and errors as in `oracle.store.database.open_database`."""
 
     exclusive = False
-    _error = psycopg.Error
+    error = psycopg.Error
 
     def __init__(self, url: SecretStr, *, read_only: bool = False, operator: bool = False) -> None:
         statements = named_statements(sql("queries.sql")) | named_statements(
@@ -82,6 +83,10 @@ class PostgresDatabase(Database):
             if type(error) is StoreError and not error.remedy:
                 raise StoreError(error.message, remedy=_REMEDY) from error
             raise
+
+    def storable(self, value: Any) -> Any:
+        """PostgreSQL's text holds no NUL; what a contract or an endpoint says may."""
+        return value.replace("\0", "\ufffd") if isinstance(value, str) else value
 
     def _words(self, statement: str) -> str:
         return _PARAMETER.sub(r"%(\1)s", statement.replace("%", "%%"))
@@ -116,7 +121,7 @@ class PostgresDatabase(Database):
             connection.execute(f"BEGIN; {_SET_LOCAL}; SELECT {_WRITE_LOCK}")
 
     def _execute(self, name: str, values: Mapping[str, Any]) -> Any:
-        storable = {key: _storable(value) for key, value in values.items()}
+        storable = {key: self.storable(value) for key, value in values.items()}
         if not self.read_only:
             return super()._execute(name, storable)
         # That nothing is changed is a setting, too. All rows are here when the statement has run.
@@ -160,6 +165,11 @@ def _place(url: SecretStr) -> str:
     return f"postgresql://{user}{parts.get('host') or ''}{port}/{parts.get('dbname') or ''}"
 
 
-def _storable(value: Any) -> Any:
-    """PostgreSQL's text holds no NUL; what a contract or an endpoint says may."""
-    return value.replace("\0", "\ufffd") if isinstance(value, str) else value
+def without_password(url: SecretStr) -> str:
+    """The URL as it may be shown."""
+    parts = urlsplit(url.get_secret_value())
+    user, at, host = parts.netloc.rpartition("@")
+    query = [(name, value) for name, value in parse_qsl(parts.query) if name != "password"]
+    return urlunsplit(
+        parts._replace(netloc=f"{user.partition(':')[0]}{at}{host}", query=urlencode(query))
+    )

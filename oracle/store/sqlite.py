@@ -36,7 +36,7 @@ class SqliteDatabase(Database):
     """A database file. Arguments and errors as in `oracle.store.database.open_database`."""
 
     exclusive = True
-    _error = sqlite3.Error
+    error = sqlite3.Error
 
     def __init__(self, path: Path, *, read_only: bool = False, operator: bool = False) -> None:
         statements = named_statements(sql("queries.sql")) | named_statements(
@@ -47,7 +47,7 @@ class SqliteDatabase(Database):
         self._is_node = not (read_only or operator)
         self._lock_file: IO[bytes] | None = None
         if self._is_node:
-            self._lock_file = _lock(path)
+            self._lock_file = lock_file(path)
         elif not path.exists():
             raise StoreMissing(f"{path} does not exist", remedy="Start the node once")
         try:
@@ -104,7 +104,12 @@ class SqliteDatabase(Database):
             )
 
 
-def _lock(path: Path) -> IO[bytes]:
+def lock_file(path: Path) -> IO[bytes]:
+    """The lock of a node on its store, held until the file is closed.
+
+    Raises:
+        StoreLocked: a node has it.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.with_name(path.name + ".lock").open("ab")
