@@ -29,6 +29,7 @@ _WORKER = "oracle/prover/worker.py"
 _MONEY = ("tests/contracts/test_money.py", "tests/contracts/test_gas_on_anvil.py", "tests/model")
 _DELIVERY = ("tests/contracts/test_fulfilment.py", "tests/contracts/test_batches.py", "tests/model")
 _CRASH = ("tests/crash",)
+_CLOCK = ("tests/node/test_clock.py",)
 #: What fails where the changed text is no program.
 _NO_CODE = ("SolidityRejected", "SyntaxError", "NameError", "ImportError")
 
@@ -211,8 +212,15 @@ GUARDS = (
         "a nonce in vain frees its request if no other is on its way, newer or not",
         _SUBMITTER,
         "self._store.live_intent(request_id) is None",
-        "self._store.is_newest(intent, request_id)",
+        "not any(i.nonce > intent.nonce for i in self._store.intents_naming(request_id))",
         ("tests/node/test_submitter.py",),
+    ),
+    Guard(
+        "a nonce in vain that leaves the chain takes no answer with it",
+        _SUBMITTER,
+        "if not self._is_answered_by_another(intent, request_id)",
+        "if request_id",
+        ("tests/node/test_reorged_answers.py",),
     ),
     Guard(
         "a nonce that others wait for is given to the next that is sent",
@@ -274,6 +282,28 @@ GUARDS = (
         "if duty is not None and self._holder(duty) != self._node_id:",
         "if duty is not None and self._holder(duty) is None:",
         ("tests/store", "tests/node/test_fleet.py"),
+    ),
+    # --- deadlines by the chain's time ---
+    Guard(
+        "a clock of this machine's makes no request too late",
+        _LEDGER,
+        "chain_time = cursor.block_timestamp if cursor else 0",
+        "chain_time = self._clock()",
+        _CLOCK,
+    ),
+    Guard(
+        "a proof that is being made is given up for a block with its confirmations only",
+        _LEDGER,
+        "chain_time = cursor.block_timestamp if cursor else 0",
+        "chain_time = self._chain_time()",
+        _CLOCK,
+    ),
+    Guard(
+        "a clock of this machine's gives no answer on its way up",
+        _SUBMITTER,
+        "return cursor is not None and cursor.has_passed(row.request.deadline)",
+        "return row.request.deadline < self._clock()",
+        _CLOCK,
     ),
     # --- the cursor and its requests ---
     Guard(

@@ -549,8 +549,10 @@ class Submitter:
         target, reason = _outcome(status, expired=late)
         if target is not RequestState.FAILED:
             return target, reason
-        if attempt.cancels or status is Status.UNKNOWN:
-            # Nothing was refused: the nonce made way, or the request's block is reorganised.
+        was_there = row is None or row.request.block_number < block
+        if attempt.cancels or status is Status.UNKNOWN or not was_there:
+            # Nothing was refused: the nonce made way, the request's block is reorganised, or a
+            # reorg put the request behind its answer, which met none.
             return RequestState.PROVED, "its nonce was used up"
         job = self._store.job(intent.job_id)
         if job is not None and _is_batch(job):
@@ -678,14 +680,20 @@ class Submitter:
             ((a, r) for a, r in receipts if r is not None and r.block_number == mined), None
         )
         if found is None:
+            # Which nonce is the newer does not matter: an older one that was given up may have
+            # answered a request.
+            unanswered = [
+                request_id
+                for request_id in intent.request_ids
+                if not self._is_answered_by_another(intent, request_id)
+            ]
             with self._store.transaction():
                 if not self._store.move_intent(intent, IntentState.PENDING):
                     return True
-                for request_id in intent.request_ids:
-                    if self._store.is_newest(intent, request_id):
-                        self._store.move(
-                            request_id, RequestState.MINED, RequestState.PENDING, "reorganised"
-                        )
+                for request_id in unanswered:
+                    self._store.move(
+                        request_id, RequestState.MINED, RequestState.PENDING, "reorganised"
+                    )
             self._log.warning("transaction left the chain", **request_fields(intent.request_ids))
             return True
         # Only these: another nonce may answer a request that this one was in vain for.
@@ -704,6 +712,18 @@ class Submitter:
         for request_id in final:
             self._log.info("request final", request=request_hex(request_id))
         return True
+
+    def _is_answered_by_another(self, intent: Intent, request_id: int) -> bool:
+        """Whether a mined transaction of another nonce of this node fulfilled a request."""
+        mined = (IntentState.MINED, IntentState.FINAL)
+        for other in self._store.intents_naming(request_id):
+            if other.intent_id == intent.intent_id or other.state not in mined:
+                continue
+            for attempt in other.attempts:
+                receipt = None if attempt.cancels else self._rpc.receipt(attempt.hash)
+                if receipt is not None and self._oracle.outcome(receipt).get(request_id):
+                    return True
+        return False
 
     def _settled(self, intent: Intent, attempt: Attempt, receipt: Receipt) -> Settled:
         """What to count of a final transaction."""

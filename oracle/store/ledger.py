@@ -935,11 +935,6 @@ class Store:
             if self.live_intent(request_id) is None:
                 self.move(request_id, RequestState.PENDING, RequestState.PROVED, reason)
 
-    def is_newest(self, intent: Intent, request_id: int) -> bool:
-        """Whether no later nonce was given to one of the intent's requests."""
-        row = self._db.row("newest_intent", request_id=hex(request_id))
-        return row is not None and row["intent_id"] == intent.intent_id
-
     def move_intent(
         self, intent: Intent, target: IntentState, mined_block: int | None = None
     ) -> bool:

@@ -298,9 +298,6 @@ SELECT * FROM intents JOIN intent_requests USING (intent_id)
 WHERE request_id = :request_id AND state = 'pending'
 ORDER BY intent_id DESC LIMIT 1;
 
--- name: newest_intent
-SELECT max(intent_id) AS intent_id FROM intent_requests WHERE request_id = :request_id;
-
 -- name: transactions_of
 -- By price, for each replacement pays more: a clock that was set back dates the last one first.
 SELECT * FROM transactions WHERE intent_id = :intent_id

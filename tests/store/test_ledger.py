@@ -189,8 +189,6 @@ def test_add_intent__nonce_of_a_displaced_intent__may_be_given_again(store: Stor
     assert send(store, 7, 0)
     (second,) = store.intents(IntentState.PENDING)
     assert [attempt.hash for attempt in second.attempts] == [b"x" * 32]
-    assert not store.is_newest(first, 7)
-    assert store.is_newest(second, 7)
 
 
 def test_end_by_a_transaction_that_is_not_followed_any_more__is_that_ones(store: Store) -> None:
