@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum, auto
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from oracle.chain.toolchain import SOLC_CONTRACTS, SOLC_VERIFIERS, toolchain
 from oracle.config import build_dir, project_root
 from oracle.errors import OracleError, ToolchainError
+from oracle.machine import available_memory, total_memory
 
 #: Bytes of memory below which nothing can be proved, and below which larger models cannot.
 _LEAST_MEMORY, _GOOD_MEMORY = 1 << 30, 4 << 30
@@ -113,9 +113,7 @@ def _anvil() -> _Look:
 
 
 def _memory() -> _Look:
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    sizes = {line.partition(":")[0]: int(line.split()[1]) << 10 for line in lines}
-    found, total = sizes["MemAvailable"], sizes["MemTotal"]
+    found, total = available_memory(), total_memory()
     detail = f"{_gib(found)} of {_gib(total)} available"
     if found < _LEAST_MEMORY:
         return Health.MISSING, detail, f"Have {_gib(_LEAST_MEMORY)} or more, even for small models"

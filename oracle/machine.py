@@ -1,9 +1,12 @@
-"""What this machine has left: disk and memory."""
+"""What this machine has: disk and memory, within the limits of this process's control groups."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
+
+from oracle.cgroups import memory_left, memory_limit
 
 
 def free_disk(path: Path) -> int:
@@ -15,7 +18,7 @@ def free_disk(path: Path) -> int:
 
 
 def available_memory(root: Path = Path("/")) -> int:
-    """Bytes that a new process could use without swapping, within a container's limit.
+    """Bytes that a new process could use without swapping, within a unit's or container's limit.
 
     Args:
         root: where ``proc`` and ``sys`` are mounted.
@@ -23,26 +26,16 @@ def available_memory(root: Path = Path("/")) -> int:
     lines = (root / "proc/meminfo").read_text().splitlines()
     fields = dict(line.split(":", 1) for line in lines if ":" in line)
     available = int(fields["MemAvailable"].split()[0]) << 10
-    limit = _number(root / "sys/fs/cgroup/memory.max")
-    used = _number(root / "sys/fs/cgroup/memory.current")
-    if limit is None or used is None:
-        return available
-    return max(0, min(available, limit - used + _reclaimable(root)))
+    left = memory_left(root)
+    return available if left is None else min(available, left)
 
 
-def _reclaimable(root: Path) -> int:
-    """Cached file pages count as used and are given up when memory is needed (bytes)."""
-    try:
-        lines = (root / "sys/fs/cgroup/memory.stat").read_text().splitlines()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
+def total_memory(root: Path = Path("/")) -> int:
+    """Memory of this machine, or the limit of our unit or container if that is less (bytes).
 
-
-def _number(path: Path) -> int | None:
-    """A control group's figure; None where there is no such group, or no limit (``max``)."""
-    try:
-        text = path.read_text().strip()
-    except OSError:
-        return None
-    return int(text) if text.isdecimal() else None
+    Args:
+        root: where ``proc`` and ``sys`` are mounted.
+    """
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = memory_limit(root)
+    return total if limit is None else min(total, limit)

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from oracle.errors import ConfigError, OracleError, ProverUnavailable
+from oracle.machine import total_memory
 from oracle.prover.base import ProofOutcome, resident_bytes
 from oracle.prover.child import Child, Limits
 from oracle.types import Proof, ProofJob
 
 #: Share of the machine's memory that proofs may take together, unless told.
 _MEMORY_SHARE = 0.8
-#: What a container may use; a number of bytes, or ``max``.
-_CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 class LocalProver:
@@ -50,7 +49,7 @@ class LocalProver:
         self._work_dir = work_dir.absolute()
         self._workers = workers
         self._threads = threads or len(os.sched_getaffinity(0))
-        self._memory_bytes = memory_bytes or int(_MEMORY_SHARE * machine_memory())
+        self._memory_bytes = memory_bytes or int(_MEMORY_SHARE * total_memory())
         self._children: dict[str, Child] = {}
         #: What each running proof takes at its peak (bytes).
         self._taken: dict[str, int] = {}
@@ -168,17 +167,6 @@ def _lock(work_dir: Path) -> IO[str]:
         lock.close()
         raise
     return lock
-
-
-def machine_memory(container_limit: Path = _CONTAINER_LIMIT) -> int:
-    """Memory of this machine, or of this container if that is less (bytes)."""
-    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    try:
-        limit = container_limit.read_text().strip()
-    except OSError:
-        # No container, or one that says nothing.
-        return total
-    return min(total, int(limit)) if limit.isdecimal() else total
 
 
 def prove_params(job: ProofJob) -> dict[str, Any]:

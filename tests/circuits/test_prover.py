@@ -31,7 +31,7 @@ from oracle.errors import (
 )
 from oracle.prover.base import Prover, resident_bytes
 from oracle.prover.child import Child, Limits
-from oracle.prover.local import LocalProver, machine_memory, prove_params
+from oracle.prover.local import LocalProver, prove_params
 from oracle.prover.ray import RayProver
 from oracle.types import CircuitFiles, Proof
 from tests.circuits.makers import SEPAL_AND_PETAL, TAG, alive, job, outcome, wait_until_gone
@@ -364,19 +364,6 @@ def test_resident_bytes__of_a_real_proof__are_not_underestimated_and_not_by_far_
     assert (
         proof.peak_memory_bytes <= resident_bytes(good.memory_bytes) < 4 * proof.peak_memory_bytes
     )
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"), [("max", None), ("1048576", 1 << 20), (None, None), ("nonsense", None)]
-)
-def test_machine_memory__container_limit__counts_if_it_is_less(
-    tmp_path: Path, text: str | None, expected: int | None
-) -> None:
-    limit = tmp_path / "memory.max"
-    if text is not None:
-        limit.write_text(text + "\n")
-    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    assert machine_memory(limit) == (expected or total)
 
 
 _PARENT = """
