@@ -2,7 +2,7 @@
 
 A page is a function; a router is a mapping of paths to pages. Nothing here changes anything, and
 only GET and HEAD without a body are answered. A few threads serve, so that a page that waits for
-the store does not hold up the others, and slow callers cannot use up the process.
+the store does not hold up the others; how slow callers are kept from them: `oracle.callers`.
 
 A browser that looks at other sites is on the same machine as the operator's. So a caller must name
 this server by a number, as localhost, or as the operator said: a name that some site's owner points
@@ -11,27 +11,22 @@ at 127.0.0.1 is refused (DNS rebinding). And no answer may be framed, sniffed, o
 
 from __future__ import annotations
 
+import io
 import ipaddress
 import json
-import threading
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from socketserver import TCPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
 from structlog.typing import FilteringBoundLogger
 
+from oracle.callers import Bounds, Callers
 from oracle.errors import ConfigError, OracleError
 
-#: Requests that are answered at the same time. Each thread keeps a connection to the store.
-_THREADS = 4
-#: Seconds for a caller to send its request and take its answer.
-_TIMEOUT = 5.0
-#: Seconds that it may take to notice that it is to stop.
-_POLL = 0.1
+#: Each worker keeps a connection to the store.
+_BOUNDS = Bounds(workers=4, connections=64, seconds=5.0)
 
 #: What a browser may do with an answer: nothing but what this server's own files ask for.
 _HEADERS = {
@@ -77,6 +72,7 @@ class HttpService:
         pages: what to answer, by path.
         log: for a person.
         names: names besides localhost by which callers may call this server.
+        bounds: what callers may take.
 
     Raises:
         ConfigError: the address cannot be used.
@@ -90,84 +86,57 @@ class HttpService:
         log: FilteringBoundLogger,
         *,
         names: Iterable[str] = (),
+        bounds: Bounds = _BOUNDS,
     ) -> None:
         known = frozenset(name.lower() for name in ("localhost", host, *names))
         try:
-            self._server = _Server((host, port), pages, log, known)
+            self._callers = Callers(
+                host, port, lambda head: _Handler(head, pages, log, known).answer, bounds
+            )
         except OSError as error:
             raise ConfigError(
                 f"cannot listen on {host}:{port} ({error.strerror})",
                 remedy="Correct http_host or http_port, or set http_port to 0",
             ) from None
-        self._thread = threading.Thread(
-            target=self._server.serve_forever,
-            name="http",
-            daemon=True,
-            kwargs={"poll_interval": _POLL},
-        )
 
     @property
     def port(self) -> int:
         """Where it listens."""
-        return int(self._server.server_port)
+        return self._callers.port
 
     def __enter__(self) -> Self:
         """Serve."""
-        self._thread.start()
+        self._callers.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Finish the running answers and stop."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._callers.__exit__()
 
 
-class _Server(HTTPServer):
-    """Answers with a fixed number of threads."""
+class _Handler(BaseHTTPRequestHandler):
+    """One request, one answer; nothing here waits for the caller."""
+
+    server_version = "oracle"
+    sys_version = ""
 
     def __init__(
         self,
-        address: tuple[str, int],
+        head: bytes,
         pages: Mapping[str, Page],
         log: FilteringBoundLogger,
         names: frozenset[str],
     ) -> None:
-        self.pages = pages
-        self.names = names
-        self.log = log
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="http")
-        super().__init__(address, _Handler)
+        # The parent's would want a connection.
+        self._written = io.BytesIO()
+        self.rfile, self.wfile = io.BytesIO(head), self._written
+        self._pages, self.log, self._names = pages, log, names
+        self.handle()
 
-    def server_bind(self) -> None:
-        """As the parent, without its question to the name server about our own address."""
-        TCPServer.server_bind(self)
-        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self._pool.submit(self._answer, request, client_address)
-
-    def _answer(self, request: Any, client_address: Any) -> None:
-        try:
-            self.finish_request(request, client_address)
-        except OSError:
-            # The caller went away or was too slow.
-            return
-        finally:
-            self.shutdown_request(request)
-
-    def server_close(self) -> None:
-        super().server_close()
-        self._pool.shutdown()
-
-
-class _Handler(BaseHTTPRequestHandler):
-    """One request, one answer, and the connection is closed."""
-
-    server: _Server
-    timeout = _TIMEOUT
-    server_version = "oracle"
-    sys_version = ""
+    @property
+    def answer(self) -> bytes:
+        """The answer."""
+        return self._written.getvalue()
 
     def do_GET(self) -> None:
         self._send(self._response(), with_body=True)
@@ -183,22 +152,22 @@ class _Handler(BaseHTTPRequestHandler):
     do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = _refuse  # noqa: N815
 
     def _response(self) -> Response:
-        if not _is_named(self.headers.get_all("Host", []), self.server.names):
+        if not _is_named(self.headers.get_all("Host", []), self._names):
             text = "this server has another name; add yours to http_names in its configuration\n"
             return Response(text.encode(), 403)
         if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
             return Response(b"no request here has a body\n", 400)
         address = urlsplit(self.path)
-        page = self.server.pages.get(address.path)
+        page = self._pages.get(address.path)
         if page is None:
-            known = "\n".join(sorted(self.server.pages))
+            known = "\n".join(sorted(self._pages))
             return Response(f"no such page; there are:\n{known}\n".encode(), 404)
         try:
             return page(dict(parse_qsl(address.query)))
         except OracleError as error:
             return Response(error.line().encode() + b"\n", 503)
         except Exception:
-            self.server.log.exception("page crashed", code="CRASH", page=address.path)
+            self.log.exception("page crashed", code="CRASH", page=address.path)
             return Response(b"the page crashed; the node's log says why\n", 500)
 
     def _send(self, response: Response, *, with_body: bool) -> None:
