@@ -275,7 +275,7 @@ def _check_bundle(
     """A bundle's files, its registration, and a proof; ``served`` grows by it."""
 
     def look() -> str:
-        model = _serve(_bundle(path, config))
+        model = _serve(_bundle(path, config), config.prove_timeout)
         served.append(model)
         if rpc is None:
             return f"{model.name} at {path}"
@@ -339,7 +339,7 @@ def _examine(config: NodeConfig) -> tuple[list[Finding], Parts | None]:
         served, cards, found = [], [], []
         for path in config.bundles:
             bundle = _bundle(path, config)
-            model = _serve(bundle)
+            model = _serve(bundle, config.prove_timeout)
             registered = _registered(rpc, registry, model)
             served.append(model)
             cards.append(card(bundle, registered))
@@ -771,7 +771,7 @@ def _bundle(path: Path, config: NodeConfig) -> Bundle:
     return bundle
 
 
-def _serve(bundle: Bundle) -> ServedModel:
+def _serve(bundle: Bundle, prove_timeout: float) -> ServedModel:
     return ServedModel(
         bundle_id=bundle.bundle_id,
         name=bundle.name,
@@ -780,7 +780,8 @@ def _serve(bundle: Bundle) -> ServedModel:
             ServedCircuit(
                 size=sized.size,
                 circuit=sized.circuit,
-                prove_seconds=sized.measures.prove_seconds,
+                # The publisher's word, no hash covers it; a proof that takes longer is stopped.
+                prove_seconds=min(sized.measures.prove_seconds, prove_timeout),
                 memory_bytes=memory_cap(sized.circuit),
             )
             for sized in bundle.circuits

@@ -130,6 +130,7 @@ def audit(
         origin = files.origin_from(manifest["origin"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BundleInvalid(f"{path / files.MANIFEST} lacks or garbles {error}") from None
+    files.require_plain_files(path, spec)
     progress("hashing the files")
     checks = [Check("bundle id", files.spec_id(spec), claimed), *_files(path, spec, listed)]
     sandbox = Sandbox(limits, toolchain().ezkl_home)
@@ -196,7 +197,7 @@ def _settings(folder: Path, spec: ModelSpec, size: int) -> Iterator[Check]:
         scales = [*settings["model_input_scales"][:1], *settings["model_output_scales"]]
         shapes = settings["model_instance_shapes"]
         lengths = [math.prod(shape) for shape in shapes]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         yield Check(f"settings, {_rows(size)}", "readable", f"{type(error).__name__}: {error}")
         return
     for option, value in _BINDING.items():
@@ -290,7 +291,7 @@ def _srs(folder: Path, circuit: BatchVerifier, source: SrsSource, sandbox: Sandb
     """The SRS that the specification names, from the folder or, if it is the ceremony's, fetched."""
     try:
         logrows = int(json.loads((folder / files.SETTINGS).read_text())["run_args"]["logrows"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CircuitError(f"the settings do not tell the size ({error})") from None
     if ceremony_pins().get(logrows) == circuit.srs_hash:
         return dataclasses.replace(source, unsafe=False).get(logrows, sandbox)
@@ -330,7 +331,7 @@ def _contract(folder: Path) -> str:
     try:
         stated = json.loads((folder / files.VERIFIER).read_text())
         return _digest([stated["abi"], stated["bytecode"]])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         return f"unreadable ({type(error).__name__})"
 
 

@@ -29,6 +29,7 @@ from oracle.circuits.card import card
 from oracle.circuits.cost import Objective
 from oracle.circuits.judge import Goal, Tuned
 from oracle.circuits.make import Bench, Made, make
+from oracle.circuits.manifest import A_NAME, is_name
 from oracle.circuits.promise import Wanted
 from oracle.circuits.reveal import Reveal
 from oracle.circuits.search import Chosen
@@ -127,6 +128,8 @@ def build(
     started = time.monotonic()
     if out.exists():
         raise UsageError(f"{out} exists already", remedy="Choose another folder or delete it")
+    if not is_name(name):
+        raise UsageError("a model cannot have this name", remedy=f"Name it: {A_NAME}")
     if not (math.isfinite(max_error) and max_error > 0):
         raise UsageError(
             f"the error bound is {max_error}", remedy="Give a positive number, for example 0.1"

@@ -21,18 +21,28 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from oracle.chain.registration import circuits_of
+from oracle.circuits.manifest import (
+    MOST_FILE,
+    MOST_KEY,
+    checked_manifest,
+    plain_sha256,
+    read_json,
+    read_verifier,
+    require_plain,
+)
 from oracle.circuits.plan import Plan
 from oracle.circuits.row import Range, TensorInfo
 from oracle.circuits.srs import ceremony_pins, find, is_pinned, sha256_file
 from oracle.config import build_dir
 from oracle.errors import BundleInvalid, SrsUnsafe, UsageError
-from oracle.tensor import Ranges
+from oracle.tensor import Ranges, dequantize
 from oracle.types import BatchVerifier, CircuitFiles, Codec, ModelSpec, TagLayout, TensorSpec
 
 FORMAT = 9
@@ -256,6 +266,11 @@ class Bundle:
         for file, expected in named_by(spec):
             if manifest["files"][file] != expected.hex():
                 raise BundleInvalid(f"{path / file} is not the file that the specification names")
+        stated = stated_from(manifest)
+        if not _is_held(stated.ranges, spec):
+            raise BundleInvalid(
+                f"{path / MANIFEST}: the promise has other ranges than the contract"
+            )
         srs_hashes = (spec.srs_hash, *(batch.srs_hash for batch in spec.batches))
         circuits = tuple(
             _sized(path, size, Measures(**measures), srs_folder, srs_hash)
@@ -272,7 +287,7 @@ class Bundle:
             input_name=manifest["input_name"],
             output_name=manifest["output_name"],
             origin=origin_from(manifest["origin"]),
-            stated=stated_from(manifest),
+            stated=stated,
             versions=manifest["versions"],
         )
 
@@ -328,6 +343,23 @@ def files_of(spec: ModelSpec) -> tuple[str, ...]:
     return (*circuits, CANDIDATES, PLOT, CARD)
 
 
+def most_bytes(file: str) -> int:
+    """What a file of a bundle may have."""
+    return MOST_KEY if file.endswith(PROVING_KEY) else MOST_FILE
+
+
+def require_plain_files(path: Path, spec: ModelSpec) -> None:
+    """Refuse links, devices, pipes and what is too large; missing files are left alone.
+
+    Raises:
+        BundleInvalid: names the file.
+    """
+    _require_own_folders(path, spec)
+    for file in files_of(spec):
+        if os.path.lexists(path / file):
+            require_plain(path / file, most_bytes(file))
+
+
 def spec_json(spec: ModelSpec) -> dict[str, Any]:
     """A specification as JSON values, bytes in hex."""
     return {key: _plain(value) for key, value in dataclasses.asdict(spec).items()}
@@ -377,6 +409,16 @@ def _are_of(ranges: Ranges, spec: TensorSpec) -> bool:
     """Whether there is a range for each element, none empty, none beyond the tensor's."""
     return len(ranges) == spec.length and all(
         spec.minimum <= low <= high <= spec.maximum for low, high in ranges
+    )
+
+
+def _is_held(promised: Sequence[Range], spec: ModelSpec) -> bool:
+    """Whether a contract holds requests to what is promised: only its ranges have a hash."""
+    given = spec.input
+    bounds = spec.input_ranges or ((given.minimum, given.maximum),) * given.length
+    return len(promised) == given.length and all(
+        dequantize(low, given.scale) <= each.low <= each.high <= dequantize(high, given.scale)
+        for each, (low, high) in zip(promised, bounds, strict=True)
     )
 
 
@@ -463,7 +505,9 @@ def _sized(
     path: Path, size: int, measures: Measures, srs_folder: Path, srs_hash: bytes
 ) -> SizedCircuit:
     folder = path / folder_of(size)
-    verifier = json.loads((folder / VERIFIER).read_text())
+    verifier = read_verifier(folder / VERIFIER)
+    if read_json(folder / SETTINGS)["run_args"]["logrows"] != measures.logrows:
+        raise BundleInvalid(f"{path / MANIFEST}: logrows of {size} rows is not the settings'")
     return SizedCircuit(
         size=size,
         circuit=CircuitFiles(
@@ -481,34 +525,37 @@ def _sized(
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of the bundle in ``path``, unchecked but for its format.
+    """The manifest of the bundle in ``path``: values that may be, whether or not they are true.
 
     Raises:
-        BundleInvalid: there is none, or none of this format.
+        BundleInvalid: there is none, none of this format, or a value cannot be.
     """
-    try:
-        manifest = json.loads((path / MANIFEST).read_text())
-    except OSError as error:
+    if not (path / MANIFEST).exists():
         raise BundleInvalid(
-            f"cannot read {path / MANIFEST}: {error.strerror}",
+            f"cannot read {path / MANIFEST}: No such file or directory",
             remedy="Give the folder of a built model",
-        ) from None
-    except ValueError:
-        raise BundleInvalid(f"{path / MANIFEST} is not JSON") from None
+        )
+    manifest = read_json(path / MANIFEST)
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise BundleInvalid(
             f"{path / MANIFEST} has another format than {FORMAT}", remedy="Build the bundle again"
         )
-    return manifest
+    return checked_manifest(path / MANIFEST, manifest)
+
+
+def _require_own_folders(path: Path, spec: ModelSpec) -> None:
+    for size in sizes(spec)[1:]:
+        if (path / folder_of(size)).is_symlink():
+            raise BundleInvalid(
+                f"{path / folder_of(size)} is a link", remedy="Copy the folder itself"
+            )
 
 
 def _check_files(path: Path, spec: ModelSpec, hashes: dict[str, str]) -> None:
+    _require_own_folders(path, spec)
     for file in files_of(spec):
         expected = hashes[file]
-        try:
-            actual = sha256_file(path / file).hex()
-        except OSError as error:
-            raise BundleInvalid(f"cannot read {path / file}: {error.strerror}") from None
+        actual = plain_sha256(path / file, most_bytes(file)).hex()
         if actual != expected:
             raise BundleInvalid(
                 f"{path / file} has SHA-256 {actual}, the manifest says {expected}",

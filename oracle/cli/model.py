@@ -19,6 +19,7 @@ from oracle.circuits import bundle as files
 from oracle.circuits.build import build as build_bundle
 from oracle.circuits.bundle import Bundle
 from oracle.circuits.cost import Objective
+from oracle.circuits.manifest import read_json
 from oracle.circuits.promise import MARGIN
 from oracle.circuits.reveal import Reveal
 from oracle.circuits.rows import read_rows
@@ -259,7 +260,7 @@ def _summary(bundle: Bundle) -> dict[str, Any]:
 
 
 def _candidates(bundle: Bundle) -> list[dict[str, Any]]:
-    return list(json.loads((bundle.path / files.CANDIDATES).read_text())["candidates"])
+    return list(read_json(bundle.path / files.CANDIDATES)["candidates"])
 
 
 def _show_candidates(console: Console, bundle: Bundle) -> None:

@@ -43,6 +43,10 @@ def ranged(bundle: Bundle, folder: Path, ranges: tensor.Ranges) -> Bundle:
     path = Path(shutil.copytree(bundle.path, folder))
     manifest = json.loads((path / files.MANIFEST).read_text())
     manifest["spec"]["input_ranges"] = list(map(list, ranges))
+    scale = bundle.spec.input.scale
+    manifest["promise"]["ranges"] = [
+        [tensor.dequantize(low, scale), tensor.dequantize(high, scale)] for low, high in ranges
+    ]
     manifest["bundle_id"] = files.spec_id(files.spec_from(manifest["spec"]))
     (path / files.MANIFEST).write_text(json.dumps(manifest))
     return Bundle.load(path, bundle.circuit.srs.parent)
