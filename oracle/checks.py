@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from oracle import drift, tensor
+from oracle.access import Access
 from oracle.chain.codec import ContractAbi
 from oracle.chain.contracts import OracleContract, verifier_accepts
 from oracle.chain.evidence import Block
@@ -69,16 +70,22 @@ def endpoints(config: NodeConfig, clock: Callable[[], float] = time.time) -> lis
 
     And this machine's clock, by the newest block that they have.
     """
-    heads: dict[str, Block] = {}
-    findings = [attempt("rpc", partial(_head, url, config, heads)) for url in config.rpc_urls]
+    places = config.endpoints
+    heads: dict[int, Block] = {}
+    findings = [
+        attempt("rpc", partial(_head, number, place, config, heads))
+        for number, place in enumerate(places)
+    ]
     if not heads:
         return findings
     best = max(heads.values(), key=lambda head: head.number)
-    behind = {url: best.number - head.number for url, head in heads.items()}
+    behind = {number: best.number - head.number for number, head in heads.items()}
     return [
         *(
-            _late(url, behind[url]) if behind.get(url, 0) > _BEHIND else finding
-            for url, finding in zip(config.rpc_urls, findings, strict=True)
+            _late(places[number].url, behind[number])
+            if behind.get(number, 0) > _BEHIND
+            else finding
+            for number, finding in enumerate(findings)
         ),
         _clock(best, clock()),
     ]
@@ -102,31 +109,39 @@ def _clock(head: Block, now: float) -> Finding:
     )
 
 
-def _head(url: str, config: NodeConfig, heads: dict[str, Block]) -> str:
-    rpc = Rpc([url], config.chain_id, config.rpc_timeout)
+def _head(number: int, place: Access, config: NodeConfig, heads: dict[int, Block]) -> str:
+    rpc = Rpc([place], config.chain_id, config.rpc_timeout)
     started = time.monotonic()
-    heads[url] = rpc.head()
-    head = heads[url].number
+    heads[number] = rpc.head()
+    head = heads[number].number
     spent = (time.monotonic() - started) * 1000
     oracle = OracleContract(rpc, config.oracle)
     # What the contract says is looked at later: here, that the endpoint has the state.
     with suppress(ContractMismatch):
         oracle.registry()
-    asked, taken = _logs(oracle, config, head)
-    limit = "" if taken == asked else f" (of the {asked} that log_chunk allows)"
     return (
-        f"{redacted(url)} serves chain {config.chain_id}, block {head} ({spent:.0f} ms), takes "
-        f"{taken} blocks in a log query{limit}, {_prices(rpc)}"
+        f"{redacted(place.url)} serves chain {config.chain_id}, block {head} ({spent:.0f} ms), "
+        f"{_takes(oracle, place, config, head)}, {_prices(rpc)}"
     )
 
 
-def _logs(oracle: OracleContract, config: NodeConfig, head: int) -> tuple[int, int]:
+def _takes(oracle: OracleContract, place: Access, config: NodeConfig, head: int) -> str:
+    """What it takes in a log query."""
+    if not place.logs:
+        return "is not asked for logs"
+    asked, taken = _logs(oracle, place, config, head)
+    limit = "" if taken == asked else f" (of the {asked} that log_chunk allows)"
+    return f"takes {taken} blocks in a log query{limit}"
+
+
+def _logs(oracle: OracleContract, place: Access, config: NodeConfig, head: int) -> tuple[int, int]:
     """The blocks that a log query may cover by the configuration, and those that were answered.
 
     Raises:
         OracleError: not even one block's logs were.
     """
-    asked = blocks = max(1, min(config.log_chunk, head - config.start_block + 1))
+    chunk = min(config.log_chunk, place.log_blocks or config.log_chunk)
+    asked = blocks = max(1, min(chunk, head - config.start_block + 1))
     while True:
         try:
             oracle.events(max(0, head - blocks + 1), head)

@@ -7,9 +7,9 @@ import json
 import os
 import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Self
-from urllib.parse import urlsplit
 
 from eth_utils.address import is_checksum_address, is_hex_address, to_checksum_address
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -20,6 +20,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from oracle.access import Access, EndpointTable, Listed, names_a_host
 from oracle.errors import ConfigError
 
 _ENV_PREFIX = "ORACLE_NODE__"
@@ -68,8 +69,9 @@ class NodeConfig(BaseSettings):
 
     #: The chain; every endpoint must serve it.
     chain_id: int = Field(gt=0, le=_MAX_INT64)
-    #: HTTP endpoints, best first; the next one takes over when one does not answer.
-    rpc_urls: tuple[str, ...] = Field(min_length=1)
+    #: HTTP endpoints, best first; the next one takes over when one does not answer. Each is a URL,
+    #: or a table with headers, certificates and limits of its own.
+    rpc_urls: tuple[Listed, ...] = Field(min_length=1)
     #: Seconds for one whole call on one endpoint, however it spends them.
     rpc_timeout: float = Field(default=10, gt=0, le=_MAX_SECONDS)
     #: Calls a second on one endpoint, on average, and how many may come at once: whatever goes
@@ -170,6 +172,15 @@ class NodeConfig(BaseSettings):
     drain_seconds: float = Field(default=60, ge=0, le=_MAX_SECONDS)
 
     @property
+    def endpoints(self) -> tuple[Access, ...]:
+        """The endpoints, best first, with what their headers' files and variables hold now.
+
+        Raises:
+            ConfigError: one does not hold what it should.
+        """
+        return tuple(map(_access, self.rpc_urls))
+
+    @property
     def folders(self) -> dict[str, Path]:
         """The folders whose disks must keep room, by field; a store in PostgreSQL has none."""
         store = {"store": self.store.parent} if isinstance(self.store, Path) else {}
@@ -199,25 +210,23 @@ class NodeConfig(BaseSettings):
     @classmethod
     def _url(cls, value: str | None) -> str | None:
         if value is not None and not (
-            value.startswith(("http://", "https://")) and _names_a_host(value)
+            value.startswith(("http://", "https://")) and names_a_host(value)
         ):
             raise ValueError("must be an http:// or https:// URL with a host")
         return value
 
     @field_validator("rpc_urls")
     @classmethod
-    def _urls(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(url.startswith(("http://", "https://")) for url in value):
-            raise ValueError("must start with http:// or https://")
-        if not all(map(_names_a_host, value)):
-            raise ValueError("a URL has no valid host or port")
+    def _some_have_logs(cls, value: tuple[Listed, ...]) -> tuple[Listed, ...]:
+        if not any(isinstance(each, str) or each.logs for each in value):
+            raise ValueError("no endpoint is left for logs; one must not say logs = false")
         return value
 
     @field_validator("ws_url")
     @classmethod
     def _ws_url(cls, value: str | None) -> str | None:
         if value is not None and not (
-            value.startswith(("ws://", "wss://")) and _names_a_host(value)
+            value.startswith(("ws://", "wss://")) and names_a_host(value)
         ):
             raise ValueError("must start with ws:// or wss:// and name a host")
         return value
@@ -279,16 +288,26 @@ def load_node_config(path: Path) -> NodeConfig:
         if isinstance(value := getattr(config, name), Path)
     }
     resolved["bundles"] = tuple(folder / bundle for bundle in config.bundles)
-    return config.model_copy(update=resolved)
+    resolved["rpc_urls"] = tuple(
+        each if isinstance(each, str) else each.within(folder) for each in config.rpc_urls
+    )
+    config = config.model_copy(update=resolved)
+    _check_endpoints(path, text, config)
+    return config
 
 
-def _names_a_host(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        # The port is only parsed, and refused, when it is asked for.
-        return bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
+def _access(listed: Listed) -> Access:
+    return Access(listed) if isinstance(listed, str) else listed.access(os.environ)
+
+
+def _check_endpoints(path: Path, text: str, config: NodeConfig) -> None:
+    """That files and variables of the endpoints hold what they should."""
+    for index, listed in enumerate(config.rpc_urls):
+        try:
+            _access(listed)
+        except ConfigError as error:
+            where = _place(path, text, ("rpc_urls", index))
+            raise ConfigError(f"{where}: {error.message}", remedy=error.remedy) from None
 
 
 def _checked_address(value: str) -> str:
@@ -358,8 +377,9 @@ def _overrides_from_files() -> dict[str, object]:
     return found
 
 
-def _suggestion(name: str) -> str:
-    near = difflib.get_close_matches(name, NodeConfig.model_fields, n=1, cutoff=0.75)
+def _suggestion(loc: Sequence[int | str]) -> str:
+    known = NodeConfig.model_fields if len(loc) == 1 else EndpointTable.model_fields
+    near = difflib.get_close_matches(str(loc[-1]), known, n=1, cutoff=0.75)
     return f"; did you mean {near[0]}?" if near else ""
 
 
@@ -372,21 +392,47 @@ def _refusal(path: Path, text: str, error: ValidationError | SettingsError) -> C
     if first["type"] == "missing":
         message = "is missing"
     elif first["type"] == "extra_forbidden":
-        message = "is not a known field" + _suggestion(str(first["loc"][0]))
+        message = "is not a known field" + _suggestion(first["loc"])
     if not first["loc"]:
         # What does not go together: each field that the message names.
         named = [name for name in NodeConfig.model_fields if name in message.split()]
         lines = sorted(filter(None, (_line_of(text, name) for name in named)))
         where = f", line {' and '.join(map(str, lines))}" if lines else ""
         return ConfigError(f"{path}{where}: {message}")
-    field = ".".join(map(str, first["loc"]))
-    name = str(first["loc"][0])
+    return ConfigError(f"{_place(path, text, first['loc'])}: {message}")
+
+
+def _place(path: Path, text: str, loc: Sequence[int | str]) -> str:
+    """Where a value is: the file, its line, and the field; or the variable that set the field."""
+    # Which kind of endpoint it was taken for says nothing to its author.
+    shown = [part for part in loc if part not in ("url", "table") or loc[-1] == "url" == part]
+    field, name = ".".join(map(str, shown)), str(loc[0])
     overrides = _overrides()
     variable = overrides.get(name) or overrides.get(f"{name}_file")
     if variable is not None:
-        return ConfigError(f"{path}: {field}, set by the variable {variable}: {message}")
-    line = _line_of(text, name)
-    return ConfigError(f"{path}{'' if line is None else f', line {line}'}: {field}: {message}")
+        return f"{path}: {field}, set by the variable {variable}"
+    line = _line_in_tables(text, loc) or _line_of(text, name)
+    return f"{path}{'' if line is None else f', line {line}'}: {field}"
+
+
+def _line_in_tables(text: str, loc: Sequence[int | str]) -> int | None:
+    """The line of a value in one of several tables, ``[[name]]``; None for any other value."""
+    if len(loc) < 2 or not isinstance(loc[1], int):
+        return None
+    lines = text.splitlines()
+    header = re.compile(rf"""\s*\[\[\s*["']?{re.escape(str(loc[0]))}["']?\s*\]\]""")
+    starts = [index for index, line in enumerate(lines) if header.match(line)]
+    if loc[1] >= len(starts):
+        return None
+    start = starts[loc[1]]
+    for key in (str(part) for part in reversed(loc[2:])):
+        within = re.compile(rf"""\s*\[*\s*(?:[\w"'.-]+\.)?["']?{re.escape(key)}["']?\s*[=.\]]""")
+        for index in range(start + 1, len(lines)):
+            if lines[index].lstrip().startswith("[["):
+                break
+            if within.match(lines[index]):
+                return index + 1
+    return start + 1
 
 
 def _line_of(text: str, name: str) -> int | None:

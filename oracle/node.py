@@ -24,6 +24,7 @@ from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
 from structlog.typing import FilteringBoundLogger
 
 from oracle import __version__, checks
+from oracle.access import Access
 from oracle.batching import Limits
 from oracle.chain import fork
 from oracle.chain.contracts import OracleContract, RegistryContract, code_hash
@@ -326,7 +327,7 @@ def _examine(config: NodeConfig) -> tuple[list[Finding], Parts | None]:
     try:
         rpc.require_one_chain()
         head = rpc.head().number
-        findings.append(Finding(subject, f"{redacted(config.rpc_urls[0])}, block {head}"))
+        findings.append(Finding(subject, f"{redacted(config.endpoints[0].url)}, block {head}"))
         subject = "chain"
         findings.append(Finding(subject, fork.require(rpc)))
         subject = "oracle"
@@ -716,11 +717,11 @@ def _check_balance(rpc: Rpc, address: str, min_balance: int) -> str:
 
 
 def _rpc(config: NodeConfig, traffic: Traffic) -> Rpc:
-    def transport(url: str, timeout: float) -> Transport:
-        return ObservedTransport(HttpTransport(url, timeout), redacted(url), traffic)
+    def transport(access: Access, timeout: float) -> Transport:
+        return ObservedTransport(HttpTransport(access, timeout), redacted(access.url), traffic)
 
     return Rpc(
-        config.rpc_urls,
+        config.endpoints,
         config.chain_id,
         config.rpc_timeout,
         transport,

@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPResponse
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -26,7 +27,8 @@ MOST_BYTES = 64 << 20
 _PIECE = 1 << 16
 #: Connections that are kept open, for as many threads.
 _CONNECTIONS = 32
-_REDIRECTS = 3
+#: Redirects that are followed.
+REDIRECTS = 3
 
 
 class TooLong(Exception):
@@ -120,6 +122,10 @@ class _Adapter(HTTPAdapter):
         return manager
 
 
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """A whole answer."""
@@ -136,13 +142,20 @@ class BoundedSession:
         seconds: for a whole call.
         most_bytes: of an answer, compressed or not.
         redirects: how many are followed.
+        ca_file: certificates to trust in place of the system's.
     """
 
     def __init__(
-        self, seconds: float, most_bytes: int = MOST_BYTES, redirects: int = _REDIRECTS
+        self,
+        seconds: float,
+        most_bytes: int = MOST_BYTES,
+        redirects: int = REDIRECTS,
+        ca_file: Path | None = None,
     ) -> None:
         self._seconds = seconds
         self._most_bytes = most_bytes
+        # Said with each call: the session's own word yields to the environment's.
+        self._verify = True if ca_file is None else str(ca_file)
         self._session = requests.Session()
         self._follows = redirects > 0
         if self._follows:
@@ -177,7 +190,10 @@ class BoundedSession:
             data=body,
             headers=dict(headers),
             timeout=self._seconds,
+            # What a .netrc has for the host would replace the header.
+            auth=_as_it_is if "authorization" in map(str.lower, headers) else None,
             stream=True,
+            verify=self._verify,
             allow_redirects=self._follows,
         ) as response:
             content = bytearray()

@@ -99,11 +99,15 @@ class Span:
 
     Providers name their limits in words of their own, or in none: they time out. So whatever a
     query of several blocks came to, if it was no answer, the next one is smaller.
+
+    Args:
+        cap: blocks that it is never asked for more of; None for no such limit.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, cap: int | None = None) -> None:
+        self._cap = cap or NO_LIMIT
         #: Most blocks to ask for.
-        self.most = NO_LIMIT
+        self.most = self._cap
         # The largest query that it answered.
         self._good = 0
         # The smallest that it refused, not to be tried at each step again.
@@ -133,9 +137,10 @@ class Span:
     def answered(self, blocks: int) -> None:
         """A query was answered."""
         self._good = max(self._good, blocks)
-        if blocks < self.most or self.most == NO_LIMIT:
+        if blocks < self.most or self.most == self._cap:
             return
         self._answered += 1
         if self._answered > _PATIENCE:
             self._refused, self._answered = NO_LIMIT, 0
-        self.most = max(blocks, min(blocks + max(1, blocks // GROWTH), self._refused - 1))
+        grown = min(blocks + max(1, blocks // GROWTH), self._refused - 1)
+        self.most = min(max(blocks, grown), self._cap)

@@ -17,13 +17,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any, Protocol, TypeVar
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 import requests
 from eth_utils.address import to_checksum_address
 
+from oracle.access import Access
 from oracle.chain.answers import REMEDY, Said
-from oracle.chain.bounded import MOST_BYTES, BoundedSession, Reply, TooLarge, TooLong
+from oracle.chain.bounded import MOST_BYTES, REDIRECTS, BoundedSession, Reply, TooLarge, TooLong
 from oracle.chain.evidence import Block, Log, LogQuery, union
 from oracle.chain.pacing import Rest, Span, TokenBucket
 from oracle.errors import (
@@ -95,18 +96,24 @@ class HttpTransport:
     """JSON-RPC over HTTP with errors of this tree and no retries of its own.
 
     Args:
-        url: where the endpoint is.
+        endpoint: where it is, and what it wants to be told.
         timeout: seconds for a whole call, however the endpoint spends them.
         most_bytes: of an answer.
     """
 
-    def __init__(self, url: str, timeout: float, most_bytes: int = MOST_BYTES) -> None:
-        self._name = redacted(url)
-        self._secrets = _secrets(url)
+    def __init__(
+        self, endpoint: str | Access, timeout: float, most_bytes: int = MOST_BYTES
+    ) -> None:
+        access = Access(endpoint) if isinstance(endpoint, str) else endpoint
+        self._name = redacted(access.url)
+        self._secrets = access.secrets
         self._timeout = timeout
         self._most_bytes = most_bytes
-        self._url = url
-        self._session = BoundedSession(timeout, most_bytes)
+        self._url = access.url
+        self._headers = {**_HEADERS, **access.headers}
+        # A redirect would carry the headers' secrets to whom it names.
+        redirects = 0 if access.headers else REDIRECTS
+        self._session = BoundedSession(timeout, most_bytes, redirects, access.ca_file)
 
     def send(self, method: str, params: list[Any]) -> Any:
         """See `Transport.send`."""
@@ -131,7 +138,7 @@ class HttpTransport:
 
     def _post(self, body: bytes) -> Reply:
         try:
-            return self._session.ask("POST", self._url, body, _HEADERS)
+            return self._session.ask("POST", self._url, body, self._headers)
         except TooLong:
             why = f"{self._name} did not answer within {self._timeout:g} s"
         except TooLarge:
@@ -162,7 +169,7 @@ class Endpoint:
     """One endpoint with its budget, its rest after failures and its chain id. Thread safe.
 
     Args:
-        url: where it is.
+        access: where it is, and what it may be asked.
         transport: the connection to it.
         chain_id: what it must serve; asked before its first use and after each failure.
         bucket: its budget.
@@ -172,7 +179,7 @@ class Endpoint:
 
     def __init__(
         self,
-        url: str,
+        access: Access,
         transport: Transport,
         *,
         chain_id: int,
@@ -180,7 +187,9 @@ class Endpoint:
         clock: Callable[[], float],
         sleep: Callable[[float], None],
     ) -> None:
-        self.name = redacted(url)
+        self.name = redacted(access.url)
+        #: Whether it is asked for logs.
+        self.has_logs = access.logs
         self._transport = transport
         self._chain_id = chain_id
         self._bucket = bucket
@@ -191,7 +200,7 @@ class Endpoint:
         self._calls = 0
         self._failures = 0
         self._trouble: ChainError | None = None
-        self._span = Span()
+        self._span = Span(access.log_blocks)
 
     @property
     def most_blocks(self) -> int:
@@ -349,12 +358,12 @@ class Rpc:
     """Typed JSON-RPC calls on the best endpoint that answers. Thread safe.
 
     Args:
-        urls: HTTP endpoints, best first.
+        endpoints: where they are, best first.
         chain_id: what each of them must serve.
         timeout: seconds for one whole call on one endpoint.
-        transport: makes the connection to a URL.
-        rate: calls a second on one endpoint; None for no limit.
-        burst: calls on one endpoint that may come at once.
+        transport: makes the connection to one.
+        rate: calls a second on one endpoint, unless it has its own; None for no limit.
+        burst: calls on one endpoint that may come at once, unless it has its own.
         cross_check: compare log queries with a second endpoint's answer.
         clock: monotonic seconds.
         sleep: waits for some seconds.
@@ -362,10 +371,10 @@ class Rpc:
 
     def __init__(
         self,
-        urls: Sequence[str],
+        endpoints: Sequence[str | Access],
         chain_id: int,
         timeout: float = 10,
-        transport: Callable[[str, float], Transport] = HttpTransport,
+        transport: Callable[[Access, float], Transport] = HttpTransport,
         *,
         rate: float | None = None,
         burst: int = 1,
@@ -377,14 +386,14 @@ class Rpc:
         self._cross_check = cross_check
         self._endpoints = [
             Endpoint(
-                url,
-                transport(url, timeout),
+                access,
+                transport(access, timeout),
                 chain_id=chain_id,
-                bucket=TokenBucket(rate, burst, clock),
+                bucket=TokenBucket(access.rate or rate, access.burst or burst, clock),
                 clock=clock,
                 sleep=sleep,
             )
-            for url in urls
+            for access in (Access(e) if isinstance(e, str) else e for e in endpoints)
         ]
 
     def health(self) -> list[EndpointHealth]:
@@ -432,24 +441,8 @@ class Rpc:
                 _contradict(refusals)
                 return result
         if refusals:
-            raise self._refused([error for _, error in refusals])
-        raise failure or self._all_throttled()
-
-    def _refused(self, errors: Sequence[RpcRejected]) -> RpcRejected:
-        """What to raise when some endpoints refused a call and none answered it.
-
-        None of them rests: what all say may be the call's own doing, and a contract that is called
-        must not be able to keep the endpoints from others.
-        """
-        error = errors[0]
-        if len(errors) == len(self._endpoints):
-            lasting = [e for e in errors if isinstance(e, RpcUncertain) and not e.passing]
-            if len(lasting) == len(errors):
-                return RpcRejected(error.message, remedy=error.remedy, executed=False)
-            return error
-        if isinstance(error, RpcLimit):
-            return error
-        return RpcUncertain(error.message, remedy=error.remedy)
+            raise _refused([error for _, error in refusals], len(self._endpoints))
+        raise failure or self._all_throttled(self._endpoints)
 
     def _in_order(self) -> list[Endpoint]:
         """Whom to ask: the best first, then those that rest, but none that asked for its rest."""
@@ -457,8 +450,12 @@ class Rpc:
         # Stable: equals stay in their order.
         return sorted(allowed, key=lambda endpoint: endpoint.resting)
 
-    def _all_throttled(self) -> RpcThrottled:
-        first = min(self._endpoints, key=lambda endpoint: endpoint.resting).health()
+    @property
+    def _with_logs(self) -> list[Endpoint]:
+        return [endpoint for endpoint in self._endpoints if endpoint.has_logs]
+
+    def _all_throttled(self, endpoints: Sequence[Endpoint]) -> RpcThrottled:
+        first = min(endpoints, key=lambda endpoint: endpoint.resting).health()
         seconds, why = first.resting, f": {first.trouble}" if first.trouble else ""
         return RpcThrottled(
             f"every RPC endpoint asked for a pause, the shortest for {seconds:.0f} s more{why}",
@@ -505,7 +502,7 @@ class Rpc:
             check(logs)
             return logs
 
-        order = self._in_order()
+        order = [endpoint for endpoint in self._in_order() if endpoint.has_logs]
         needed = min(2 if self._cross_check else 1, len(order))
         state = _LogRound()
         # One that is alone may be asked again.
@@ -530,13 +527,13 @@ class Rpc:
             why = errors[0].message if errors else f"no endpoint takes as many as {blocks} blocks"
             return RpcLimit(why, blocks=min(most, blocks - 1))
         if errors:
-            return self._refused(errors)
-        return state.failure or self._all_throttled()
+            return _refused(errors, len(self._with_logs))
+        return state.failure or self._all_throttled(self._with_logs)
 
     @property
     def most_blocks(self) -> int:
         """Blocks of the largest log query that an endpoint may take, as far as is known."""
-        return max(endpoint.most_blocks for endpoint in self._endpoints)
+        return max(endpoint.most_blocks for endpoint in self._with_logs)
 
     def call(
         self,
@@ -665,6 +662,27 @@ def _contradict(refusals: Sequence[tuple[Endpoint, RpcRejected]]) -> None:
         endpoint.distrust(error)
 
 
+def _refused(errors: Sequence[RpcRejected], asked: int) -> RpcRejected:
+    """What to raise when some endpoints refused a call and none answered it.
+
+    None of them rests: what all say may be the call's own doing, and a contract that is called
+    must not be able to keep the endpoints from others.
+
+    Args:
+        errors: theirs, in the order of the endpoints.
+        asked: how many endpoints there are to ask.
+    """
+    error = errors[0]
+    if len(errors) == asked:
+        lasting = [e for e in errors if isinstance(e, RpcUncertain) and not e.passing]
+        if len(lasting) == len(errors):
+            return RpcRejected(error.message, remedy=error.remedy, executed=False)
+        return error
+    if isinstance(error, RpcLimit):
+        return error
+    return RpcUncertain(error.message, remedy=error.remedy)
+
+
 def _graver(first: ChainError | None, second: ChainError) -> ChainError:
     """Of two endpoints' failures the one to tell: a wrong chain does not pass by itself."""
     return first if isinstance(first, WrongChain) else second
@@ -675,15 +693,6 @@ def redacted(url: str) -> str:
     parts = urlsplit(url)
     host = parts.hostname or "?"
     return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
-
-
-def _secrets(url: str) -> tuple[str, ...]:
-    """The parts of a URL that may be keys, longest first: endpoints repeat them in their errors."""
-    parts = urlsplit(url)
-    query = [value for _, value in parse_qsl(parts.query)]
-    found = {*parts.path.split("/"), *query, parts.username or "", parts.password or ""}
-    # A version or a chain's name is none, and would be missed in what is told.
-    return tuple(sorted((each for each in found if len(each) > 7), key=len, reverse=True))
 
 
 # Readers of results. An endpoint may say anything: what is not of the expected form raises

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shlex
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
@@ -15,9 +12,9 @@ from eth_account.messages import SignableMessage
 from eth_account.signers.local import LocalAccount
 
 from oracle.errors import ConfigError
+from oracle.private import read_private
 
-#: No key, keystore or password file is larger (bytes).
-_MAX_SIZE = 1 << 16
+_REMEDY = "Set key_file, or keystore and password_file, to files that this user may read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +76,7 @@ class LocalSigner:
         Raises:
             ConfigError: unreadable, open to others, or not a key.
         """
-        text = _read_private(path)
+        text = read_private(path, _REMEDY)
         try:
             account = Account.from_key(bytes.fromhex(text.strip().removeprefix("0x")))
         except ValueError:
@@ -96,9 +93,9 @@ class LocalSigner:
         Raises:
             ConfigError: unreadable, open to others, damaged, or the password is wrong.
         """
-        password = _read_private(password_file).rstrip("\r\n")
+        password = read_private(password_file, _REMEDY).rstrip("\r\n")
         try:
-            key = Account.decrypt(json.loads(_read_private(path)), password)
+            key = Account.decrypt(json.loads(read_private(path, _REMEDY)), password)
         except (ValueError, KeyError, TypeError):
             raise ConfigError(
                 f"{path} could not be decrypted",
@@ -136,25 +133,3 @@ class LocalSigner:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a signer does not leave its process")
-
-
-def _read_private(path: Path) -> str:
-    """Text of a file that nobody but its owner can read or write."""
-    try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            if stat.S_IMODE(mode) & 0o077:
-                raise ConfigError(
-                    f"{path} can be read by others",
-                    remedy=f"Run: chmod 600 {shlex.quote(str(path))}",
-                )
-            return file.read(_MAX_SIZE).decode()
-    except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be read ({error.strerror})",
-            remedy="Set key_file, or keystore and password_file, to files that this user may read",
-        ) from None
-    except UnicodeDecodeError:
-        raise ConfigError(
-            f"{path} is not a text file", remedy="Check key_file, keystore and password_file"
-        ) from None

@@ -84,7 +84,7 @@ def _chain(
     if settings is None:
         return chain_of(rpc, chain_id, oracle, first_block)
     endpoints = Rpc(
-        settings.rpc_urls,
+        settings.endpoints,
         settings.chain_id,
         settings.rpc_timeout,
         cross_check=settings.log_cross_check,

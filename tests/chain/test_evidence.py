@@ -64,7 +64,7 @@ class Fixed:
 
 def rpc(*endpoints: Fixed, **options: Any) -> Rpc:
     by_url = {f"http://e{i}": endpoint for i, endpoint in enumerate(endpoints)}
-    return Rpc(list(by_url), 1, transport=lambda url, _: by_url[url], **options)
+    return Rpc(list(by_url), 1, transport=lambda access, _: by_url[access.url], **options)
 
 
 def query(*headers: Block, first: int = 5, last: int = 6) -> LogQuery:

@@ -51,7 +51,7 @@ def rpc(clock: Clock, *endpoints: Transport, **options: Any) -> Rpc:
     return Rpc(
         list(by_url),
         1,
-        transport=lambda url, _: by_url[url],
+        transport=lambda access, _: by_url[access.url],
         clock=clock,
         sleep=clock.sleep,
         **options,

@@ -486,10 +486,10 @@ class World:
             min_memory_bytes=0,
         )
         rpc = Rpc(
-            config.rpc_urls,
+            config.endpoints,
             CHAIN_ID,
             config.rpc_timeout,
-            transport=lambda url, timeout: MortalTransport(HttpTransport(url, timeout), self),
+            transport=lambda access, timeout: MortalTransport(HttpTransport(access, timeout), self),
             rate=config.rpc_requests_per_second,
             burst=config.rpc_burst,
             clock=self.clock,

@@ -13,6 +13,7 @@ from eth_account import Account
 from eth_utils.crypto import keccak
 
 from oracle import tensor
+from oracle.access import Access
 from oracle.chain.contracts import OracleContract, RegistryContract
 from oracle.chain.rpc import Rpc, Transport
 from oracle.chain.signer import LocalSigner
@@ -96,8 +97,8 @@ class World:
     key: str = KEY
     #: A world whose chain and clock this one has too.
     beside: World | None = None
-    #: Makes the connection to a URL; by default all lead to `endpoint`.
-    transport: Callable[[str, float], Transport] | None = None
+    #: Makes the connection to an endpoint; by default all lead to `endpoint`.
+    transport: Callable[[Access, float], Transport] | None = None
 
     def __post_init__(self) -> None:
         if self.beside is None:
@@ -130,7 +131,7 @@ class World:
         connect = self.transport or (lambda _url, _timeout: self.endpoint)
         # Endpoints of its own rest by the world's clock.
         timed: dict[str, Any] = {"clock": self.clock} if self.transport else {}
-        rpc = Rpc(config.rpc_urls, config.chain_id, transport=connect, **timed)
+        rpc = Rpc(config.endpoints, config.chain_id, transport=connect, **timed)
         self.oracle = OracleContract(rpc, ORACLE)
         parts = Parts(
             config, rpc, self.oracle, RegistryContract(rpc, REGISTRY), self.signer, self.served
