@@ -78,7 +78,8 @@ class NodeConfig(BaseSettings):
     #: wrong, a paid endpoint is not drained.
     rpc_requests_per_second: float = Field(default=50, gt=0, le=1_000_000)
     rpc_burst: int = Field(default=200, gt=0, le=1_000_000)
-    #: WebSocket that tells of new blocks, so that they are read at once; polling goes on without it.
+    #: WebSocket that tells of new blocks, so that they are read at once, and asked for less often
+    #: while it does; polling goes on without it.
     ws_url: str | None = None
     #: Compare log queries with a second endpoint's answer, when there is one.
     log_cross_check: bool = True

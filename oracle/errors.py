@@ -345,11 +345,18 @@ class RpcUncertain(RpcRejected):
     transient = True
 
     def __init__(
-        self, message: str | None = None, *, remedy: str | None = None, passing: bool = True
+        self,
+        message: str | None = None,
+        *,
+        remedy: str | None = None,
+        passing: bool = True,
+        lacks_method: bool = False,
     ) -> None:
         super().__init__(message, remedy=remedy, executed=False)
         #: Whether it tells of a state that passes, like that of a node that is not synced.
         self.passing = passing
+        #: Whether it says that it has no such method at all.
+        self.lacks_method = lacks_method
 
 
 class RpcLimit(RpcRejected):

@@ -25,7 +25,7 @@ NEAR_BLOCKS = 100
 #: Proofs that must fail in a row before the prover counts as broken.
 _FAILURES = 3
 #: Seconds for which a look at the chain holds: health is asked for often, endpoints cost money.
-_LOOK_AGE = 15.0
+_LOOK_AGE = 30.0
 #: Failures of a service that are remembered with their words.
 _KEPT_FAILURES = 8
 

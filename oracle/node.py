@@ -27,6 +27,7 @@ from oracle import __version__, checks
 from oracle.access import Access
 from oracle.batching import Limits
 from oracle.chain import fork
+from oracle.chain.arrivals import Arrivals
 from oracle.chain.contracts import OracleContract, RegistryContract, code_hash
 from oracle.chain.heads import HeadListener
 from oracle.chain.observed import ObservedTransport, Traffic
@@ -84,6 +85,8 @@ _STEP_SECONDS = 30.0
 _DRAIN_POLL = 0.05
 #: Seconds between two signs of life to systemd.
 _WATCHDOG_SECONDS = 10.0
+#: Seconds between two looks for what a WebSocket tells of, at least.
+_TOLD_SECONDS = 2.0
 #: Services that bring new work; the others finish it.
 _TAKERS = frozenset({"watcher", "scheduler", "janitor"})
 #: Ends of a proof that a start takes back: whatever this machine lacked, it may have it now.
@@ -361,6 +364,7 @@ class Node:
         prover: the caller closes it.
         clock: seconds since the epoch.
         log: for a person.
+        monotonic: seconds by which blocks arrive.
     """
 
     def __init__(
@@ -370,6 +374,7 @@ class Node:
         prover: Prover,
         clock: Callable[[], float],
         log: FilteringBoundLogger,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         config = parts.config
         self._parts = parts
@@ -377,6 +382,7 @@ class Node:
         self._log = log
         self._clock = clock
         self._doorbell = Doorbell()
+        self._arrivals = Arrivals(min(config.poll_seconds, _TOLD_SECONDS), monotonic)
         self._stop = threading.Event()
         drift = Drift(clock)
         self._drained = threading.Event()
@@ -610,7 +616,7 @@ class Node:
         if url is None:
             yield
             return
-        heads = HeadListener(url, self._doorbell.ring, self._log)
+        heads = HeadListener(url, self._doorbell.ring, self._arrivals, self._log)
         heads.start()
         try:
             yield
@@ -646,6 +652,7 @@ class Node:
             "keeper": self._keeper_interval,
             "runner": self._runner_interval,
             "scheduler": self._scheduler_interval,
+            "watcher": self._watcher_interval,
         }
         return Supervised(
             name,
@@ -675,6 +682,12 @@ class Node:
 
     def _interval(self) -> float:
         return self._parts.config.poll_seconds
+
+    def _watcher_interval(self) -> float:
+        if self.watcher.head < self._arrivals.told:
+            # The endpoint does not have the block yet that the socket told of, or was not asked.
+            return min(self._interval(), _TOLD_SECONDS)
+        return max(self._interval(), self._arrivals.seconds_left())
 
     def _scheduler_interval(self) -> float:
         config = self._parts.config

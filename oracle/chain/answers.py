@@ -56,6 +56,8 @@ _SUGGESTED = re.compile(
 )
 #: Codes of states that pass (JSON-RPC: internal error, resource unavailable, limit exceeded).
 _PASSING_CODES = frozenset({-32603, -32002, -32005, 429})
+#: JSON-RPC's code for a method that there is not.
+_NO_SUCH_METHOD = -32601
 #: Words of such states: a proof is not thrown away for them.
 _PASSING = re.compile(
     r"not found|missing trie|not available|unavailable|time(d )?.?out|sync|try again|busy"
@@ -147,7 +149,8 @@ class Said:
             if blocks is not None or self._code == -32005 or _LIMIT.search(self._message):
                 return RpcLimit(self._text, blocks=blocks)
         passing = self._code in _PASSING_CODES or bool(_PASSING.search(self._message))
-        return RpcUncertain(self._text, remedy=KEY_REMEDY, passing=passing)
+        lacks = self._code == _NO_SUCH_METHOD
+        return RpcUncertain(self._text, remedy=KEY_REMEDY, passing=passing, lacks_method=lacks)
 
     @property
     def _text(self) -> str:

@@ -1,7 +1,8 @@
 """New blocks by WebSocket: a bell that wakes the poller, and never the source of truth.
 
-Whatever the socket says or hides, the poller reads the chain over HTTP at its own interval. A
-socket that closes, cleanly or not, or that says nothing for too long is opened again.
+Whatever the socket says or hides, the poller reads the chain over HTTP: less often while blocks are
+told of (`oracle.chain.arrivals`), at its own interval otherwise. A socket that closes, cleanly or not,
+or that says nothing for too long is opened again.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 from websockets.sync.connection import Connection
 
+from oracle.chain.arrivals import Arrivals
 from oracle.chain.rpc import redacted
 from oracle.errors import RpcUnreachable
 
@@ -27,11 +30,12 @@ _SUBSCRIBE = {"jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": ["
 
 
 class HeadListener(threading.Thread):
-    """Rings at each new block that an endpoint tells of, and after each connection.
+    """Rings at new blocks that an endpoint tells of, and after each connection.
 
     Args:
         url: ``ws://`` or ``wss://``.
         ring: called from this thread.
+        arrivals: told of each block, and says which are worth ringing for.
         log: for a person.
         silence: seconds without a block after which the connection is made anew.
         first_pause: seconds before the second attempt to connect.
@@ -41,6 +45,7 @@ class HeadListener(threading.Thread):
         self,
         url: str,
         ring: Callable[[], None],
+        arrivals: Arrivals,
         log: FilteringBoundLogger,
         *,
         silence: float = SILENCE,
@@ -49,6 +54,7 @@ class HeadListener(threading.Thread):
         super().__init__(name="heads", daemon=True)
         self._url = url
         self._ring = ring
+        self._arrivals = arrivals
         self._log = log
         self._silence = silence
         self._first_pause = first_pause
@@ -98,7 +104,7 @@ class HeadListener(threading.Thread):
                 self._hear(connection)
         except TimeoutError:
             raise RpcUnreachable(f"{name} told of no block for {self._silence:.0f} s") from None
-        except (WebSocketException, OSError, ValueError) as error:
+        except (WebSocketException, OSError, ValueError, RecursionError) as error:
             # The cause's text may hold the whole URL, credentials included.
             raise RpcUnreachable(f"{name} hung up ({type(error).__name__})") from None
         finally:
@@ -110,6 +116,16 @@ class HeadListener(threading.Thread):
             message = json.loads(connection.recv(self._silence))
             if not isinstance(message, dict) or message.get("error") is not None:
                 raise RpcUnreachable(f"{redacted(self._url)} refuses to tell of new blocks")
-            # What it says about the block does not matter.
             self._pause = self._first_pause
-            self._ring()
+            number = _number(message)
+            told = self._arrivals.began() if number is None else self._arrivals.heard(number)
+            if told:
+                self._ring()
+
+
+def _number(message: dict[str, Any]) -> int | None:
+    """The block that a message tells of; None if it tells of none, as the first one does."""
+    try:
+        return int(message["params"]["result"]["number"], 16)
+    except (KeyError, TypeError, ValueError):
+        return None

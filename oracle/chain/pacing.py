@@ -14,6 +14,8 @@ FIRST_REST = 1.0
 LONGEST_REST = 60.0
 #: Most seconds that an endpoint's own ``Retry-After`` is believed.
 LONGEST_ASKED = 3600.0
+#: Seconds for which an endpoint that has no such method is asked for it last.
+LACKING = 600.0
 #: More blocks than any chain has.
 NO_LIMIT = 2**63
 #: A log query grows by this share after each full one that was answered.

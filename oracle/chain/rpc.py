@@ -26,7 +26,7 @@ from oracle.access import Access
 from oracle.chain.answers import REMEDY, Said
 from oracle.chain.bounded import MOST_BYTES, REDIRECTS, BoundedSession, Reply, TooLarge, TooLong
 from oracle.chain.evidence import Block, Log, LogQuery, union
-from oracle.chain.pacing import Rest, Span, TokenBucket
+from oracle.chain.pacing import LACKING, Rest, Span, TokenBucket
 from oracle.errors import (
     ChainError,
     RpcLimit,
@@ -201,6 +201,9 @@ class Endpoint:
         self._failures = 0
         self._trouble: ChainError | None = None
         self._span = Span(access.log_blocks)
+        self._clock = clock
+        # Until when it is taken to have no such method.
+        self._lacking: dict[str, float] = {}
 
     @property
     def most_blocks(self) -> int:
@@ -217,6 +220,19 @@ class Endpoint:
     def is_forbidden(self) -> bool:
         """Whether it asked for the rest."""
         return self._rest.left > 0 and self._rest.is_asked
+
+    def lacks(self, method: str) -> bool:
+        """Whether it said lately that it has no such method."""
+        with self._lock:
+            return self._lacking.get(method, float("-inf")) > self._clock()
+
+    def contradicted(self, method: str, why: RpcRejected) -> None:
+        """Another endpoint answered what this one refused: it rests, or is asked for that last."""
+        if isinstance(why, RpcUncertain) and why.lacks_method:
+            with self._lock:
+                self._lacking[method] = self._clock() + LACKING
+        else:
+            self.distrust(why)
 
     def health(self) -> EndpointHealth:
         """How it does."""
@@ -262,7 +278,8 @@ class Endpoint:
         try:
             found = self.ask("eth_getLogs", [query.parameters], read)
         except (RpcRejected, RpcUnreachable) as error:
-            if blocks > 1:
+            lacks = isinstance(error, RpcUncertain) and error.lacks_method
+            if blocks > 1 and not lacks:
                 suggested = error.blocks if isinstance(error, RpcLimit) else None
                 refused = isinstance(error, RpcRejected)
                 with self._lock:
@@ -426,29 +443,32 @@ class Rpc:
         """`send`, and what ``read`` makes of the result; a result it cannot read is no answer."""
         failure: ChainError | None = None
         refusals: list[tuple[Endpoint, RpcRejected]] = []
-        for endpoint in self._in_order():
+        for endpoint in self._in_order(method):
             try:
                 result = endpoint.ask(method, params, read)
             except RpcRejected as error:
                 if not error.executed:
                     refusals.append((endpoint, error))
                     continue
-                _contradict(refusals)
+                _contradict(method, refusals)
                 raise
             except (RpcUnreachable, WrongChain) as error:
                 failure = _graver(failure, error)
             else:
-                _contradict(refusals)
+                _contradict(method, refusals)
                 return result
         if refusals:
             raise _refused([error for _, error in refusals], len(self._endpoints))
         raise failure or self._all_throttled(self._endpoints)
 
-    def _in_order(self) -> list[Endpoint]:
-        """Whom to ask: the best first, then those that rest, but none that asked for its rest."""
+    def _in_order(self, method: str) -> list[Endpoint]:
+        """Whom to ask: the best first, then those that rest, but none that asked for its rest.
+
+        Last are those that seem to lack the method: no other may be there to ask.
+        """
         allowed = [each for each in self._endpoints if not each.is_forbidden]
         # Stable: equals stay in their order.
-        return sorted(allowed, key=lambda endpoint: endpoint.resting)
+        return sorted(allowed, key=lambda endpoint: (endpoint.lacks(method), endpoint.resting))
 
     @property
     def _with_logs(self) -> list[Endpoint]:
@@ -502,7 +522,7 @@ class Rpc:
             check(logs)
             return logs
 
-        order = [endpoint for endpoint in self._in_order() if endpoint.has_logs]
+        order = [endpoint for endpoint in self._in_order("eth_getLogs") if endpoint.has_logs]
         needed = min(2 if self._cross_check else 1, len(order))
         state = _LogRound()
         # One that is alone may be asked again.
@@ -513,8 +533,7 @@ class Rpc:
                 break
             state.ask(endpoint, query, read)
         if state.found is not None:
-            if query.blocks == 1:
-                _contradict(state.refusals)
+            _contradict("eth_getLogs", state.refusals, only_lacking=query.blocks > 1)
             return state.found
         raise self._no_logs(query.blocks, state)
 
@@ -656,10 +675,14 @@ def fewer_blocks(error: ChainError, blocks: int) -> int:
     return known or blocks // 2
 
 
-def _contradict(refusals: Sequence[tuple[Endpoint, RpcRejected]]) -> None:
+def _contradict(
+    method: str, refusals: Sequence[tuple[Endpoint, RpcRejected]], *, only_lacking: bool = False
+) -> None:
     """Another endpoint answered what these refused: it was their own trouble."""
     for endpoint, error in refusals:
-        endpoint.distrust(error)
+        lacks = isinstance(error, RpcUncertain) and error.lacks_method
+        if lacks or not only_lacking:
+            endpoint.contradicted(method, error)
 
 
 def _refused(errors: Sequence[RpcRejected], asked: int) -> RpcRejected:

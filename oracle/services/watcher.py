@@ -73,6 +73,10 @@ class Watcher:
         self._drift = drift
         self._warned = False
         self._head_hash = b""
+        #: Height of the last head that was seen; -1 before the first.
+        self.head = -1
+        # Headers of blocks that were read, by height: for the second look at them.
+        self._read_headers: dict[int, Block] = {}
         # Height of the last head at which a step was to be repeated at once.
         self._repeated_at = -1
         # Up to which block everything was read twice.
@@ -88,6 +92,7 @@ class Watcher:
         cursor = self._store.cursor() or self._start()
         head = self._rpc.head()
         self._look_at_clock(head)
+        self.head = head.number
         if head.hash != self._head_hash:
             self._store.set_head(head.number, head.timestamp, head.base_fee)
         elif cursor.block >= head.number - self._confirmations:
@@ -103,7 +108,7 @@ class Watcher:
         )
         # Remembered last, so that a step that failed half-way looks at this head again.
         self._head_hash = head.hash
-        return worked
+        return worked or self._look_again(self._store.cursor() or cursor)
 
     def _look_at_clock(self, head: Block) -> None:
         self._drift.saw(head.number, head.timestamp)
@@ -159,6 +164,7 @@ class Watcher:
         return headers
 
     def _read(self, cursor: Cursor, first: int, last: int, head: int) -> bool:
+        """Whether there is more to do at once, here or for others: each step asks for the head anew."""
         headers = self._headers(first, last)
         if headers is None:
             return False
@@ -173,11 +179,12 @@ class Watcher:
         again = self._rpc.block(last)
         if again is None or again.hash != final.hash:
             return self._again(head)
-        self._record(events, final)
+        is_new = self._record(events, final)
+        self._keep(headers)
         if last - first + 1 == cursor.chunk < self._chunk:
             grown = cursor.chunk + max(1, cursor.chunk // GROWTH)
             self._store.set_chunk(min(grown, self._chunk))
-        return True
+        return is_new or last < head - self._confirmations
 
     def _events(
         self, first: int, last: int, headers: Sequence[Block]
@@ -208,11 +215,11 @@ class Watcher:
         known = self._store.block_hash(cursor.block)
         if known is None or not self._has_block(cursor.block, known):
             return False
-        # Every header is read: what an endpoint remembers of a branch that a reorg dropped would
+        # Every header is looked at: what an endpoint remembers of a branch that a reorg dropped would
         # stay for ever, for no reorg drops it again.
         most = min(cursor.chunk, self._rpc.most_blocks, _HEADERS)
         last = min(cursor.block, first + most - 1)
-        headers = self._headers(first, last)
+        headers = self._kept(first, last, cursor.block, known) or self._headers(first, last)
         if headers is None or not self._are_known(headers):
             return False
         events = self._events(first, last, headers)
@@ -225,14 +232,34 @@ class Watcher:
         self._read_twice = last
         return True
 
+    def _keep(self, headers: Sequence[Block]) -> None:
+        self._read_headers |= {block.number: block for block in headers}
+        oldest = headers[-1].number - _SECOND_LOOK_DEPTH - _SECOND_LOOK
+        for number in [number for number in self._read_headers if number < oldest]:
+            del self._read_headers[number]
+
+    def _kept(self, first: int, last: int, cursor: int, known: bytes) -> list[Block] | None:
+        """The headers of a range as they were read, if each is an ancestor of the cursor's block."""
+        expected, chain = known, []
+        for number in range(cursor, first - 1, -1):
+            block = self._read_headers.get(number)
+            if block is None or block.hash != expected:
+                return None
+            expected = block.parent_hash
+            if number <= last:
+                chain.append(block)
+        return chain[::-1]
+
     def _are_known(self, headers: Sequence[Block]) -> bool:
         """Whether no header differs from what was read of its height before."""
         return all(self._store.block_hash(block.number) in (None, block.hash) for block in headers)
 
-    def _record(self, events: list[Request | ToppedUp | Ended], last: Block) -> None:
+    def _record(self, events: list[Request | ToppedUp | Ended], last: Block) -> bool:
         hashes = {e.block_number: e.block_hash for e in events if isinstance(e, Request)}
         hashes[last.number] = last.hash
-        self._take(events, lambda: self._store.advance(last.number, hashes.items(), last.timestamp))
+        return self._take(
+            events, lambda: self._store.advance(last.number, hashes.items(), last.timestamp)
+        )
 
     def _take(
         self,

@@ -16,7 +16,7 @@ import pytest
 from oracle.access import Access
 from oracle.chain.evidence import LogQuery
 from oracle.chain.rpc import Rpc
-from oracle.errors import ChainError, RpcLimit, RpcThrottled, RpcUnreachable
+from oracle.errors import ChainError, RpcLimit, RpcThrottled, RpcUncertain, RpcUnreachable
 
 TLS = Path(__file__).with_name("tls")
 KEY = "s3cret-KEY-0123456789"
@@ -287,3 +287,61 @@ def test_budget__not_its_own__is_that_of_all() -> None:
     for _ in range(2):
         made.balance("0x")
     assert slept == [0.25]
+
+
+class Lacking(Counted):
+    """An endpoint without some methods."""
+
+    def __init__(self, *lacks: str) -> None:
+        super().__init__()
+        self.lacked = lacks
+
+    def send(self, method: str, params: list[Any]) -> Any:
+        found = super().send(method, params)
+        if method in self.lacked:
+            raise RpcUncertain("no such method", passing=False, lacks_method=True)
+        return found
+
+
+def beside(first: Counted, now: list[float]) -> tuple[Rpc, Counted]:
+    ends = {"http://a": first, "http://b": Counted()}
+    made = Rpc(list(ends), CHAIN_ID, transport=lambda a, _: ends[a.url], clock=lambda: now[0])
+    return made, ends["http://b"]
+
+
+def test_method__one_endpoint_lacks_it__is_asked_of_another_and_all_else_of_it() -> None:
+    now = [0.0]
+    first = Lacking("eth_getTransactionCount")
+    made, second = beside(first, now)
+    for _ in range(5):
+        assert (made.nonce("0x"), made.balance("0x")) == (42, 42)
+    assert (first.count("eth_getTransactionCount"), first.count("eth_getBalance")) == (1, 5)
+    assert (second.count("eth_getTransactionCount"), second.count("eth_getBalance")) == (5, 0)
+    assert [health.resting for health in made.health()] == [0, 0]
+    now[0] += 601
+    # It may have been upgraded.
+    assert made.nonce("0x") == 42
+    assert first.count("eth_getTransactionCount") == 2
+
+
+def test_method__the_other_endpoint_is_gone__the_one_that_lacked_it_is_asked() -> None:
+    now = [0.0]
+    first = Lacking("eth_getTransactionCount")
+    made, second = beside(first, now)
+    assert made.nonce("0x") == 42
+    first.lacked = ()
+    second.send = lambda *_: (_ for _ in ()).throw(RpcUnreachable("gone"))  # type: ignore[method-assign]
+    assert made.nonce("0x") == 42
+
+
+def test_logs__one_endpoint_lacks_them__takes_as_many_blocks_as_before_and_does_not_rest() -> None:
+    now = [0.0]
+    first = Lacking("eth_getLogs")
+    made, second = beside(first, now)
+    for _ in range(3):
+        assert made.logs(query(1, 500)) == []
+    assert made.most_blocks > 1000
+    assert [health.resting for health in made.health()] == [0, 0]
+    assert made.balance("0x") == 42
+    assert first.count("eth_getBalance") == 1
+    assert second.count("eth_getLogs") >= 3

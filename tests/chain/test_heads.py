@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -12,6 +13,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 
+from oracle.chain.arrivals import Arrivals
 from oracle.chain.heads import HeadListener
 from oracle.log import make_logger
 from tests.patience import PATIENCE
@@ -86,10 +88,9 @@ def serving(server: Server) -> Iterator[str]:
 
 @contextmanager
 def listening(url: str, silence: float = 60) -> Iterator[tuple[Bell, io.StringIO]]:
-    bell, lines = Bell(), io.StringIO()
-    listener = HeadListener(
-        url, bell.ring, make_logger(lines, json=True), silence=silence, first_pause=0.01
-    )
+    bell, lines, arrivals = Bell(), io.StringIO(), Arrivals(0, time.monotonic)
+    log = make_logger(lines, json=True)
+    listener = HeadListener(url, bell.ring, arrivals, log, silence=silence, first_pause=0.01)
     listener.start()
     try:
         yield bell, lines

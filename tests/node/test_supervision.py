@@ -16,6 +16,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 
+from oracle import node
 from oracle.errors import RpcUnreachable
 from oracle.health import Pulse
 from oracle.log import make_logger
@@ -176,7 +177,7 @@ def telling(act: Callable[[ServerConnection], None]) -> Iterator[str]:
 
 def tell_of_blocks(connection: ServerConnection) -> None:
     while True:
-        connection.send('{"method": "eth_subscription"}')
+        connection.send('{"method": "eth_subscription", "params": {"result": {"number": "0x1"}}}')
         time.sleep(0.02)
 
 
@@ -187,9 +188,11 @@ def tell_of_blocks(connection: ServerConnection) -> None:
 )
 def test_node__websocket__wakes_the_poller_and_is_not_needed(
     make_world: Callable[..., World],
+    monkeypatch: pytest.MonkeyPatch,
     act: Callable[[ServerConnection], None],
     poll_seconds: float,
 ) -> None:
+    monkeypatch.setattr(node, "_TOLD_SECONDS", 0.05)
     with telling(act) as url:
         world = make_world(poll_seconds=poll_seconds, ws_url=url)
         thread = threading.Thread(target=world.node.run)

@@ -467,7 +467,6 @@ def test_second_look__an_endpoint_remembers_a_dropped_branch__nothing_of_it_is_t
     assert world.state(dropped) == "orphaned"
     world.restart()
     monkeypatch.setattr(world.endpoint, "send", answer)
-    world.node.watcher.step()
     with contextlib.suppress(OracleError):
         read_all(world)
     assert world.state(dropped) == "orphaned"

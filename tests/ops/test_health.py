@@ -125,12 +125,12 @@ def test_infernet__healthy_is_not_a_constant(run: Callable[..., Running]) -> Non
     node = run()
     wait_until(lambda: node.get("/readyz")[0] == 200)
     node.world.endpoint.fail("eth_getBalance", RpcUnreachable("down"), times=10**9)
-    node.world.clock.now += 16
+    node.world.clock.now += 31
     status, report = node.get("/readyz")
     assert status == 503
     assert "RPC_UNREACHABLE: down" in report["wrong"]["chain"]
     node.world.endpoint.fail("eth_getBalance", RpcUnreachable("down"), times=0)
-    node.world.clock.now += 16
+    node.world.clock.now += 31
     assert node.get("/readyz")[0] == 200
 
 
@@ -204,7 +204,7 @@ def test_readyz__all_well__finds_nothing(stage: Stage) -> None:
 
 def test_readyz__cursor_far_behind__says_how_far(stage: Stage) -> None:
     stage.ill.chain.mine(150)
-    stage.ill.clock.now += 16
+    stage.ill.clock.now += 31
     assert wrong(stage.ill) == {"cursor": "150 blocks behind"}
     stage.ill.settle()
     assert wrong(stage.ill) == {}
@@ -236,7 +236,7 @@ def test_readyz__really_writes(stage: Stage) -> None:
 def test_readyz__account_below_its_minimum__says_both_sums(stage: Stage) -> None:
     world = stage.ill
     world.chain.balances[world.signer.address] = 5
-    world.clock.now += 16
+    world.clock.now += 31
     assert wrong(world) == {"account": f"holds 5 wei, {10**16} are needed"}
 
 
@@ -304,7 +304,7 @@ def test_probe__asked_often__asks_the_chain_seldom(world: World) -> None:
     first = probe.look()
     world.chain.mine()
     assert probe.look() == first
-    now[0] += 15
+    now[0] += 30
     assert probe.look().head == first.head + 1
     # A clock that was set back does not keep the old look.
     world.chain.mine()
