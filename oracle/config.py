@@ -35,6 +35,12 @@ def project_root() -> Path:
     return Path(os.environ.get("ORACLE_ROOT", Path(__file__).resolve().parent.parent))
 
 
+def is_checkout() -> bool:
+    """Whether this is the project's checkout and not an installed package: only there is a build."""
+    is_told = any(name in os.environ for name in ("ORACLE_ROOT", "ORACLE_BUILD_DIR"))
+    return is_told or (project_root() / "pyproject.toml").is_file()
+
+
 def build_dir() -> Path:
     """Everything generated: bundles, SRS files, compiler wrappers and caches, benchmarks."""
     return Path(os.environ.get("ORACLE_BUILD_DIR", project_root() / "build"))
@@ -95,7 +101,7 @@ class NodeConfig(BaseSettings):
     log_chunk: int = Field(default=2_000, gt=0, le=1_000_000_000)
     #: Folders of the models to prove.
     bundles: tuple[Path, ...] = Field(min_length=1)
-    #: Folder of the SRS files; the build directory's by default.
+    #: Folder of the SRS files; by default ``srs`` beside each bundle's folder.
     srs_dir: Path | None = None
     #: The ledger: a SQLite file; or postgresql://USER@HOST:PORT/DATABASE, which several nodes may
     #: share. Its password may be in the URL or in a file that PGPASSFILE names.

@@ -1,4 +1,8 @@
-"""What this machine has for the project's work, and what it lacks: looks, changes nothing."""
+"""What this machine has, and what it lacks: looks, changes nothing.
+
+In a checkout for all of the project's work. An installed package runs nodes: there no compiler is
+missing, and nothing can be made.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +15,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum, auto
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from oracle.chain.toolchain import SOLC_CONTRACTS, SOLC_VERIFIERS, toolchain
-from oracle.config import build_dir, project_root
+from oracle.config import build_dir, is_checkout, project_root
 from oracle.errors import OracleError, ToolchainError
 from oracle.machine import available_memory, total_memory
 
@@ -58,13 +63,14 @@ class Finding:
 def examine(progress: Callable[[str], None] = lambda _: None) -> list[Finding]:
     """Look at everything; never stops at the first problem."""
     found = []
-    for subject, look in _CHECKS.items():
+    checks = _CHECKS if is_checkout() else {name: _CHECKS[name] for name in _OF_A_NODE}
+    for subject, look in checks.items():
         progress(subject)
         try:
             health, detail, remedy = look()
         except (OracleError, OSError, subprocess.SubprocessError) as error:
             health, detail = Health.MISSING, str(error)
-            remedy = getattr(error, "remedy", None) or "Run: make setup"
+            remedy = getattr(error, "remedy", None) or _set_up()
         found.append(Finding(subject, health, detail, remedy))
     return found
 
@@ -72,11 +78,16 @@ def examine(progress: Callable[[str], None] = lambda _: None) -> list[Finding]:
 _Look = tuple[Health, str, str]
 
 
+def _set_up() -> str:
+    return "Run: make setup" if is_checkout() else "Install the package again, with what it needs"
+
+
 def _python() -> _Look:
     found = platform.python_version()
     if found.startswith("3.11."):
         return Health.OK, found, ""
-    return Health.MISSING, f"{found}; 3.11 is needed", "Install python3.11, then: make setup"
+    after = "then: make setup" if is_checkout() else "and the package into it"
+    return Health.MISSING, f"{found}; 3.11 is needed", f"Install python3.11, {after}"
 
 
 def _node() -> _Look:
@@ -93,7 +104,7 @@ def _ezkl() -> _Look:
     try:
         return Health.OK, version("ezkl"), ""
     except PackageNotFoundError:
-        return Health.MISSING, "not installed", "Run: make setup"
+        return Health.MISSING, "not installed", _set_up()
 
 
 def _solc(wanted: str) -> Callable[[], _Look]:
@@ -123,6 +134,10 @@ def _memory() -> _Look:
 
 
 def _disk() -> _Look:
+    if not is_checkout():
+        found = shutil.disk_usage(Path.cwd()).free
+        detail = f"{_gib(found)} free at {Path.cwd()}"
+        return (Health.OK if found >= _LEAST_DISK else Health.WARNING), detail, ""
     folder = build_dir()
     place = next(each for each in (folder, *folder.parents) if each.exists())
     if not os.access(place, os.W_OK):
@@ -162,6 +177,10 @@ _CHECKS: dict[str, Callable[[], _Look]] = {
     "disk": _disk,
     "cores": _cores,
 }
+
+
+#: What somebody needs who only runs a node.
+_OF_A_NODE = ("python", "ezkl", "memory", "disk", "cores")
 
 
 def _output(command: Sequence[str], text: str = "") -> str:

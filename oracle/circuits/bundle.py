@@ -39,8 +39,7 @@ from oracle.circuits.manifest import (
 )
 from oracle.circuits.plan import Plan
 from oracle.circuits.row import Range, TensorInfo
-from oracle.circuits.srs import ceremony_pins, find, is_pinned, sha256_file
-from oracle.config import build_dir
+from oracle.circuits.srs import ceremony_pins, default_folder, find, is_pinned, sha256_file
 from oracle.errors import BundleInvalid, SrsUnsafe, UsageError
 from oracle.tensor import Ranges, dequantize
 from oracle.types import BatchVerifier, CircuitFiles, Codec, ModelSpec, TagLayout, TensorSpec
@@ -241,7 +240,7 @@ class Bundle:
 
         Args:
             path: the bundle's folder.
-            srs_folder: where the SRS files are; by default the build directory's ``srs``.
+            srs_folder: where the SRS files are; by default `srs.default_folder`.
 
         Raises:
             BundleInvalid: a file is missing, changed, or the manifest is not readable.
@@ -249,7 +248,7 @@ class Bundle:
         """
         manifest = read_manifest(path)
         try:
-            return cls._from(path, manifest, srs_folder or build_dir() / "srs")
+            return cls._from(path, manifest, srs_folder or default_folder(path))
         except (KeyError, TypeError, ValueError) as error:
             raise BundleInvalid(
                 f"{path / MANIFEST} lacks or garbles {error}", remedy="Build the bundle again"
@@ -290,6 +289,20 @@ class Bundle:
             stated=stated,
             versions=manifest["versions"],
         )
+
+
+def needed_srs(path: Path) -> Iterator[tuple[bytes, int]]:
+    """Hash and logrows of each SRS file that a bundle's circuits need.
+
+    Raises:
+        BundleInvalid: there is no manifest, or it does not tell.
+    """
+    manifest = read_manifest(path)
+    spec = spec_from(manifest["spec"])
+    if len(manifest["measures"]) != len(sizes(spec)):
+        raise BundleInvalid(f"{path / MANIFEST}: measures are not of each circuit")
+    for circuit, measures in zip(circuits_of(spec), manifest["measures"], strict=True):
+        yield circuit.srs_hash, measures["logrows"]
 
 
 def write_manifest(
@@ -515,7 +528,7 @@ def _sized(
             settings=folder / SETTINGS,
             proving_key=folder / PROVING_KEY,
             verifying_key=folder / VERIFYING_KEY,
-            srs=find(srs_folder, srs_hash, measures.logrows),
+            srs=find(srs_folder, srs_hash, measures.logrows, path),
             srs_hash=srs_hash,
         ),
         verifier_abi=verifier["abi"],

@@ -12,11 +12,16 @@ import contextlib
 import hashlib
 import json
 import os
+import shlex
+import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import requests
+from urllib3.exceptions import HTTPError
 
+from oracle.config import build_dir, is_checkout
 from oracle.errors import SrsMismatch, SrsUnavailable, UsageError
 from oracle.prover.sandbox import Sandbox
 
@@ -24,6 +29,8 @@ _PINS = Path(__file__).with_name("srs_sha256.json")
 #: Seconds without a byte after which a download is given up, and bytes read at once.
 _TIMEOUT = 60
 _CHUNK = 1 << 20
+#: Bytes a second below which it is given up, too.
+_LEAST_SPEED = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +93,71 @@ class SrsSource:
         return Srs(path, expected, unsafe=False)
 
 
+def default_folder(bundle: Path) -> Path:
+    """Where a bundle's SRS is unless told: beside its folder, or in a checkout where builds go."""
+    beside = bundle.absolute().parent / "srs"
+    return build_dir() / "srs" if is_checkout() and not beside.is_dir() else beside
+
+
+def provide(
+    folder: Path, sha256: bytes, logrows: int, *, url: str | None = None, source: Path | None = None
+) -> Path:
+    """Have the file with this hash in ``folder``; one that is there is kept.
+
+    Args:
+        folder: made if it is missing.
+        sha256: of the file.
+        logrows: of the circuit that needs it.
+        url: where a ceremony file is downloaded from, ``<url>/kzgK.srs``.
+        source: a folder that has it; linked, or copied from another disk.
+
+    Raises:
+        SrsMismatch: it is not in ``source``, or not the ceremony's, or nobody says where it is.
+        SrsUnavailable: it could not be downloaded.
+    """
+    kept = _found(folder, sha256, logrows)
+    if kept is not None:
+        return kept
+    if source is not None:
+        found = _found(source, sha256, logrows)
+        if found is None:
+            raise SrsMismatch(
+                f"{source} has no SRS file for 2**{logrows} rows with SHA-256 {sha256.hex()}",
+                remedy="Give the folder that has it with --srs-from",
+            )
+        return _linked(found, folder / found.name, sha256)
+    if ceremony_pins().get(logrows) != sha256:
+        raise SrsMismatch(
+            f"no ceremony file has SHA-256 {sha256.hex()}: it was made for a devnet",
+            remedy="Give the folder of the machine that built the bundle with --srs-from",
+        )
+    path = folder / f"kzg{logrows}.srs"
+    if url is None:
+        raise SrsMismatch(
+            f"{path} is missing",
+            remedy="Say where it is with --srs-from FOLDER, or where from with --srs-url URL",
+        )
+    _download(f"{url.rstrip('/')}/{path.name}", path, logrows, sha256)
+    return path
+
+
+def _linked(found: Path, path: Path, sha256: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    try:
+        try:
+            partial.hardlink_to(found.resolve())
+        except OSError:
+            # Another disk, or one without links.
+            shutil.copyfile(found, partial)
+        if sha256_file(partial) != sha256:
+            raise SrsMismatch(f"{found} changed while it was copied", remedy="Try again")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
 def size_of(logrows: int) -> int:
     """Bytes of an SRS file: two group elements a row, and what the verifier needs."""
     return (128 << logrows) + 260
@@ -96,20 +168,26 @@ def is_pinned(sha256: bytes) -> bool:
     return sha256 in ceremony_pins().values()
 
 
-def find(folder: Path, sha256: bytes, logrows: int) -> Path:
-    """The file in ``folder`` with this hash.
+def find(folder: Path, sha256: bytes, logrows: int, bundle: Path | None = None) -> Path:
+    """The file in ``folder`` with this hash, for the circuits of a bundle.
 
     Raises:
         SrsMismatch: there is none.
     """
-    for name in (f"kzg{logrows}.srs", f"devnet{logrows}.srs"):
-        path = folder / name
-        if path.exists() and sha256_file(path) == sha256:
-            return path
-    raise SrsMismatch(
-        f"no SRS file with SHA-256 {sha256.hex()} in {folder}",
-        remedy="Copy the file that the bundle was built with there, or build the bundle again",
-    )
+    found = _found(folder, sha256, logrows)
+    if found is None:
+        bundle_words = "BUNDLE" if bundle is None else shlex.quote(str(bundle))
+        raise SrsMismatch(
+            f"{folder} has no SRS file for 2**{logrows} rows with SHA-256 {sha256.hex()}",
+            remedy=f"Run: oracle node srs {bundle_words} --into {shlex.quote(str(folder))} "
+            "--srs-url URL (or --srs-from FOLDER)",
+        )
+    return found
+
+
+def _found(folder: Path, sha256: bytes, logrows: int) -> Path | None:
+    paths = (folder / name for name in (f"kzg{logrows}.srs", f"devnet{logrows}.srs"))
+    return next((path for path in paths if path.is_file() and sha256_file(path) == sha256), None)
 
 
 def ceremony_pins() -> dict[int, bytes]:
@@ -150,10 +228,16 @@ def _download(url: str, path: Path, logrows: int, expected: bytes) -> None:
         ):
             response.raise_for_status()
             missing = size_of(logrows)
-            for chunk in response.iter_content(_CHUNK):
+            deadline = time.monotonic() + _TIMEOUT + missing / _LEAST_SPEED
+            # What has arrived, and not what will: a trickle would fill no larger piece for days.
+            while chunk := response.raw.read1(_CHUNK, decode_content=True):
                 missing -= len(chunk)
                 if missing < 0:  # whatever it is, it need not fill the disk
                     break
+                if time.monotonic() > deadline:
+                    raise SrsUnavailable(
+                        f"{url} is too slow", remedy="Try again, or give another --srs-url"
+                    )
                 file.write(chunk)
         if missing:
             raise SrsMismatch(
@@ -162,7 +246,7 @@ def _download(url: str, path: Path, logrows: int, expected: bytes) -> None:
             )
         _require(partial, logrows, expected)
         partial.replace(path)
-    except requests.RequestException as error:
+    except (requests.RequestException, HTTPError) as error:
         raise SrsUnavailable(
             f"{url} could not be downloaded ({type(error).__name__})",
             remedy=f"Check --srs-url, or put the file into {path.parent}",

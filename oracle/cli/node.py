@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from oracle.checks import Finding
-from oracle.cli import move, queue
+from oracle.cli import begin, move, queue
 from oracle.cli.options import examples
 from oracle.config import load_node_config
 from oracle.log import make_logger, request_hex
@@ -26,6 +26,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
+app.command(epilog=begin.INIT)(begin.init)
+app.command(epilog=begin.SRS)(begin.srs)
 app.command()(queue.requeue)
 app.command()(queue.cancel)
 app.command()(queue.export)

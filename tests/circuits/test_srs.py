@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 
 from oracle.circuits import srs
 from oracle.circuits.srs import SrsSource
+from oracle.config import build_dir
 from oracle.errors import SrsMismatch, SrsUnavailable, UsageError
 from oracle.prover.child import Limits
 from oracle.prover.sandbox import Sandbox
@@ -172,3 +174,125 @@ def test_find__by_hash_not_by_name(tmp_path: Path) -> None:
     assert srs.find(tmp_path, other, 6) == tmp_path / "devnet6.srs"
     with pytest.raises(SrsMismatch):
         srs.find(tmp_path, bytes(32), 6)
+
+
+DIGEST = hashlib.sha256(CONTENT).digest()
+
+
+class Endless(Mirror):
+    """Sends the same piece for ever, at some pace."""
+
+    def __init__(self, piece: bytes, pause: float) -> None:
+        super().__init__(200, b"")
+        stop = self._stop = threading.Event()
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.end_headers()
+                with contextlib.suppress(OSError):
+                    while not stop.wait(pause):
+                        self.wfile.write(piece)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server.RequestHandlerClass = Handler
+        self._server.daemon_threads = True
+
+    def close(self) -> None:
+        self._stop.set()
+        super().close()
+
+
+@pytest.mark.usefixtures("pinned")
+def test_provide__missing__is_downloaded_and_then_kept(tmp_path: Path, mirror: Mirror) -> None:
+    """Operators D10."""
+    for _ in range(2):
+        path = srs.provide(tmp_path / "new", DIGEST, 6, url=mirror.url)
+        assert path.read_bytes() == CONTENT
+    assert mirror.paths == ["/tau/kzg6.srs"]
+
+
+@pytest.mark.usefixtures("pinned")
+@pytest.mark.parametrize(
+    "mirror",
+    [(200, CONTENT[:-1]), (200, CONTENT + b"\0"), (200, CONTENT[::-1]), (404, b""), (200, b"")],
+    ids=["short", "long", "wrong hash", "missing", "empty"],
+    indirect=["mirror"],
+)
+def test_provide__mirror_serves_something_else__nothing_is_kept(
+    tmp_path: Path, mirror: Mirror
+) -> None:
+    with pytest.raises((SrsMismatch, SrsUnavailable)):
+        srs.provide(tmp_path, DIGEST, 6, url=mirror.url)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("pinned")
+@pytest.mark.parametrize(("piece", "pause"), [(b"x" * 65536, 0.0), (b"x", 0.01)])
+def test_provide__answer_that_never_ends__is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: bytes, pause: float
+) -> None:
+    """One that floods is too long, one that trickles too slow: a byte now and then is no progress."""
+    monkeypatch.setattr(srs, "_TIMEOUT", 0.1)
+    monkeypatch.setattr(srs, "_LEAST_SPEED", 1 << 17)
+    endless = Endless(piece, pause)
+    try:
+        with pytest.raises((SrsMismatch, SrsUnavailable)):
+            srs.provide(tmp_path, DIGEST, 6, url=endless.url)
+    finally:
+        endless.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_provide__folder_that_has_it__is_linked(tmp_path: Path) -> None:
+    source = tmp_path / "there"
+    source.mkdir()
+    (source / "devnet6.srs").write_bytes(CONTENT)
+    path = srs.provide(tmp_path / "here", DIGEST, 6, source=source)
+    assert path == tmp_path / "here" / "devnet6.srs"
+    assert path.samefile(source / "devnet6.srs")
+
+
+def test_provide__folder_on_another_disk__is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    (tmp_path / "kzg6.srs").write_bytes(CONTENT)
+    path = srs.provide(tmp_path / "here", DIGEST, 6, source=tmp_path)
+    assert path.read_bytes() == CONTENT
+    assert [each.name for each in path.parent.iterdir()] == ["kzg6.srs"]
+
+
+@pytest.mark.parametrize("options", [{}, {"url": "http://127.0.0.1:1/"}])
+def test_provide__a_devnets_file__is_not_to_be_downloaded(
+    tmp_path: Path, options: dict[str, str]
+) -> None:
+    with pytest.raises(SrsMismatch, match="made for a devnet") as caught:
+        srs.provide(tmp_path, DIGEST, 6, **options)
+    assert "--srs-from" in caught.value.line()
+
+
+@pytest.mark.usefixtures("pinned")
+def test_provide__nobody_says_where__names_both_ways(tmp_path: Path) -> None:
+    with pytest.raises(SrsMismatch, match=r"kzg6\.srs is missing") as caught:
+        srs.provide(tmp_path, DIGEST, 6)
+    assert "--srs-url" in caught.value.line()
+    assert "--srs-from" in caught.value.line()
+
+
+def test_default_folder__installed_package__is_beside_the_bundle_and_never_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Operators D10: the default was a folder in site-packages."""
+    bundle = tmp_path / "models" / "iris"
+    assert srs.default_folder(bundle) == build_dir() / "srs"
+    monkeypatch.setattr(srs, "is_checkout", lambda: False)
+    assert srs.default_folder(bundle) == tmp_path / "models" / "srs"
+    monkeypatch.setattr(srs, "is_checkout", lambda: True)
+    (tmp_path / "models" / "srs").mkdir(parents=True)
+    assert srs.default_folder(bundle) == tmp_path / "models" / "srs"
