@@ -175,6 +175,8 @@ class NodeConfig(BaseSettings):
     explorer_url: str | None = None
     #: Seconds that a service may work on one step before /livez calls it hung.
     stall_seconds: float = Field(default=300, gt=0, le=_MAX_SECONDS)
+    #: Decide and prove, and send nothing: what a node would do here, before it has money.
+    dry_run: bool = False
     #: Seconds that proofs and transactions on their way get to be finished at a shutdown.
     drain_seconds: float = Field(default=60, ge=0, le=_MAX_SECONDS)
 

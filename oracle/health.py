@@ -176,7 +176,8 @@ class Health:
         stopping: Callable[[], bool],
     ) -> None:
         self._stopping = stopping
-        self._config = config
+        #: As it is now: some of it is read anew while the node runs.
+        self.config = config
         self._store = store
         self._probe = probe
         self.watched = watched
@@ -225,7 +226,7 @@ class Health:
         cursor = self._store.cursor()
         if cursor is None:
             return "the chain was not read yet"
-        behind = self._probe.look().head - self._config.confirmations - cursor.block
+        behind = self._probe.look().head - self.config.confirmations - cursor.block
         return f"{behind} blocks behind" if behind > NEAR_BLOCKS else None
 
     def _writable(self) -> None:
@@ -235,18 +236,20 @@ class Health:
         return self._store.prover_trouble(ProverUnavailable.code, _FAILURES)
 
     def _account(self) -> str | None:
-        balance, needed = self._probe.look().balance, max(self._config.min_balance, 1)
+        balance, needed = self._probe.look().balance, max(self.config.min_balance, 1)
+        if self.config.dry_run:
+            return None
         return f"holds {balance} wei, {needed} are needed" if balance < needed else None
 
     def _disk(self) -> str | None:
-        for folder in self._config.folders.values():
+        for folder in self.config.folders.values():
             left = free_disk(folder)
-            if left < self._config.min_disk_bytes:
-                return f"{left} bytes left for {folder}, {self._config.min_disk_bytes} are kept"
+            if left < self.config.min_disk_bytes:
+                return f"{left} bytes left for {folder}, {self.config.min_disk_bytes} are kept"
         return None
 
     def _memory(self) -> str | None:
-        left, kept = available_memory(), self._config.min_memory_bytes
+        left, kept = available_memory(), self.config.min_memory_bytes
         return f"{left} bytes left, {kept} are kept" if left < kept else None
 
 

@@ -43,7 +43,6 @@ class NodeCollector(Collector):
     """Gathers a node's metrics.
 
     Args:
-        config: what the figures are compared with.
         store: the ledger.
         probe: the chain.
         health: the node's own opinion.
@@ -52,13 +51,17 @@ class NodeCollector(Collector):
         clock: seconds since the epoch.
     """
 
-    config: NodeConfig
     store: Store
     probe: ChainProbe
     health: Health
     traffic: Traffic
     account: str
     clock: Clock
+
+    @property
+    def config(self) -> NodeConfig:
+        """What the figures are compared with, as it is now."""
+        return self.health.config
 
     def collect(self) -> Iterator[Metric]:
         """All metrics; those of the store or the chain are left out while it cannot be read."""
@@ -84,6 +87,7 @@ class NodeCollector(Collector):
                 "account": self.account,
             },
         )
+        yield _gauge("dry_run", "1 while nothing is sent.", config.dry_run)
         yield _gauges(
             "ready",
             "1 while /readyz finds nothing wrong with it.",

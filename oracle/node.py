@@ -7,6 +7,7 @@ code and tried again after a pause: one service in trouble does not stop the oth
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import signal
@@ -63,9 +64,11 @@ from oracle.policy import (
 )
 from oracle.prover.base import Prover, memory_cap
 from oracle.prover.configured import prover_for
+from oracle.reload import ENDPOINTS, changes, merged
 from oracle.services.http import HttpService, Page, Response
 from oracle.services.janitor import Janitor
 from oracle.services.keeper import BEATS, Keeper
+from oracle.services.rehearsal import Rehearsal
 from oracle.services.runner import Runner
 from oracle.services.scheduler import Scheduler
 from oracle.services.submitter import Submitter
@@ -87,6 +90,7 @@ _DRAIN_POLL = 0.05
 _WATCHDOG_SECONDS = 10.0
 #: Seconds between two looks for what a WebSocket tells of, at least.
 _TOLD_SECONDS = 2.0
+_DRY_RUN = "requests are decided and proved, and nothing is sent"
 #: Services that bring new work; the others finish it.
 _TAKERS = frozenset({"watcher", "scheduler", "janitor"})
 #: Ends of a proof that a start takes back: whatever this machine lacked, it may have it now.
@@ -265,7 +269,7 @@ def _check_oracle(config: NodeConfig, rpc: Rpc) -> str:
 
 def _check_account(config: NodeConfig, rpc: Rpc | None) -> str:
     address = _signer(config).address
-    return address if rpc is None else _check_balance(rpc, address, config.min_balance)
+    return address if rpc is None else _check_balance(rpc, address, config)
 
 
 def _check_bundle(
@@ -338,7 +342,7 @@ def _examine(config: NodeConfig) -> tuple[list[Finding], Parts | None]:
         findings.append(Finding(subject, f"{config.oracle}, registry {registry.address}"))
         subject = "account"
         signer = _signer(config)
-        findings.append(Finding(subject, _check_balance(rpc, signer.address, config.min_balance)))
+        findings.append(Finding(subject, _check_balance(rpc, signer.address, config)))
         subject = "models"
         served, cards, found = [], [], []
         for path in config.bundles:
@@ -385,6 +389,12 @@ class Node:
         self._arrivals = Arrivals(min(config.poll_seconds, _TOLD_SECONDS), monotonic)
         self._stop = threading.Event()
         drift = Drift(clock)
+        # Set with it, and when the configuration is to be read anew.
+        self._wake = threading.Event()
+        self._hung_up = False
+        self._accesses = config.endpoints
+        # Why the configuration was not taken when it was last read anew.
+        self._not_taken: tuple[str, str] | None = None
         self._drained = threading.Event()
         self.keeper = Keeper(
             store,
@@ -432,20 +442,7 @@ class Node:
             clock=clock,
             log=log,
         )
-        self.submitter = Submitter(
-            store,
-            parts.rpc,
-            parts.oracle,
-            parts.registry,
-            parts.signer,
-            payee=parts.payee,
-            confirmations=config.confirmations,
-            priority_fee=config.priority_fee,
-            subsidy=config.subsidy_per_request,
-            stuck_seconds=config.stuck_seconds,
-            clock=clock,
-            log=log,
-        )
+        self.submitter = self._sender()
         self.janitor = Janitor(
             store,
             confirmations=config.confirmations,
@@ -463,6 +460,32 @@ class Node:
             self._stop.is_set,
         )
 
+    def _sender(self) -> Submitter | Rehearsal:
+        """What becomes of the proofs: on a dry run there is nothing here that could send."""
+        parts, config = self._parts, self._parts.config
+        if config.dry_run:
+            return Rehearsal(
+                self._store,
+                parts.oracle,
+                account=parts.signer.address,
+                payee=parts.payee,
+                log=self._log,
+            )
+        return Submitter(
+            self._store,
+            parts.rpc,
+            parts.oracle,
+            parts.registry,
+            parts.signer,
+            payee=parts.payee,
+            confirmations=config.confirmations,
+            priority_fee=config.priority_fee,
+            subsidy=config.subsidy_per_request,
+            stuck_seconds=config.stuck_seconds,
+            clock=self._clock,
+            log=self._log,
+        )
+
     @property
     def services(self) -> dict[str, Service]:
         """The services by name, in the order in which a request meets them; then the housekeepers."""
@@ -477,6 +500,10 @@ class Node:
 
     def troubles(self) -> Iterator[tuple[str, str, str]]:
         """What stands in the way now: service or endpoint, code, and words without secrets."""
+        if self._not_taken is not None:
+            yield "configuration", *self._not_taken
+        if self._parts.config.dry_run:
+            yield "dry run", "DRY_RUN", _DRY_RUN
         for watched in self.health.watched:
             if (trouble := watched.pulse.trouble) is not None:
                 code, detail = trouble
@@ -498,19 +525,22 @@ class Node:
                 "recovered", requeued_jobs=requeued, looked_at_again=freed + reconsidered
             )
 
-    def run(self) -> None:
+    def run(self, load: Callable[[], NodeConfig] | None = None) -> None:
         """Serve until `stop`; returns when what was begun is finished or kept.
 
         Two phases: nothing new is taken, proofs that run are finished and what is proved is sent
         for as long as ``drain_seconds`` allows; then every service finishes its step. What was not
         finished is in the store, and the next start goes on with it.
+
+        Args:
+            load: reads the configuration anew, after `hang_up`.
         """
         self.recover()
         with self._serving(), self._listening():
             for thread in self._threads.values():
                 thread.start()
             self._say_ready()
-            self._wait_for_stop()
+            self._wait_for_stop(load)
             self._log.info("stopping")
             self._drain(time.monotonic() + self._parts.config.drain_seconds)
             self._drained.set()
@@ -533,14 +563,59 @@ class Node:
             payee=self._parts.payee,
             models=", ".join(model.name for model in self._parts.served),
         )
+        if config.dry_run:
+            self._log.warning("dry run", code="DRY_RUN", detail=_DRY_RUN)
 
-    def _wait_for_stop(self) -> None:
+    def _wait_for_stop(self, load: Callable[[], NodeConfig] | None) -> None:
         """Wait, and tell systemd that all is well for as long as it is."""
         self._notify("READY=1")
-        while not self._stop.wait(_WATCHDOG_SECONDS):
+        while not self._stop.is_set():
+            self._wake.wait(_WATCHDOG_SECONDS)
+            self._wake.clear()
+            if self._stop.is_set():
+                break
+            if self._hung_up and load is not None:
+                self._hung_up = False
+                self.reload(load)
             if not any(self.health.alive().values()):
                 self._notify("WATCHDOG=1")
         self._notify("STOPPING=1")
+
+    def reload(self, load: Callable[[], NodeConfig]) -> None:
+        """Take up the terms and the endpoints of the configuration as it is now.
+
+        One that cannot be taken changes nothing, and what needs a start is named.
+        """
+        old = self._parts.config
+        try:
+            new = load()
+            taken, left = changes(old, new)
+            config = merged(old, new)
+            accesses = config.endpoints
+            if accesses != self._accesses or ENDPOINTS & set(taken):
+                rpc = _rpc(config, self._parts.traffic)
+                rpc.require_one_chain()
+                self._parts.rpc.take_endpoints(rpc)
+                self._accesses = accesses
+        except OracleError as error:
+            self._not_taken = error.code, f"the old one is kept: {secretless(error.message)}"
+            self._log.error(
+                "configuration not taken, the old one is kept", code=error.code, detail=error.line()
+            )
+            return
+        self._not_taken = None
+        self._take(config)
+        if left:
+            self._log.warning("these fields need a restart", fields=", ".join(left))
+        self._log.info("configuration taken", fields=", ".join(taken) or None)
+        self._doorbell.ring()
+
+    def _take(self, config: NodeConfig) -> None:
+        self._parts = dataclasses.replace(self._parts, config=config)
+        self.scheduler.take_terms(_terms(config))
+        if isinstance(self.submitter, Submitter):
+            self.submitter.take_prices(config.priority_fee, config.subsidy_per_request)
+        self.health.config = config
 
     def _notify(self, state: str) -> None:
         try:
@@ -626,17 +701,15 @@ class Node:
     def pages(self) -> dict[str, Page]:
         """What is served, by path."""
         parts = self._parts
-        metrics = Metrics(
-            NodeCollector(
-                parts.config,
-                self._store,
-                self._probe,
-                self.health,
-                parts.traffic,
-                parts.signer.address,
-                self._clock,
-            )
+        collector = NodeCollector(
+            self._store,
+            self._probe,
+            self.health,
+            parts.traffic,
+            parts.signer.address,
+            self._clock,
         )
+        metrics = Metrics(collector)
         page = LivePage(
             parts.config, self._store, self.health, parts.cards, parts.signer.address, self._clock
         )
@@ -667,6 +740,12 @@ class Node:
     def stop(self) -> None:
         """Take nothing new, finish and return from `run`. Safe in a signal handler."""
         self._stop.set()
+        self._wake.set()
+
+    def hang_up(self) -> None:
+        """Have the configuration read anew. Safe in a signal handler."""
+        self._hung_up = True
+        self._wake.set()
 
     def _leave(self) -> None:
         """Free what this node holds for the others, if there can be any."""
@@ -702,8 +781,13 @@ class Node:
         return _PROOF_POLL if self.runner.busy else self._interval()
 
 
-def run_until_signal(node: Node) -> None:
-    """Run a node until SIGTERM or SIGINT; a second signal ends the process at once."""
+def run_until_signal(node: Node, load: Callable[[], NodeConfig] | None = None) -> None:
+    """Run a node until SIGTERM or SIGINT; a second signal ends the process at once.
+
+    Args:
+        node: the node.
+        load: reads the configuration anew, at SIGHUP.
+    """
     signals = 0
 
     def handle(number: int, _: FrameType | None) -> None:
@@ -715,11 +799,14 @@ def run_until_signal(node: Node) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, handle)
-    node.run()
+    signal.signal(signal.SIGHUP, lambda *_: node.hang_up())
+    node.run(load)
 
 
-def _check_balance(rpc: Rpc, address: str, min_balance: int) -> str:
-    balance = rpc.balance(address)
+def _check_balance(rpc: Rpc, address: str, config: NodeConfig) -> str:
+    balance, min_balance = rpc.balance(address), config.min_balance
+    if config.dry_run:
+        return f"{address} holds {balance} wei; a dry run needs none"
     # No minimum still needs gas: an empty account can send nothing.
     if balance < max(min_balance, 1):
         raise AccountUnfunded(
@@ -772,7 +859,11 @@ def _terms(config: NodeConfig) -> Terms:
     return Terms(
         min_income=config.min_income,
         subsidy=config.subsidy_per_request,
-        reserve=Means(config.min_balance, config.min_disk_bytes, config.min_memory_bytes),
+        reserve=Means(
+            0 if config.dry_run else config.min_balance,
+            config.min_disk_bytes,
+            config.min_memory_bytes,
+        ),
         max_open_per_account=config.max_open_per_account,
         only_accounts=frozenset(config.only_accounts),
         refused_accounts=frozenset(config.refused_accounts),

@@ -191,6 +191,8 @@ class PageState:
     #: The newest block known and the last one read; None before the first look.
     head: int | None
     block: int | None
+    #: Whether nothing is sent.
+    dry_run: bool
     #: What /livez would complain of.
     wrong: dict[str, str]
     stages: tuple[Stage, ...]
@@ -293,6 +295,7 @@ class LivePage:
             account=self._account,
             head=cursor.head if cursor else None,
             block=cursor.block if cursor and cursor.block >= self._config.start_block else None,
+            dry_run=self._config.dry_run,
             wrong={name: _text(text) for name, text in self._health.alive().items() if text},
             stages=self._stages(),
             requests=tuple(map(self._line, self._store.sightings(_REQUESTS))),

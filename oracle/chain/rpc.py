@@ -413,6 +413,16 @@ class Rpc:
             for access in (Access(e) if isinstance(e, str) else e for e in endpoints)
         ]
 
+    def take_endpoints(self, other: Rpc) -> None:
+        """Ask another's endpoints from now on, by its rules; calls on their way end where they are.
+
+        Raises:
+            WrongChain: the other is of another chain.
+        """
+        if other.chain_id != self.chain_id:
+            raise WrongChain(f"the endpoints are of chain {other.chain_id}, not {self.chain_id}")
+        self._endpoints, self._cross_check = other._endpoints, other._cross_check
+
     def health(self) -> list[EndpointHealth]:
         """How each endpoint does, best first."""
         return [endpoint.health() for endpoint in self._endpoints]

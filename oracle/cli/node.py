@@ -15,7 +15,7 @@ import typer
 from oracle.checks import Finding
 from oracle.cli import begin, move, queue
 from oracle.cli.options import examples
-from oracle.config import load_node_config
+from oracle.config import NodeConfig, load_node_config
 from oracle.log import make_logger, request_hex
 from oracle.store.ledger import Store
 from oracle.store.records import Job
@@ -37,15 +37,27 @@ _Config = Annotated[Path, typer.Option("--config", help="The node's TOML file.")
 _Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
-@app.command(epilog=examples("oracle node run --config node.toml"))
-def run(config: _Config = Path("node.toml")) -> None:
-    """Watch, prove and submit until SIGTERM or Ctrl-C; a second one ends at once."""
+@app.command(epilog=examples("oracle node run --config node.toml", "oracle node run --dry-run"))
+def run(
+    config: _Config = Path("node.toml"),
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Decide and prove, and send nothing.")
+    ] = False,
+) -> None:
+    """Watch, prove and submit until SIGTERM or Ctrl-C; a second one ends at once.
+
+    SIGHUP has the terms and the endpoints read anew.
+    """
     from oracle.node import build, run_until_signal
 
-    settings = load_node_config(config)
+    def load() -> NodeConfig:
+        loaded = load_node_config(config)
+        return loaded.model_copy(update={"dry_run": True}) if dry_run else loaded
+
+    settings = load()
     log = make_logger(sys.stderr, json=settings.log_format == "json")
     with build(settings, log) as node:
-        run_until_signal(node)
+        run_until_signal(node, load)
 
 
 @app.command(epilog=examples("oracle node check", "oracle node check --no-trial-proof --json"))

@@ -49,6 +49,8 @@ _RECONSIDER_INTERVAL = 60.0
 _RECONSIDER_BATCH = 100
 #: Refusals of one node that another node of the same store may not share.
 _OWN = frozenset({Reason.NO_BUNDLE, Reason.REQUESTER_REFUSED})
+#: Refusals by the operator's own terms: new ones may end them.
+_BY_TERMS = frozenset({Reason.INCOME_LOW, Reason.REQUESTER_REFUSED})
 #: Most new requests to look at in a step; beside nodes of other payees, jobs of each worker's that
 #: are enough.
 _LOOK = 100
@@ -117,11 +119,20 @@ class Scheduler:
         # A start has just looked at them all.
         self._reconsidered_at = clock()
         self._reconsidered_to = START
+        # Whether refusals for the operator's terms are yet to be looked at by new ones.
+        self._has_new_terms = False
         # Base fee as of the last step, whether it fell since those that pay too little were looked
         # at, and how far that look came.
         self._base_fee = 0
         self._is_cheaper = False
         self._cheaper_to = START
+
+    def take_terms(self, terms: Terms) -> None:
+        """Decide by other terms from now on, also what was refused by the old ones."""
+        self._terms = terms
+        self._has_new_terms = True
+        self._reconsidered_to = START
+        self._reconsidered_at = self._means_at = float("-inf")
 
     def step(self) -> bool:
         """Decide on what is new; False when there was nothing to decide."""
@@ -162,8 +173,12 @@ class Scheduler:
         self._reconsidered_at = self._clock()
         self._look_at_means()
         codes = PASSING | _OWN if self._store.is_shared else PASSING
+        if self._has_new_terms:
+            codes |= _BY_TERMS
         rows = self._store.skipped_for(codes, self._reconsidered_to, _RECONSIDER_BATCH)
-        self._reconsidered_to = rows[-1].place if len(rows) == _RECONSIDER_BATCH else START
+        is_full = len(rows) == _RECONSIDER_BATCH
+        self._reconsidered_to = rows[-1].place if is_full else START
+        self._has_new_terms &= is_full
         self._take_back(rows, cursor)
 
     def _reconsider_prices(self, cursor: Cursor) -> None:

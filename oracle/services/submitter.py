@@ -139,6 +139,10 @@ class Submitter:
         #: What only one node does at a time.
         self._duty = f"send from {signer.address}"
 
+    def take_prices(self, priority_fee: int | None, subsidy: int) -> None:
+        """Pay by other terms from the next transaction on."""
+        self._priority_fee, self._subsidy = priority_fee, subsidy
+
     def step(self) -> bool:
         """Take every transaction one step on; False when nothing changed, or another node sends."""
         if not self._store.has_duty(self._duty):

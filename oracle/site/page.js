@@ -82,8 +82,10 @@ function keep(parent, items, key, create, update) {
 function showTop(state) {
   const wrong = Object.entries(state.wrong);
   tell(
-    wrong.length ? wrong.map(([name, words]) => `${name}: ${words}`).join("; ") : "running",
-    wrong.length ? "bad" : "good",
+    wrong.length
+      ? wrong.map(([name, words]) => `${name}: ${words}`).join("; ")
+      : state.dry_run ? "DRY RUN: nothing is sent" : "running",
+    wrong.length ? "bad" : state.dry_run ? "wait" : "good",
   );
   text(find("chain"), state.chain_id);
   const behind = (state.head ?? 0) - (state.block ?? 0);

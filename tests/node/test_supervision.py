@@ -229,7 +229,7 @@ def test_node__second_signal__ends_at_once(
     monkeypatch.setattr(os, "_exit", codes.append)
     kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
-    def both() -> None:
+    def both(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), second)
 
