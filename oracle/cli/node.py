@@ -14,6 +14,7 @@ import typer
 
 from oracle.checks import Finding
 from oracle.cli import begin, move, queue
+from oracle.cli import report as reports
 from oracle.cli.options import examples
 from oracle.config import NodeConfig, load_node_config
 from oracle.log import make_logger, request_hex
@@ -28,6 +29,7 @@ app = typer.Typer(
 
 app.command(epilog=begin.INIT)(begin.init)
 app.command(epilog=begin.SRS)(begin.srs)
+app.command(epilog=reports.REPORT)(reports.report)
 app.command()(queue.requeue)
 app.command()(queue.cancel)
 app.command()(queue.export)

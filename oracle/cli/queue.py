@@ -74,7 +74,7 @@ def export(
     """Every request of the ledger on stdout, in chain order; also beside a running node."""
     if as_json and form is Format.CSV:
         raise UsageError("--json and --format csv exclude each other", remedy="Give one of them")
-    begin = 0.0 if since is None else _since(since, time.time())
+    begin = 0.0 if since is None else since_of(since, time.time())
     with _store(config, read_only=True) as store:
         rows = operator.export(store, begin)
         if form is Format.CSV:
@@ -113,7 +113,7 @@ def _store(config: Path, **access: bool) -> Iterator[Store]:
         store.close()
 
 
-def _since(text: str, now: float) -> float:
+def since_of(text: str, now: float) -> float:
     """Seconds since the epoch of an ISO date and time (UTC unless it says so), or of a time ago."""
     ago = re.fullmatch(r"(\d+)([smhd])", text)
     if ago is not None:

@@ -702,7 +702,7 @@ class Submitter:
             return True
         # Only these: another nonce may answer a request that this one was in vain for.
         answered = self._answered(intent, *found)
-        settled = self._settled(intent, *found)
+        settled = self._settled(intent, *found, answered=len(answered))
         with self._store.transaction():
             if not self._store.move_intent(intent, IntentState.FINAL, mined):
                 return True
@@ -729,7 +729,9 @@ class Submitter:
                     return True
         return False
 
-    def _settled(self, intent: Intent, attempt: Attempt, receipt: Receipt) -> Settled:
+    def _settled(
+        self, intent: Intent, attempt: Attempt, receipt: Receipt, answered: int
+    ) -> Settled:
         """What to count of a final transaction."""
         if attempt.cancels:
             result = "cancelled"
@@ -744,6 +746,8 @@ class Submitter:
             cost=receipt.gas_used * receipt.gas_price,
             fees=fees_ if in_ether else 0,
             refunds=refunds,
+            model_id=None if row is None else row.request.model_id,
+            requests=answered,
         )
 
     # --- shared ---

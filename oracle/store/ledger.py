@@ -16,10 +16,12 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import date
 
 from oracle.errors import DutyLost, StoreMismatch
 from oracle.ids import read_id
 from oracle.store.database import Database, Location, Row, open_database
+from oracle.store.earnings import Earned, Earnings
 from oracle.store.records import (
     Attempt,
     Cursor,
@@ -86,6 +88,7 @@ class Store:
         self._chain_id = chain_id
         self._oracle = oracle
         self._clock = clock
+        self._earnings = Earnings(database)
         self._totals = Totals(database)
         self._node_id = uuid.uuid4().hex
         self._payee = ""
@@ -964,6 +967,11 @@ class Store:
         self._totals.add("wei_spent", "", settled.cost)
         self._totals.add("wei_earned", "fee", settled.fees)
         self._totals.add("wei_earned", "gas", settled.refunds)
+        self._earnings.add(settled, self._clock())
+
+    def earnings(self, first: date) -> Iterator[Earned]:
+        """What final transactions cost and brought since a day."""
+        return self._earnings.read(first)
 
     # --- how it is going ---
 

@@ -37,6 +37,7 @@ MIGRATIONS = (
     "postgres_0002.sql",
     "postgres_0003.sql",
     "postgres_0004.sql",
+    "postgres_0005.sql",
 )
 #: Seconds to wait for a connection.
 _CONNECT_TIMEOUT = 10

@@ -465,6 +465,27 @@ SELECT name, label, amount FROM totals;
 INSERT INTO totals (name, label, amount) VALUES (:name, :label, :amount)
 ON CONFLICT (name, label) DO UPDATE SET amount = totals.amount + excluded.amount;
 
+-- name: earnings
+SELECT * FROM earnings WHERE day >= :day ORDER BY day, length(model_id), model_id, result;
+
+-- name: add_earnings
+INSERT INTO earnings (
+    day, model_id, result, transactions, requests, gas,
+    spent_gwei, spent_wei, fees_gwei, fees_wei, refunds_gwei, refunds_wei)
+VALUES (
+    :day, :model_id, :result, 1, :requests, :gas,
+    :spent_gwei, :spent_wei, :fees_gwei, :fees_wei, :refunds_gwei, :refunds_wei)
+ON CONFLICT (day, model_id, result) DO UPDATE SET
+    transactions = earnings.transactions + excluded.transactions,
+    requests = earnings.requests + excluded.requests,
+    gas = earnings.gas + excluded.gas,
+    spent_gwei = earnings.spent_gwei + excluded.spent_gwei,
+    spent_wei = earnings.spent_wei + excluded.spent_wei,
+    fees_gwei = earnings.fees_gwei + excluded.fees_gwei,
+    fees_wei = earnings.fees_wei + excluded.fees_wei,
+    refunds_gwei = earnings.refunds_gwei + excluded.refunds_gwei,
+    refunds_wei = earnings.refunds_wei + excluded.refunds_wei;
+
 -- name: answer_times
 SELECT requests.seen_at, jobs.prove_time FROM requests LEFT JOIN jobs ON jobs.job_id = requests.job_id
 WHERE requests.request_id = :request_id;

@@ -52,6 +52,9 @@ class Settled:
     cost: int
     fees: int
     refunds: int
+    #: The model that it was for, and how many requests it answered.
+    model_id: int | None = None
+    requests: int = 0
 
 
 @dataclass(frozen=True, slots=True)

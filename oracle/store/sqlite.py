@@ -28,6 +28,7 @@ MIGRATIONS = (
     "schema_0005.sql",
     "schema_0006.sql",
     "schema_0007.sql",
+    "schema_0008.sql",
 )
 _REMEDY = "Set store to a file that this user may write, on a disk with room"
 
