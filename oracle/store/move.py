@@ -25,7 +25,7 @@ from oracle.store.sqlite import SqliteDatabase, lock_file
 #: (`_OF_NODES`): it does not. `state_counts` is kept by the database itself.
 _TABLES = (
     *("owner", "cursor", "blocks", "jobs", "requests", "top_ups", "job_requests"),
-    *("intents", "intent_requests", "transactions", "history", "totals"),
+    *("intents", "intent_requests", "transactions", "history", "totals", "earnings"),
 )
 _OF_NODES = ("nodes", "duties", "troubles")
 _COUNTS = "state_counts"
