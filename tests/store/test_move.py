@@ -28,6 +28,7 @@ from oracle.errors import (
     UsageError,
 )
 from oracle.store.move import _IN_ORDER, _OF_NODES, _TABLES, move
+from oracle.store.records import Settled
 from oracle.store.sqlite import MIGRATIONS
 from oracle.store.states import IntentState, JobState, RequestState
 from tests.node.world import World
@@ -86,6 +87,10 @@ def source(tmp_path: Path) -> Path:
             "UPDATE intents SET state = ? WHERE intent_id = ?", (intent_state, intent_id)
         )
     store._totals.add("wei_spent", "", 2**70)
+    for result, cost in (("fulfilled", 2**70), ("reverted", 1), ("fulfilled", 10**9 + 7)):
+        store._earnings.add(
+            Settled(result, 21_000, cost, cost // 3, 5, model_id=2, requests=1), 1e9
+        )
     # What was deleted leaves holes in the order of insertion.
     store._db._connection().execute("DELETE FROM history WHERE rowid % 5 = 0")
     store.close()
