@@ -1,4 +1,7 @@
-"""Open requests: what a node makes of them."""
+"""Open requests: what a node makes of them.
+
+The functions without an underscore ask no chain: `oracle.why.by_ledger` has them too.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from oracle.policy import Reason
 from oracle.store import operator
 from oracle.store.records import Intent, RequestRow
 from oracle.store.states import RequestState
-from oracle.why.report import Cause, NodeView, Situation, Verdict, ether, gwei
+from oracle.why.report import Cause, Named, NodeView, Situation, Verdict, ether, gwei
 from oracle.why.waiting import AFTER_DEADLINE, below_what_nodes_take
 
 
@@ -120,11 +123,11 @@ def _skipped(s: Situation, node: NodeView, row: RequestRow) -> Verdict:
             return Verdict(
                 Cause.NODE_REFUSES,
                 f"The node skipped the request: {row.reason}",
-                _SKIP_REMEDIES.get(code, "Look at the node's log"),
+                SKIP_REMEDIES.get(code, "Look at the node's log"),
             )
 
 
-_SKIP_REMEDIES: dict[str, str] = {
+SKIP_REMEDIES: dict[str, str] = {
     Reason.UNKNOWN_MODEL: "Ask a registered model",
     Reason.MODEL_UNSUPPORTED: "Install a newer version of the node",
     Reason.VERIFIER_DIFFERS: "Audit the bundle against the chain (oracle model audit)",
@@ -138,7 +141,7 @@ _SKIP_REMEDIES: dict[str, str] = {
 }
 
 #: What an operator does about a proof that failed, by the error's code.
-_PROOF_REMEDIES: dict[str, str] = {
+PROOF_REMEDIES: dict[str, str] = {
     ProverInput.code: "The contract took an input that the circuit cannot prove: a defect of the "
     "bundle, which oracle model evaluate shows. Tell its publisher, and ask again with another",
     ProverMemory.code: "Give the node a machine with more memory and start it again",
@@ -150,7 +153,8 @@ _PROOF_REMEDIES: dict[str, str] = {
 }
 
 
-def _failed(s: Situation, _: NodeView, row: RequestRow) -> Verdict:
+def failed(s: Named, _: NodeView, row: RequestRow) -> Verdict:
+    """The verdict on a proof that failed for good, or that the contract refused."""
     reason = row.reason
     code = reason.partition(":")[0]
     if code == TransactionReverted.code:
@@ -162,19 +166,20 @@ def _failed(s: Situation, _: NodeView, row: RequestRow) -> Verdict:
     return Verdict(
         Cause.PROOF_FAILING,
         f"The node could not prove the request: {reason}",
-        f"{_PROOF_REMEDIES.get(code, 'Look at the log of the node')}. {AFTER_DEADLINE}",
+        f"{PROOF_REMEDIES.get(code, 'Look at the log of the node')}. {AFTER_DEADLINE}",
         (f"oracle refund {s.name}",),
     )
 
 
-def _being_proved(_: Situation, node: NodeView, row: RequestRow) -> Verdict:
+def being_proved(_: Named, node: NodeView, row: RequestRow) -> Verdict:
+    """The verdict on a request whose proof is not finished."""
     job = node.store.job(row.job_id or "")
     if job is not None and job.error:
         code = job.error.partition(":")[0]
         return Verdict(
             Cause.PROOF_FAILING,
             f"Attempt {job.attempts} of the proof failed and the node tries again: {job.error}",
-            _PROOF_REMEDIES.get(code, "Look at the node's log"),
+            PROOF_REMEDIES.get(code, "Look at the node's log"),
         )
     what = {
         RequestState.ACCEPTED: "waits to be joined with others or queued",
@@ -202,17 +207,18 @@ def _pending(s: Situation, node: NodeView, row: RequestRow) -> Verdict:
         short = _cannot_pay(s, node, intent.gas * last.max_fee)
         if short is not None:
             return short
-    return Verdict(Cause.DELIVERING, *_on_its_way(s, intent))
+    return Verdict(Cause.DELIVERING, *on_its_way(s.head.base_fee, intent))
 
 
-def _on_its_way(s: Situation, intent: Intent) -> tuple[str, str]:
+def on_its_way(base_fee: int, intent: Intent) -> tuple[str, str]:
+    """What a signed transaction waits for, at a base fee in wei, and what to do."""
     last = intent.attempts[-1]
     sent = f"The answer's transaction (nonce {intent.nonce}, {gwei(last.max_fee)} per gas at most) "
     if last.broadcast_at is None:
         return sent + "was not taken by the endpoint yet", "Look at the node's log and endpoint"
-    if last.max_fee < s.head.base_fee:
+    if last.max_fee < base_fee:
         return (
-            sent + f"is below the base fee of {gwei(s.head.base_fee)}",
+            sent + f"is below the base fee of {gwei(base_fee)}",
             "Nothing to do: the node raises it as far as the request pays",
         )
     return sent + "waits to be mined", "Nothing to do but to wait"
@@ -240,6 +246,11 @@ def _late(s: Situation, _: NodeView, __: RequestRow) -> Verdict:
 def _cancelled(s: Situation, node: NodeView, row: RequestRow) -> Verdict:
     if not row.reason.startswith(f"{operator.REASON}:"):
         return _reopened(s, node, row)
+    return cancelled(s)
+
+
+def cancelled(s: Named) -> Verdict:
+    """The verdict on a request that the operator cancelled."""
     return Verdict(
         Cause.NODE_REFUSES,
         "The node's operator cancelled the request",
@@ -261,11 +272,11 @@ def _reopened(_: Situation, __: NodeView, row: RequestRow) -> Verdict:
 _BY_STATE = {
     RequestState.SEEN: _undecided,
     RequestState.SKIPPED: _skipped,
-    RequestState.FAILED: _failed,
+    RequestState.FAILED: failed,
     RequestState.CANCELLED: _cancelled,
-    RequestState.ACCEPTED: _being_proved,
-    RequestState.QUEUED: _being_proved,
-    RequestState.RUNNING: _being_proved,
+    RequestState.ACCEPTED: being_proved,
+    RequestState.QUEUED: being_proved,
+    RequestState.RUNNING: being_proved,
     RequestState.PROVED: _proved,
     RequestState.PENDING: _pending,
     RequestState.EXPIRED: _late,

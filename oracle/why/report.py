@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum, auto
+from typing import Protocol
 
 from oracle.chain.contracts import Status
 from oracle.chain.evidence import Block
@@ -140,6 +141,14 @@ class Verdict:
     explanation: str
     remedy: str = ""
     commands: tuple[str, ...] = ()
+
+
+class Named(Protocol):
+    """A request that commands are written for."""
+
+    @property
+    def name(self) -> str:
+        """The request's id in hex."""
 
 
 @dataclass(frozen=True, slots=True)
