@@ -97,8 +97,8 @@ soak: setup  ## A node under steady load for MINUTES=30: memory and files stay f
 bench-faults: setup  ## A node under every fault at once, to build/bench/faults.json (SEED=n)
 	@python -m scripts.bench_faults $(if $(SEED),--seed $(SEED)) $(ARGS)
 
-screenshots: setup test-tools  ## Photograph the live page beside a devnet, to docs/
-	@ORACLE_SCREENSHOTS=$(CURDIR)/docs pytest -q tests/e2e/test_page.py
+screenshots: setup test-tools  ## Photograph the live page, beside a devnet and busy, to docs/
+	@ORACLE_SCREENSHOTS=$(CURDIR)/docs pytest -q tests/e2e/test_page.py tests/ops/test_page_browser.py
 
 docs: setup  ## Write the tables of docs/operators.md anew from the code
 	@python -m scripts.operators_page

@@ -22,6 +22,7 @@ from oracle.errors import DutyLost, StoreMismatch
 from oracle.ids import read_id
 from oracle.store.database import Database, Location, Row, open_database
 from oracle.store.earnings import Earned, Earnings
+from oracle.store.pages import Pages, transaction_of
 from oracle.store.records import (
     Attempt,
     Cursor,
@@ -32,11 +33,9 @@ from oracle.store.records import (
     ProverStep,
     RequestRow,
     Settled,
-    Sighting,
     Step,
     Trouble,
     Workload,
-    read_mined_note,
 )
 from oracle.store.states import (
     INTENT_STEPS,
@@ -90,6 +89,8 @@ class Store:
         self._clock = clock
         self._earnings = Earnings(database)
         self._totals = Totals(database)
+        #: Requests as an onlooker sees them.
+        self.pages = Pages(database)
         self._node_id = uuid.uuid4().hex
         self._payee = ""
         self._account = ""
@@ -993,6 +994,11 @@ class Store:
             oldest_transaction=transaction["since"] if transaction else None,
         )
 
+    def count_jobs(self, state: JobState, most: int) -> int:
+        """Jobs in a state, of any payee; no more than ``most`` are counted."""
+        row = self._db.row("count_jobs_up_to", state=state, most=most)
+        return int(row["amount"]) if row else 0
+
     def missing_nonces(self, account: str, chain_nonce: int) -> int:
         """Nonces between the chain's next one and the ledger's last that no transaction has.
 
@@ -1018,10 +1024,6 @@ class Store:
         since = proved["created_at"] if proved else -math.inf
         in_a_row = [row["error"] for row in failed if row["created_at"] > since]
         return str(in_a_row[0]) if len(in_a_row) >= last else None
-
-    def sightings(self, limit: int) -> list[Sighting]:
-        """The newest requests for an onlooker, newest first."""
-        return [_sighting(row) for row in self._db.rows("sightings", limit=limit)]
 
     def ended_so(self, state: RequestState, limit: int) -> list[tuple[int, float, str]]:
         """The newest requests that ended so, newest first: id, when, why."""
@@ -1099,7 +1101,7 @@ class Store:
                 proving_seconds=row["prove_time"],
                 sender=row["sender"],
                 nonce=row["nonce"],
-                transaction=_transaction_of(row, row["answer_hash"])[0],
+                transaction=transaction_of(row, row["answer_hash"])[0],
                 mined_block=row["mined_block"],
             )
             for row in rows
@@ -1239,30 +1241,3 @@ def _code(reason: str) -> str:
     """The stable code that a reason begins with; empty for words alone."""
     code, colon, _ = reason.partition(":")
     return code if colon and " " not in code else ""
-
-
-def _transaction_of(row: Row, sent: bytes | None) -> tuple[bytes | None, int | None]:
-    """The transaction that answered a request, with its gas; else the last one sent for it.
-
-    They differ when one was replaced and mined all the same.
-    """
-    mined = read_mined_note(row["mined"] or "")
-    if row["state"] in (RequestState.MINED, RequestState.FINAL) and mined is not None:
-        return mined
-    return None if sent is None else bytes(sent), None
-
-
-def _sighting(row: Row) -> Sighting:
-    transaction, gas = _transaction_of(row, row["sent"])
-    return Sighting(
-        request_id=int(row["request_id"], 16),
-        model_id=int(row["model_id"]),
-        state=RequestState(row["state"]),
-        reason=row["reason"],
-        seen_at=row["seen_at"],
-        updated_at=row["updated_at"],
-        prove_seconds=row["prove_time"],
-        rows=row["size"],
-        gas=gas,
-        transaction=transaction,
-    )

@@ -38,6 +38,7 @@ MIGRATIONS = (
     "postgres_0003.sql",
     "postgres_0004.sql",
     "postgres_0005.sql",
+    "postgres_0006.sql",
 )
 #: Seconds to wait for a connection.
 _CONNECT_TIMEOUT = 10

@@ -493,6 +493,9 @@ WHERE requests.request_id = :request_id;
 -- name: count_jobs
 SELECT count(*) AS amount FROM jobs WHERE state = :state;
 
+-- name: count_jobs_up_to
+SELECT count(*) AS amount FROM (SELECT 1 FROM jobs WHERE state = :state LIMIT :most) AS counted;
+
 -- name: oldest_open_request
 SELECT min(seen_at) AS since FROM requests
 WHERE state IN ('seen', 'accepted', 'queued', 'running', 'proved', 'pending');
@@ -510,17 +513,48 @@ SELECT error FROM jobs WHERE state = 'queued' AND error LIKE :code LIMIT 1;
 -- name: last_jobs
 SELECT error, created_at FROM jobs WHERE state = :state ORDER BY created_at DESC LIMIT :limit;
 
--- name: sightings
-SELECT requests.request_id, requests.model_id, requests.state, requests.reason, requests.seen_at,
-    requests.updated_at, jobs.prove_time, jobs.size,
-    (SELECT history.reason FROM history
-     WHERE history.request_id = requests.request_id AND history.state = 'mined'
-     ORDER BY history.at DESC LIMIT 1) AS mined,
-    (SELECT transactions.hash FROM intent_requests JOIN transactions USING (intent_id)
-     WHERE intent_requests.request_id = requests.request_id
-     ORDER BY transactions.created_at DESC LIMIT 1) AS sent
-FROM requests LEFT JOIN jobs ON jobs.job_id = requests.job_id
-ORDER BY block_number DESC, log_index DESC LIMIT :limit;
+-- Places of requests, for pages of them: at one and before it, newest first; or after it, oldest
+-- first. Each is read off an index, however many requests there are.
+
+-- name: places_back
+SELECT block_number, log_index, request_id FROM requests
+WHERE (block_number, log_index, request_id) <= (:block, :log_index, :request_id)
+ORDER BY block_number DESC, log_index DESC, request_id DESC LIMIT :limit;
+
+-- name: places_on
+SELECT block_number, log_index, request_id FROM requests
+WHERE (block_number, log_index, request_id) > (:block, :log_index, :request_id)
+ORDER BY block_number, log_index, request_id LIMIT :limit;
+
+-- name: places_back_in_state
+SELECT block_number, log_index, request_id FROM requests
+WHERE state = :state AND (block_number, log_index) <= (:block, :log_index)
+  AND (block_number, log_index, request_id) <= (:block, :log_index, :request_id)
+ORDER BY block_number DESC, log_index DESC, request_id DESC LIMIT :limit;
+
+-- name: places_on_in_state
+SELECT block_number, log_index, request_id FROM requests
+WHERE state = :state AND (block_number, log_index) >= (:block, :log_index)
+  AND (block_number, log_index, request_id) > (:block, :log_index, :request_id)
+ORDER BY block_number, log_index, request_id LIMIT :limit;
+
+-- name: places_back_of_model
+SELECT block_number, log_index, request_id FROM requests
+WHERE model_id = :model_id AND state = :state
+  AND (block_number, log_index, request_id) <= (:block, :log_index, :request_id)
+ORDER BY block_number DESC, log_index DESC, request_id DESC LIMIT :limit;
+
+-- name: places_on_of_model
+SELECT block_number, log_index, request_id FROM requests
+WHERE model_id = :model_id AND state = :state
+  AND (block_number, log_index, request_id) > (:block, :log_index, :request_id)
+ORDER BY block_number, log_index, request_id LIMIT :limit;
+
+-- name: places_of_ids
+-- By the ids' text, which has no leading zeros.
+SELECT block_number, log_index, request_id, state, model_id FROM requests
+WHERE request_id BETWEEN :low AND :high AND length(request_id) BETWEEN :shortest AND :longest
+ORDER BY request_id LIMIT :limit;
 
 -- name: ended_so
 SELECT request_id, reason, updated_at FROM requests

@@ -27,3 +27,26 @@ WHERE state = 'queued' AND payee = :payee
   AND (CAST(:bundles AS json) IS NULL
        OR bundle_id IN (SELECT json_array_elements_text(CAST(:bundles AS json))))
 ORDER BY created_at, rowid LIMIT 1;
+
+-- name: sightings
+-- With the proof that answered it, if one did; else the one that is to.
+SELECT requests.request_id, requests.model_id, requests.state, requests.reason, requests.input,
+    requests.block_number, requests.log_index, requests.seen_at, requests.updated_at,
+    jobs.prove_time, jobs.size, jobs.outputs, named.position,
+    EXISTS (SELECT 1 FROM job_requests AS more
+            WHERE more.job_id = jobs.job_id AND more.position = 1) AS joined,
+    (SELECT history.reason FROM history
+     WHERE history.request_id = requests.request_id AND history.state = 'mined'
+     ORDER BY history.at DESC LIMIT 1) AS mined,
+    (SELECT transactions.hash FROM intent_requests JOIN transactions USING (intent_id)
+     WHERE intent_requests.request_id = requests.request_id
+     ORDER BY transactions.created_at DESC LIMIT 1) AS sent
+FROM requests
+LEFT JOIN jobs ON jobs.job_id = coalesce(
+    (SELECT nullif(intents.job_id, '') FROM intent_requests JOIN intents USING (intent_id)
+     WHERE intent_requests.request_id = requests.request_id AND intents.state IN ('mined', 'final')
+     ORDER BY intents.intent_id DESC LIMIT 1), requests.job_id)
+LEFT JOIN job_requests AS named
+    ON named.job_id = jobs.job_id AND named.request_id = requests.request_id
+WHERE requests.request_id IN (SELECT json_array_elements_text(CAST(:ids AS json)))
+ORDER BY requests.block_number DESC, requests.log_index DESC, requests.request_id DESC;

@@ -94,12 +94,15 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A request as an onlooker sees it: no input, no terms."""
+    """A request as an onlooker sees it, without its terms."""
 
     request_id: int
     model_id: int
     state: RequestState
     reason: str
+    #: Block and log index: where it lies in the chain.
+    place: tuple[int, int]
+    input: bytes
     seen_at: float
     updated_at: float
     #: Seconds of its proof, and the rows of that proof's circuit; None before there is one.
@@ -109,6 +112,11 @@ class Sighting:
     gas: int | None
     #: Of the transaction that answered it, or that is meant to.
     transaction: bytes | None
+    #: What its proof states, fixed-point integers of every row; None before there is one.
+    outputs: tuple[int, ...] | None
+    #: Which of the proof's rows is its own, where the proof names several requests; None where all
+    #: rows are this request's, padding behind them.
+    row: int | None
 
 
 @dataclass(frozen=True, slots=True)

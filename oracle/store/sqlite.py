@@ -29,6 +29,7 @@ MIGRATIONS = (
     "schema_0006.sql",
     "schema_0007.sql",
     "schema_0008.sql",
+    "schema_0009.sql",
 )
 _REMEDY = "Set store to a file that this user may write, on a disk with room"
 

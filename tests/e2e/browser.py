@@ -31,6 +31,7 @@ class Browser:
         self._profile.mkdir(parents=True)
         self.complaints: list[str] = []
         self._number = 0
+        self._loads = 0
         with (folder / "chromium.log").open("wb") as log:
             self._process = subprocess.Popen(
                 [
@@ -90,12 +91,20 @@ class Browser:
             self.complaints.append(json.dumps(said["exceptionDetails"])[:500])
         elif event == "Runtime.consoleAPICalled":
             self.complaints.append(f"console.{said['type']}: {json.dumps(said['args'])[:500]}")
+        elif event == "Page.loadEventFired":
+            self._loads += 1
         elif event == "Log.entryAdded":
             entry = said["entry"]
             self.complaints.append(f"{entry['level']}: {entry['text']} {entry.get('url', '')}")
 
     def open(self, url: str) -> None:
+        """Load a page whole."""
+        before, deadline = self._loads, time.monotonic() + _PATIENCE
         self.call("Page.navigate", url=url)
+        while self._loads == before:
+            assert time.monotonic() < deadline, f"not loaded: {url}"
+            time.sleep(0.02)
+            self.call("Browser.getVersion")  # hears what has happened meanwhile
 
     def size(self, width: int, height: int, *, scale: float = 1, dark: bool = False) -> None:
         """The window, in CSS pixels."""
@@ -110,8 +119,10 @@ class Browser:
         self.call("Emulation.setEmulatedMedia", features=[scheme])
 
     def ask(self, expression: str) -> Any:
-        """A JavaScript expression's value."""
-        result = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        """A JavaScript expression's value, or its promise's."""
+        result = self.call(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
 
@@ -122,6 +133,36 @@ class Browser:
             assert time.monotonic() < deadline, f"never true: {expression}"
             time.sleep(0.05)
         return value
+
+    def click(self, selector: str) -> None:
+        """Press the mouse on the middle of an element, scrolled to where it can be seen."""
+        name = json.dumps(selector)
+        place = self.ask(
+            f"(() => {{ const e = document.querySelector({name});"
+            " e.scrollIntoView({ block: 'center', behavior: 'instant' });"
+            " const r = e.getBoundingClientRect();"
+            " return [r.x + r.width / 2, r.y + r.height / 2]; })()"
+        )
+        self.point(*place)
+        for kind in ("mousePressed", "mouseReleased"):
+            self._mouse(kind, *place, button="left", clickCount=1)
+
+    def point(self, x: float, y: float) -> None:
+        """Move the mouse."""
+        self._mouse("mouseMoved", x, y)
+
+    def _mouse(self, kind: str, x: float, y: float, **more: Any) -> None:
+        self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **more)
+
+    def press(self, key: str) -> None:
+        """Press a key: Enter, Tab, or a character."""
+        codes = {"Enter": (13, "\r"), "Tab": (9, "")}
+        code, text = codes.get(key, (0, key))
+        for kind in ("keyDown", "keyUp"):
+            typed = {"text": text} if text and kind == "keyDown" else {}
+            self.call(
+                "Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code, **typed
+            )
 
     def screenshot(self, path: Path, height: int | None = None) -> None:
         """The whole page, or its upper part, as PNG."""

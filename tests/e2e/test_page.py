@@ -66,7 +66,7 @@ def test_page__live_demo__requests_are_followed_to_the_end_without_a_complaint(
     browser.wait_for(f"{_STAGE.format('done')} === '{len(_FLOWERS)}'", 120)
     shown = browser.ask(
         "[...document.querySelectorAll('#requests tbody tr')].map(row => "
-        "[row.querySelector('.c-id').title, row.querySelector('.c-proof').textContent,"
+        "[row.querySelector('.open').title, row.querySelector('.c-proof').textContent,"
         " row.querySelector('.c-gas').textContent, row.querySelector('.c-transaction a').href])"
     )
     by_id = {line[0]: line[1:] for line in shown}
