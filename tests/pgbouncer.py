@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
@@ -74,7 +73,8 @@ max_client_conn = 200
 
     def close(self) -> None:
         """Stop it and delete its folder."""
-        self._process.send_signal(signal.SIGQUIT)
+        # It keeps nothing; a signal to end may be ignored where this runs in the background.
+        self._process.kill()
         self._process.wait(PATIENCE)
         shutil.rmtree(self._folder)
 

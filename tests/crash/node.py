@@ -315,13 +315,16 @@ def live(life: Life) -> int:
 
 def _settle(services: Iterator[Service], number: int, store: Store, state: dict[str, Any]) -> bool:
     """Step one service after the other until it is the script's turn; False if it never is."""
-    idle = 0
+    idle, read = 0, store.cursor()
     for service in itertools.islice(services, _MOST_STEPS):
         try:
-            idle = 0 if service.step() else idle + 1
+            worked = service.step()
         except OracleError:
             # The supervisor would log it and try again.
-            idle += 1
+            worked = False
+        # A block without a request is no work for the watcher, but its time is for others.
+        last, read = read, store.cursor()
+        idle = 0 if worked or read != last else idle + 1
         if idle == number or _is_due(store, state["when"]):
             return True
     return False
