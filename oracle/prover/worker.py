@@ -332,12 +332,12 @@ def _distances(params: JsonObject) -> JsonObject:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(proto.SerializeToString(), options)
-    (value,) = session.get_inputs()
+    ((given, like),) = _zeros(session).items()
     found: list[float | None] = []
     for row in params["rows"]:
-        feed = np.asarray(row, np.float32).reshape(value.shape)
-        known = constants | {value.name: feed}
-        known |= dict(zip(names, session.run(names, {value.name: feed}), strict=True))
+        feeds = {given: _as_fed(np.asarray(row), like)}
+        known = constants | feeds
+        known |= dict(zip(names, session.run(names, feeds), strict=True))
         least = math.inf
         for operator, *arguments in params["jumps"]:
             first, *others = (np.asarray(known[name], np.float64) for name in arguments)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from oracle.circuits import onnx
 from oracle.circuits.boundary import beside
+from oracle.circuits.reference import Reference
+from scripts.truth import listed
+from tests.circuits.lowered import SANDBOX
 from tests.sampling import seed
 
 
@@ -33,3 +39,17 @@ def test_beside__no_jump_anywhere__nothing() -> None:
     rows = random.integers(-9, 9, (2, 8, 3))
     found = beside(rows[0], rows[1], lambda each: np.full(len(each), np.inf), random)
     assert found.shape == (0, 3)
+
+
+@pytest.mark.parametrize("name", ["counts", "tokens", "bytes", "bits", "signed_bytes"])
+def test_distances__inputs_that_are_whole_numbers__are_asked_as_their_type(
+    name: str, tmp_path: Path
+) -> None:
+    case = listed.make(name)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(case.onnx)
+    scored = onnx.load(path, SANDBOX, samples=case.samples)
+    reference = Reference(path, scored, tmp_path, SANDBOX)
+    distances = reference.distances(case.samples[:4])
+    assert distances.shape == (4,)
+    assert (distances >= 0).all()
