@@ -47,6 +47,7 @@ from oracle.circuits.shapes import (
     greatest_base,
     least_logrows,
     limb_rows,
+    loosened,
 )
 from oracle.circuits.tuner import CODE_ERROR
 from oracle.circuits.verifier import MAX_CODE_BYTES
@@ -529,7 +530,7 @@ class _Plans:
             if len(rows) > FIRST_SAMPLES and not judge.confirmed(compared):
                 self._inaccurate.append(plan)
                 return None
-        return compared.lookups if compared is not None else None
+        return loosened(compared.lookups) if compared is not None else None
 
     def _better(
         self,

@@ -55,6 +55,10 @@ _EMPTY_ROWS = 1.07
 _ASKED_LEGS = (2, 4)
 #: Scale of the survey: rows do not depend on it.
 ANY_SCALE = 8
+#: Entries that a table has at least beyond what was asked of it, on either side, and which part.
+_LOOSE_ENTRIES, _LOOSE_PART = 4, 64
+#: Share of a table's spare entries that is on either side at least.
+_LEAST_SHARE = 0.125
 #: Lookup tables while their real range is not known.
 WIDE_LOOKUPS = (-(1 << 22), 1 << 22)
 
@@ -201,8 +205,23 @@ def filled(lookups: tuple[int, int], room: int) -> tuple[int, int]:
         # Nothing is looked up.
         return lookups
     spare = -(high - low + 1) % room
-    below = round(spare * -low / (high - low))
+    # In proportion, and a part on either side: what cannot be above zero is, for its rounding.
+    share = _LEAST_SHARE + (1 - 2 * _LEAST_SHARE) * -low / (high - low)
+    below = round(spare * share)
     return low - below, high + spare - below
+
+
+def loosened(lookups: tuple[int, int]) -> tuple[int, int]:
+    """What may be looked up if rows that were tried ask for ``lookups``: a little more.
+
+    Of negative squared distances, say, the greatest is zero, but for what its parts are rounded by.
+    """
+    low, high = lookups
+    if low == high:
+        # Nothing is looked up.
+        return lookups
+    more = max(_LOOSE_ENTRIES, (high - low) // _LOOSE_PART)
+    return low - more, high + more
 
 
 def refused(reason: str) -> ModelUnsupported:

@@ -50,6 +50,7 @@ from oracle.circuits.shapes import (
     Survey,
     filled,
     least_logrows,
+    loosened,
     refused,
     roomy,
     shapes,
@@ -321,7 +322,7 @@ class _Search:
                 continue
             if self._judge.accurate(compared):
                 if self._judge.confirmed(compared):
-                    settled = _Settled(scale, compared.lookups)
+                    settled = _Settled(scale, loosened(compared.lookups))
                     finer = [each for each in scales if each >= scale]
                     return self._certain(multiplier, finer) or settled
                 self._vetoed = compared
@@ -353,7 +354,7 @@ class _Search:
                 continue
             compared = self._at(multiplier, scale, self._judge.tried_at(scale))
             if compared is not None and self._judge.accurate(compared):
-                return _Settled(scale, compared.lookups)
+                return _Settled(scale, loosened(compared.lookups))
         return None
 
     def _at(self, multiplier: int, scale: int, rows: Floats) -> Comparison | None:
