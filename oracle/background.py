@@ -38,6 +38,10 @@ PORT = 8545
 PAGE_PORT = 9464
 
 _STATE = "devnet.json"
+_LOG = "anvil.log"
+_KEY = "caller.key"
+#: All that a devnet leaves in its folder, a node's files of it included.
+_OWN = (_LOG, f"{_STATE}*", "node.toml", "node.key", "node.log", "node.db*", "jobs", _KEY)
 _CALLER_WEI = 10 * 10**18
 #: Seconds for a process to end when asked to; a node finishes its step first.
 _PATIENCE = 120.0
@@ -120,11 +124,17 @@ def find(folder: Path) -> Standing | None:
     Raises:
         UsageError: it is no folder, or what says so there was damaged.
     """
+    found = _recorded(folder)
+    return found if found is not None and found.is_running else None
+
+
+def _recorded(folder: Path) -> Standing | None:
+    """What was last started in a folder and not stopped; its processes may have ended since."""
     path = folder / _STATE
     try:
         values = json.loads(path.read_text())
         node = values.pop("node")
-        found = Standing(
+        return Standing(
             **{**values, "anvil": Process(**values["anvil"]), "node": node and Process(**node)}
         )
     except FileNotFoundError:
@@ -138,7 +148,6 @@ def find(folder: Path) -> Standing | None:
             f"{path} does not say what runs: it was damaged",
             remedy=f"Stop anvil and the node yourself, and remove {folder}",
         ) from None
-    return found if found.is_running else None
 
 
 def up(
@@ -174,11 +183,15 @@ def up(
 
 
 def down(folder: Path) -> Standing | None:
-    """Stop what `up` started in this folder; what that was, or None when nothing runs."""
-    found = find(folder)
+    """Stop what `up` started in this folder; what that was, or None when nothing of it runs."""
+    found = _recorded(folder)
     if found is None:
         return None
-    for process in filter(None, (found.node, found.anvil)):
+    # A node outlives a chain that was killed.
+    running = [each for each in (found.node, found.anvil) if each is not None and each.is_running]
+    if not running:
+        return None
+    for process in running:
         process.stop()
     (folder / _STATE).unlink()
     _forget(found)
@@ -188,17 +201,22 @@ def down(folder: Path) -> Standing | None:
 def _start_chain(
     folder: Path, bundle: Bundle, report: Report, port: int, example: Sequence[float] | None
 ) -> Standing:
+    left = _recorded(folder)
+    if left is not None and left.node is not None:
+        # Its chain is gone; without its store it would be lost here, and keep its page's port.
+        left.node.stop()
     _clear(folder)
     with report.step(f"Start a chain on port {port}") as detail:
-        anvil = Anvil(folder / "anvil.log", port=port)
+        anvil = Anvil(folder / _LOG, port=port)
         detail(f"process {anvil.pid}")
     try:
         with report.step("Deploy registry, oracle, verifier and a caller contract") as detail:
             deployed = deploy(anvil.w3, bundle, "PredictionConsumer")
             detail(f"oracle at {deployed.oracle.address}")
-        config = write_node_config(folder, anvil, deployed, bundle)
-        caller = folder / "caller.key"
+        # First of what only a devnet has: `_clear` knows its folder by it.
+        caller = folder / _KEY
         fund_new_key(anvil.w3, caller, _CALLER_WEI)
+        config = write_node_config(folder, anvil, deployed, bundle)
         record = _record(deployed, bundle)
         deployments.save(record)
         first = "0x" + bytes(anvil.w3.eth.get_block(0)["hash"]).hex()
@@ -273,13 +291,23 @@ def _free_port() -> int:
 
 
 def _clear(folder: Path) -> None:
-    """Remove what an earlier devnet left: its chain is gone, and with it all that a node knew."""
-    if folder.exists() and any(folder.iterdir()) and not (folder / "anvil.log").exists():
-        raise UsageError(f"{folder} holds something else", remedy="Name a new folder with --folder")
+    """Remove what an earlier devnet left: its chain is gone, and with it all that a node knew.
+
+    What somebody else put there stays, and so does the folder: a shell may stand in it.
+    """
     try:
-        if folder.exists():
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True)
+        names = {path.name for path in folder.iterdir()} if folder.exists() else set()
+        # The log alone is of a chain that did not start.
+        if not (names <= {_LOG} or names >= {_LOG, _KEY}):
+            raise UsageError(
+                f"{folder} holds something else", remedy="Name a new folder with --folder"
+            )
+        for path in (path for pattern in _OWN for path in folder.glob(pattern)):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(
             f"{folder} cannot be made ({error.strerror})", remedy="Name another with --folder"

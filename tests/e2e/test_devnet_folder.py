@@ -1,0 +1,86 @@
+"""What `oracle devnet` does to the folder it is given, and to a node that outlived its chain."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from oracle import background
+from oracle.background import Process, Standing
+from oracle.circuits.bundle import Bundle
+from oracle.cli.devnet import _text
+from oracle.cli.progress import ConsoleReport
+from oracle.errors import UsageError
+
+Up = Callable[..., Standing]
+
+
+@pytest.fixture
+def up(tmp_path: Path, iris_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Iterator[Up]:
+    """Start a devnet in a folder; all that ran is stopped in the end."""
+    monkeypatch.setenv("ORACLE_DEPLOYMENTS", str(tmp_path / "deployments"))
+    started: list[Standing] = []
+
+    def start(folder: Path, *, with_node: bool = False) -> Standing:
+        report = ConsoleReport(Console(quiet=True))
+        started.append(background.up(folder, iris_bundle, report, port=0, with_node=with_node))
+        return started[-1]
+
+    yield start
+    for found in started:
+        for process in filter(None, (found.node, found.anvil)):
+            process.stop()
+
+
+def kill(process: Process | None) -> None:
+    assert process is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.stop()
+
+
+@pytest.mark.parametrize("left", [("anvil.log",), ("anvil.log", "node.toml", "node.key")])
+def test_up__somebodys_folder_with_a_log_of_anvil__is_left_alone(
+    up: Up, tmp_path: Path, left: tuple[str, ...]
+) -> None:
+    project = tmp_path / "project"
+    (project / "src").mkdir(parents=True)
+    (project / "src" / "Mine.sol").write_text("contract Mine {}")
+    for name in left:
+        (project / name).write_text("mine")
+    with pytest.raises(UsageError, match="holds something else"):
+        up(project)
+    assert (project / "src" / "Mine.sol").exists()
+    assert all((project / name).read_text() == "mine" for name in left)
+
+
+def test_up__node_outlived_its_chain__is_stopped_and_what_is_not_the_devnets_stays(
+    up: Up, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One devnet three times: killed and started anew, killed and stopped, stopped and started."""
+    folder = tmp_path / "devnet"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    first = up(folder, with_node=True)
+    assert first.node is not None
+    (folder / "signed.json").write_text("{}")
+    (folder / "jobs.txt").symlink_to(folder / "signed.json")
+    kill(first.anvil)
+    assert first.node.is_running
+    second = up(folder, with_node=True)
+    assert not first.node.is_running
+    # The shell stands in the folder, which was not made anew.
+    assert "caller   caller.key" in _text(second)
+    assert second.node is not None
+    kill(second.anvil)
+    assert background.down(folder) == second
+    assert not second.node.is_running
+    assert background.down(folder) is None
+    third = up(folder)
+    assert third.anvil.is_running
+    assert (folder / "signed.json").read_text() == "{}"
+    assert (folder / "jobs.txt").is_symlink()
