@@ -3,6 +3,7 @@
 Object.defineProperty(exports, "__esModule", { value: true });
 exports.InferenceClient = exports.POLLING_INTERVAL = exports.TIMEOUT = exports.MAX_LIFETIME = exports.MIN_LIFETIME = exports.LIFETIME = void 0;
 const errors_cjs_1 = require("./errors.cjs");
+const rows_cjs_1 = require("./rows.cjs");
 const signed_cjs_1 = require("./signed.cjs");
 const tensor_cjs_1 = require("./tensor.cjs");
 /** Seconds that a request of one row leaves for an answer unless told otherwise. */
@@ -13,6 +14,8 @@ exports.MAX_LIFETIME = 2592000n;
 /** Milliseconds to wait for an answer unless told otherwise, and between two looks. */
 exports.TIMEOUT = 120_000;
 exports.POLLING_INTERVAL = 1_000;
+/** Longest pause of a timer; a longer one would end at once. */
+const MAX_PAUSE = 2 ** 31 - 1;
 const NOBODY = `0x${"00".repeat(20)}`;
 const OPEN = 1;
 const FULFILLED = 2;
@@ -85,12 +88,15 @@ class InferenceClient {
     }
     /** Ask, and wait for the proved answer; `onRequest` has the id as soon as there is one. */
     async requestAndWait(modelId, values, options = {}) {
+        // Before anything is paid for.
+        checkWaiting(options);
         const asked = await this.request(modelId, values, options);
         options.onRequest?.(asked);
         return this.wait(asked.requestId, { fromBlock: asked.blockNumber, ...options });
     }
     /** Where a request stands, anybody's; with the numbers of its answer, if there is one. */
-    async outcome(requestId, { fromBlock = 0n } = {}) {
+    async outcome(id, { fromBlock = 0n } = {}) {
+        const requestId = readId(id);
         const status = Number(await this.chain.oracleView("status", [requestId]));
         const found = status === FULFILLED
             ? await this.#answer(requestId, fromBlock)
@@ -105,9 +111,10 @@ class InferenceClient {
      *
      * Throws InferenceError: REQUEST_REFUNDED when none can come, REQUEST_TIMEOUT, REQUEST_UNKNOWN.
      */
-    async wait(requestId, { timeout = exports.TIMEOUT, pollingInterval = exports.POLLING_INTERVAL, signal, ...looking } = {}) {
-        if (!(timeout >= 0))
-            throw new errors_cjs_1.InferenceError("USAGE", `${timeout} is not a time to wait`);
+    async wait(id, options = {}) {
+        const requestId = readId(id);
+        checkWaiting(options);
+        const { timeout = exports.TIMEOUT, pollingInterval = exports.POLLING_INTERVAL, signal, ...looking } = options;
         const name = `0x${requestId.toString(16).padStart(64, "0")}`;
         const end = Date.now() + timeout;
         let deadline;
@@ -132,14 +139,19 @@ class InferenceClient {
             // Whatever was mined before that is there at the next look.
             if (deadline !== undefined && (await this.chain.now()) > deadline)
                 isPast = true;
-            else
-                await pause(Math.min(pollingInterval, Math.max(end - Date.now(), 0)), signal);
+            else {
+                const rest = Math.max(end - Date.now(), 0);
+                await pause(Math.min(pollingInterval, rest, MAX_PAUSE), signal);
+            }
         }
     }
     /** Sign a request of one row that somebody else submits, paid from the account's credit. */
     async signRequest(modelId, values, options = {}) {
         const id = BigInt(modelId);
-        const input = await this.#encode(id, [[...values]], options);
+        if (options.refundTo !== undefined && /^0x0*$/i.test(options.refundTo)) {
+            throw new errors_cjs_1.InferenceError("USAGE", "the zero address cannot be credited: name another refundTo");
+        }
+        const input = await this.#encode(id, [(0, rows_cjs_1.rowOf)(values)], options);
         const account = await this.chain.account();
         const deadline = await this.#in(options.lifetime ?? exports.LIFETIME);
         const message = {
@@ -226,10 +238,28 @@ class InferenceClient {
     }
 }
 exports.InferenceClient = InferenceClient;
+/** An id of either form as the number that logs are found by. */
+function readId(id) {
+    const isText = typeof id === "string" && /^(0x[0-9a-f]{1,64}|[0-9]{1,78})$/i.test(id);
+    const number = isText || typeof id === "bigint" ? BigInt(id) : -1n;
+    if (number >= 0n && number < 1n << 256n)
+        return number;
+    throw new errors_cjs_1.InferenceError("USAGE", `${String(id)} is not a request id`);
+}
+/** Throw unless one can wait so. */
+function checkWaiting({ timeout = exports.TIMEOUT, pollingInterval = 0, signal }) {
+    for (const [name, time] of Object.entries({ timeout, pollingInterval })) {
+        if (typeof time !== "number" || !(time >= 0)) {
+            const shown = typeof time === "string" ? JSON.stringify(time) : String(time);
+            throw new errors_cjs_1.InferenceError("USAGE", `${shown} is not a time to wait: ${name} is milliseconds`);
+        }
+    }
+    signal?.throwIfAborted();
+}
 function rowsOf(values) {
-    const list = [...values];
-    const isNested = typeof list[0] === "object";
-    return (isNested ? list.map((row) => [...row]) : [list]);
+    const list = (0, rows_cjs_1.rowOf)(values);
+    const isNested = typeof list[0] === "object" && list[0] !== null;
+    return (isNested ? list.map((row) => (0, rows_cjs_1.rowOf)(row)) : [list]);
 }
 function randomNonce() {
     const words = globalThis.crypto.getRandomValues(new BigUint64Array(4));

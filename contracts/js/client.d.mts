@@ -55,6 +55,8 @@ export interface Model {
 export type Row = Iterable<Integer>;
 /** One row, or several that one proof answers. */
 export type Values = Row | Iterable<Row>;
+/** A request's id: a number, or its text in hex with 0x or in decimal. */
+export type RequestId = bigint | string;
 /** A request that was mined. */
 export interface Asked {
     readonly requestId: bigint;
@@ -151,13 +153,13 @@ export declare class InferenceClient {
         readonly onRequest?: (asked: Asked) => void;
     }): Promise<Answer>;
     /** Where a request stands, anybody's; with the numbers of its answer, if there is one. */
-    outcome(requestId: bigint, { fromBlock }?: Looking): Promise<Outcome>;
+    outcome(id: RequestId, { fromBlock }?: Looking): Promise<Outcome>;
     /**
      * The proved answer, when it is there.
      *
      * Throws InferenceError: REQUEST_REFUNDED when none can come, REQUEST_TIMEOUT, REQUEST_UNKNOWN.
      */
-    wait(requestId: bigint, { timeout, pollingInterval, signal, ...looking }?: Waiting): Promise<Answer>;
+    wait(id: RequestId, options?: Waiting): Promise<Answer>;
     /** Sign a request of one row that somebody else submits, paid from the account's credit. */
     signRequest(modelId: Integer, values: Row, options?: Signing): Promise<Envelope>;
 }

@@ -1,5 +1,6 @@
 /** Ask a model, wait for its proved answer, decode it: the same for ethers and viem. */
 import { InferenceError } from "./errors.mjs";
+import { rowOf } from "./rows.mjs";
 import { envelope, signedRequestTypedData } from "./signed.mjs";
 import { decodeRows, encode, encodeRows } from "./tensor.mjs";
 /** Seconds that a request of one row leaves for an answer unless told otherwise. */
@@ -10,6 +11,8 @@ export const MAX_LIFETIME = 2592000n;
 /** Milliseconds to wait for an answer unless told otherwise, and between two looks. */
 export const TIMEOUT = 120_000;
 export const POLLING_INTERVAL = 1_000;
+/** Longest pause of a timer; a longer one would end at once. */
+const MAX_PAUSE = 2 ** 31 - 1;
 const NOBODY = `0x${"00".repeat(20)}`;
 const OPEN = 1;
 const FULFILLED = 2;
@@ -82,12 +85,15 @@ export class InferenceClient {
     }
     /** Ask, and wait for the proved answer; `onRequest` has the id as soon as there is one. */
     async requestAndWait(modelId, values, options = {}) {
+        // Before anything is paid for.
+        checkWaiting(options);
         const asked = await this.request(modelId, values, options);
         options.onRequest?.(asked);
         return this.wait(asked.requestId, { fromBlock: asked.blockNumber, ...options });
     }
     /** Where a request stands, anybody's; with the numbers of its answer, if there is one. */
-    async outcome(requestId, { fromBlock = 0n } = {}) {
+    async outcome(id, { fromBlock = 0n } = {}) {
+        const requestId = readId(id);
         const status = Number(await this.chain.oracleView("status", [requestId]));
         const found = status === FULFILLED
             ? await this.#answer(requestId, fromBlock)
@@ -102,9 +108,10 @@ export class InferenceClient {
      *
      * Throws InferenceError: REQUEST_REFUNDED when none can come, REQUEST_TIMEOUT, REQUEST_UNKNOWN.
      */
-    async wait(requestId, { timeout = TIMEOUT, pollingInterval = POLLING_INTERVAL, signal, ...looking } = {}) {
-        if (!(timeout >= 0))
-            throw new InferenceError("USAGE", `${timeout} is not a time to wait`);
+    async wait(id, options = {}) {
+        const requestId = readId(id);
+        checkWaiting(options);
+        const { timeout = TIMEOUT, pollingInterval = POLLING_INTERVAL, signal, ...looking } = options;
         const name = `0x${requestId.toString(16).padStart(64, "0")}`;
         const end = Date.now() + timeout;
         let deadline;
@@ -129,14 +136,19 @@ export class InferenceClient {
             // Whatever was mined before that is there at the next look.
             if (deadline !== undefined && (await this.chain.now()) > deadline)
                 isPast = true;
-            else
-                await pause(Math.min(pollingInterval, Math.max(end - Date.now(), 0)), signal);
+            else {
+                const rest = Math.max(end - Date.now(), 0);
+                await pause(Math.min(pollingInterval, rest, MAX_PAUSE), signal);
+            }
         }
     }
     /** Sign a request of one row that somebody else submits, paid from the account's credit. */
     async signRequest(modelId, values, options = {}) {
         const id = BigInt(modelId);
-        const input = await this.#encode(id, [[...values]], options);
+        if (options.refundTo !== undefined && /^0x0*$/i.test(options.refundTo)) {
+            throw new InferenceError("USAGE", "the zero address cannot be credited: name another refundTo");
+        }
+        const input = await this.#encode(id, [rowOf(values)], options);
         const account = await this.chain.account();
         const deadline = await this.#in(options.lifetime ?? LIFETIME);
         const message = {
@@ -222,10 +234,28 @@ export class InferenceClient {
         return (await this.chain.events(name, id, fromBlock)).at(-1);
     }
 }
+/** An id of either form as the number that logs are found by. */
+function readId(id) {
+    const isText = typeof id === "string" && /^(0x[0-9a-f]{1,64}|[0-9]{1,78})$/i.test(id);
+    const number = isText || typeof id === "bigint" ? BigInt(id) : -1n;
+    if (number >= 0n && number < 1n << 256n)
+        return number;
+    throw new InferenceError("USAGE", `${String(id)} is not a request id`);
+}
+/** Throw unless one can wait so. */
+function checkWaiting({ timeout = TIMEOUT, pollingInterval = 0, signal }) {
+    for (const [name, time] of Object.entries({ timeout, pollingInterval })) {
+        if (typeof time !== "number" || !(time >= 0)) {
+            const shown = typeof time === "string" ? JSON.stringify(time) : String(time);
+            throw new InferenceError("USAGE", `${shown} is not a time to wait: ${name} is milliseconds`);
+        }
+    }
+    signal?.throwIfAborted();
+}
 function rowsOf(values) {
-    const list = [...values];
-    const isNested = typeof list[0] === "object";
-    return (isNested ? list.map((row) => [...row]) : [list]);
+    const list = rowOf(values);
+    const isNested = typeof list[0] === "object" && list[0] !== null;
+    return (isNested ? list.map((row) => rowOf(row)) : [list]);
 }
 function randomNonce() {
     const words = globalThis.crypto.getRandomValues(new BigUint64Array(4));

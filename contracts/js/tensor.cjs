@@ -19,6 +19,7 @@ exports.dequantize = dequantize;
 exports.pack = pack;
 exports.unpack = unpack;
 const errors_cjs_1 = require("./errors.cjs");
+const rows_cjs_1 = require("./rows.cjs");
 exports.PACKED = 0;
 exports.TEXT = 1;
 /** Most digits of a text number: before its point in a request and in a result, and after it. */
@@ -31,13 +32,13 @@ const SEPARATOR = /[, [\]\n\r]/;
 const NUMBER = /([+-]?)([0-9]+)(?:\.([0-9]*))?/y;
 /** The bytes that ask a model: those of one row of numbers. */
 function encode(values, tensor, { codec = exports.PACKED, ranges } = {}) {
-    const integers = Array.from(values, (value) => quantize(value, tensor.scale));
+    const integers = (0, rows_cjs_1.rowOf)(values).map((value) => quantize(value, tensor.scale));
     check(integers, tensor, ranges);
     return isText(codec) ? fromLatin(texts(integers, tensor)) : pack(integers, tensor.width);
 }
 /** The bytes that ask a model for several rows at once. */
 function encodeRows(rows, tensor, how = {}) {
-    const encoded = Array.from(rows, (row) => encode(row, tensor, how).slice(2));
+    const encoded = (0, rows_cjs_1.rowOf)(rows).map((row) => encode(row, tensor, how).slice(2));
     if (encoded.length === 0)
         throw wrongLength(tensor, 0);
     return `0x${encoded.join(isText(how.codec ?? exports.PACKED) ? "2c" : "")}`;
@@ -97,7 +98,8 @@ function quantize(value, scale) {
     if (typeof value === "bigint")
         return value << BigInt(scale);
     if (typeof value !== "number") {
-        throw new errors_cjs_1.InferenceError("TENSOR_ENCODING", `${String(value)} is not a number`);
+        const what = typeof value === "string" ? `the string ${JSON.stringify(value)}` : String(value);
+        throw new errors_cjs_1.InferenceError("TENSOR_ENCODING", `${what} is not a number`);
     }
     // A power of two changes no digit of a double; taking the whole part off leaves the rest exact.
     const scaled = Math.abs(value) * 2 ** Number(scale);
@@ -234,10 +236,10 @@ function whole(value) {
     return BigInt(value);
 }
 function hexOf(data) {
-    if (typeof data !== "string") {
+    if (ArrayBuffer.isView(data)) {
         return Array.from(data, (byte) => byte.toString(16).padStart(2, "0")).join("");
     }
-    if (!/^0x[0-9a-f]*$/i.test(data) || data.length % 2) {
+    if (typeof data !== "string" || !/^0x[0-9a-f]*$/i.test(data) || data.length % 2) {
         throw new errors_cjs_1.InferenceError("TENSOR_ENCODING", "these are no bytes in hex: 0x and two digits each");
     }
     return data.slice(2);

@@ -5,6 +5,7 @@
  * packed is big-endian two's complement, `width` bytes an element; text is decimal numbers in ASCII.
  */
 import { InferenceError } from "./errors.mjs";
+import { rowOf } from "./rows.mjs";
 export const PACKED = 0;
 export const TEXT = 1;
 /** Most digits of a text number: before its point in a request and in a result, and after it. */
@@ -17,13 +18,13 @@ const SEPARATOR = /[, [\]\n\r]/;
 const NUMBER = /([+-]?)([0-9]+)(?:\.([0-9]*))?/y;
 /** The bytes that ask a model: those of one row of numbers. */
 export function encode(values, tensor, { codec = PACKED, ranges } = {}) {
-    const integers = Array.from(values, (value) => quantize(value, tensor.scale));
+    const integers = rowOf(values).map((value) => quantize(value, tensor.scale));
     check(integers, tensor, ranges);
     return isText(codec) ? fromLatin(texts(integers, tensor)) : pack(integers, tensor.width);
 }
 /** The bytes that ask a model for several rows at once. */
 export function encodeRows(rows, tensor, how = {}) {
-    const encoded = Array.from(rows, (row) => encode(row, tensor, how).slice(2));
+    const encoded = rowOf(rows).map((row) => encode(row, tensor, how).slice(2));
     if (encoded.length === 0)
         throw wrongLength(tensor, 0);
     return `0x${encoded.join(isText(how.codec ?? PACKED) ? "2c" : "")}`;
@@ -83,7 +84,8 @@ export function quantize(value, scale) {
     if (typeof value === "bigint")
         return value << BigInt(scale);
     if (typeof value !== "number") {
-        throw new InferenceError("TENSOR_ENCODING", `${String(value)} is not a number`);
+        const what = typeof value === "string" ? `the string ${JSON.stringify(value)}` : String(value);
+        throw new InferenceError("TENSOR_ENCODING", `${what} is not a number`);
     }
     // A power of two changes no digit of a double; taking the whole part off leaves the rest exact.
     const scaled = Math.abs(value) * 2 ** Number(scale);
@@ -220,10 +222,10 @@ function whole(value) {
     return BigInt(value);
 }
 function hexOf(data) {
-    if (typeof data !== "string") {
+    if (ArrayBuffer.isView(data)) {
         return Array.from(data, (byte) => byte.toString(16).padStart(2, "0")).join("");
     }
-    if (!/^0x[0-9a-f]*$/i.test(data) || data.length % 2) {
+    if (typeof data !== "string" || !/^0x[0-9a-f]*$/i.test(data) || data.length % 2) {
         throw new InferenceError("TENSOR_ENCODING", "these are no bytes in hex: 0x and two digits each");
     }
     return data.slice(2);

@@ -1,6 +1,7 @@
 /** Ask a model, wait for its proved answer, decode it: the same for ethers and viem. */
 
 import { InferenceError } from "./errors.mjs";
+import { rowOf } from "./rows.mjs";
 import { type Envelope, type SignedRequest, type TypedData } from "./signed.mjs";
 import { envelope, signedRequestTypedData } from "./signed.mjs";
 import { type Encoding, type Hex, type Integer, type Tensor } from "./tensor.mjs";
@@ -14,6 +15,8 @@ export const MAX_LIFETIME = 2_592_000n;
 /** Milliseconds to wait for an answer unless told otherwise, and between two looks. */
 export const TIMEOUT = 120_000;
 export const POLLING_INTERVAL = 1_000;
+/** Longest pause of a timer; a longer one would end at once. */
+const MAX_PAUSE = 2 ** 31 - 1;
 
 const NOBODY: Hex = `0x${"00".repeat(20)}`;
 const OPEN = 1;
@@ -71,6 +74,9 @@ export type Row = Iterable<Integer>;
 
 /** One row, or several that one proof answers. */
 export type Values = Row | Iterable<Row>;
+
+/** A request's id: a number, or its text in hex with 0x or in decimal. */
+export type RequestId = bigint | string;
 
 /** A request that was mined. */
 export interface Asked {
@@ -234,13 +240,16 @@ export class InferenceClient {
     values: Values,
     options: Asking & Waiting & { readonly onRequest?: (asked: Asked) => void } = {},
   ): Promise<Answer> {
+    // Before anything is paid for.
+    checkWaiting(options);
     const asked = await this.request(modelId, values, options);
     options.onRequest?.(asked);
     return this.wait(asked.requestId, { fromBlock: asked.blockNumber, ...options });
   }
 
   /** Where a request stands, anybody's; with the numbers of its answer, if there is one. */
-  async outcome(requestId: bigint, { fromBlock = 0n }: Looking = {}): Promise<Outcome> {
+  async outcome(id: RequestId, { fromBlock = 0n }: Looking = {}): Promise<Outcome> {
+    const requestId = readId(id);
     const status = Number(await this.chain.oracleView("status", [requestId]));
     const found =
       status === FULFILLED
@@ -257,11 +266,10 @@ export class InferenceClient {
    *
    * Throws InferenceError: REQUEST_REFUNDED when none can come, REQUEST_TIMEOUT, REQUEST_UNKNOWN.
    */
-  async wait(
-    requestId: bigint,
-    { timeout = TIMEOUT, pollingInterval = POLLING_INTERVAL, signal, ...looking }: Waiting = {},
-  ): Promise<Answer> {
-    if (!(timeout >= 0)) throw new InferenceError("USAGE", `${timeout} is not a time to wait`);
+  async wait(id: RequestId, options: Waiting = {}): Promise<Answer> {
+    const requestId = readId(id);
+    checkWaiting(options);
+    const { timeout = TIMEOUT, pollingInterval = POLLING_INTERVAL, signal, ...looking } = options;
     const name = `0x${requestId.toString(16).padStart(64, "0")}`;
     const end = Date.now() + timeout;
     let deadline: bigint | undefined;
@@ -284,7 +292,10 @@ export class InferenceClient {
       deadline ??= await this.#deadline(requestId, looking);
       // Whatever was mined before that is there at the next look.
       if (deadline !== undefined && (await this.chain.now()) > deadline) isPast = true;
-      else await pause(Math.min(pollingInterval, Math.max(end - Date.now(), 0)), signal);
+      else {
+        const rest = Math.max(end - Date.now(), 0);
+        await pause(Math.min(pollingInterval, rest, MAX_PAUSE), signal);
+      }
     }
   }
 
@@ -295,7 +306,10 @@ export class InferenceClient {
     options: Signing = {},
   ): Promise<Envelope> {
     const id = BigInt(modelId);
-    const input = await this.#encode(id, [[...values]], options);
+    if (options.refundTo !== undefined && /^0x0*$/i.test(options.refundTo)) {
+      throw new InferenceError("USAGE", "the zero address cannot be credited: name another refundTo");
+    }
+    const input = await this.#encode(id, [rowOf(values)], options);
     const account = await this.chain.account();
     const deadline = await this.#in(options.lifetime ?? LIFETIME);
     const message: SignedRequest = {
@@ -398,10 +412,29 @@ export class InferenceClient {
   }
 }
 
+/** An id of either form as the number that logs are found by. */
+function readId(id: RequestId): bigint {
+  const isText = typeof id === "string" && /^(0x[0-9a-f]{1,64}|[0-9]{1,78})$/i.test(id);
+  const number = isText || typeof id === "bigint" ? BigInt(id) : -1n;
+  if (number >= 0n && number < 1n << 256n) return number;
+  throw new InferenceError("USAGE", `${String(id)} is not a request id`);
+}
+
+/** Throw unless one can wait so. */
+function checkWaiting({ timeout = TIMEOUT, pollingInterval = 0, signal }: Waiting): void {
+  for (const [name, time] of Object.entries({ timeout, pollingInterval })) {
+    if (typeof time !== "number" || !(time >= 0)) {
+      const shown = typeof time === "string" ? JSON.stringify(time) : String(time);
+      throw new InferenceError("USAGE", `${shown} is not a time to wait: ${name} is milliseconds`);
+    }
+  }
+  signal?.throwIfAborted();
+}
+
 function rowsOf(values: Values): Integer[][] {
-  const list = [...values];
-  const isNested = typeof list[0] === "object";
-  return (isNested ? list.map((row) => [...(row as Row)]) : [list]) as Integer[][];
+  const list = rowOf(values as Iterable<unknown>);
+  const isNested = typeof list[0] === "object" && list[0] !== null;
+  return (isNested ? list.map((row) => rowOf(row as Row)) : [list]) as Integer[][];
 }
 
 function randomNonce(): bigint {

@@ -6,6 +6,7 @@
  */
 
 import { InferenceError } from "./errors.mjs";
+import { rowOf } from "./rows.mjs";
 
 /** Bytes in hex, as ethers and viem have them. */
 export type Hex = `0x${string}`;
@@ -57,7 +58,7 @@ export function encode(
   tensor: Tensor,
   { codec = PACKED, ranges }: Encoding = {},
 ): Hex {
-  const integers = Array.from(values, (value) => quantize(value, tensor.scale));
+  const integers = rowOf(values).map((value) => quantize(value, tensor.scale));
   check(integers, tensor, ranges);
   return isText(codec) ? fromLatin(texts(integers, tensor)) : pack(integers, tensor.width);
 }
@@ -68,7 +69,7 @@ export function encodeRows(
   tensor: Tensor,
   how: Encoding = {},
 ): Hex {
-  const encoded = Array.from(rows, (row) => encode(row, tensor, how).slice(2));
+  const encoded = rowOf(rows).map((row) => encode(row, tensor, how).slice(2));
   if (encoded.length === 0) throw wrongLength(tensor, 0);
   return `0x${encoded.join(isText(how.codec ?? PACKED) ? "2c" : "")}`;
 }
@@ -151,7 +152,8 @@ export function check(
 export function quantize(value: Integer, scale: Integer): bigint {
   if (typeof value === "bigint") return value << BigInt(scale);
   if (typeof value !== "number") {
-    throw new InferenceError("TENSOR_ENCODING", `${String(value)} is not a number`);
+    const what = typeof value === "string" ? `the string ${JSON.stringify(value)}` : String(value);
+    throw new InferenceError("TENSOR_ENCODING", `${what} is not a number`);
   }
   // A power of two changes no digit of a double; taking the whole part off leaves the rest exact.
   const scaled = Math.abs(value) * 2 ** Number(scale);
@@ -321,10 +323,10 @@ function whole(value: Integer): bigint {
 }
 
 function hexOf(data: Hex | Uint8Array): string {
-  if (typeof data !== "string") {
+  if (ArrayBuffer.isView(data)) {
     return Array.from(data, (byte) => byte.toString(16).padStart(2, "0")).join("");
   }
-  if (!/^0x[0-9a-f]*$/i.test(data) || data.length % 2) {
+  if (typeof data !== "string" || !/^0x[0-9a-f]*$/i.test(data) || data.length % 2) {
     throw new InferenceError("TENSOR_ENCODING", "these are no bytes in hex: 0x and two digits each");
   }
   return data.slice(2);

@@ -33,8 +33,17 @@ const revive = (_, value) =>
 const plain = (_, value) => (typeof value === "bigint" ? value.toString() : value);
 const client = library === "ethers" ? await withEthers() : await withViem();
 
+// How often the client has looked where a request stands.
+let looks = 0;
+const { outcome: look } = client;
+client.outcome = (...args) => {
+  looks += 1;
+  return look.apply(client, args);
+};
+
 async function outcome(method, args) {
   try {
+    if (method === "looks") return { value: looks };
     return { value: await client[method](...args) };
   } catch (error) {
     const refused = reverted(error);
@@ -48,8 +57,8 @@ for await (const line of createInterface({ input: process.stdin })) {
   const { id, method, args } = JSON.parse(line, revive);
   const place = { wait: 1, requestAndWait: 2 }[method];
   if (place) {
-    const { abortAfter, ...options } = args[place] ?? {};
-    const signal = abortAfter && AbortSignal.timeout(abortAfter);
+    const { abortAfter, aborted, ...options } = args[place] ?? {};
+    const signal = aborted ? AbortSignal.abort() : abortAfter && AbortSignal.timeout(abortAfter);
     args[place] = { pollingInterval: 50, ...options, ...(signal && { signal }) };
   }
   // Several may be under way: who waits is answered meanwhile.

@@ -192,6 +192,50 @@ def test_wait__unknown_or_nonsense__is_refused(opened: Open, mock: Any) -> None:
     assert client("wait", UNKNOWN, {"timeout": "soon"})["code"] == "USAGE"
 
 
+def test_request_and_wait__cannot_wait_so__is_refused_before_anything_is_sent(
+    opened: Open, devnet: Devnet, mock: Any
+) -> None:
+    client = opened(mock)
+    before = devnet.w3.eth.get_transaction_count(PAYER)
+    for name in ("timeout", "pollingInterval"):
+        for wrong in (-1, "5s", "5", None, [1]):
+            refused = client("requestAndWait", 1, VALUES, {name: wrong})
+            assert (refused["code"], name in refused["message"]) == ("USAGE", True), wrong
+    aborted = client("requestAndWait", 1, VALUES, {"aborted": True})
+    assert aborted["unexpected"].startswith("AbortError")
+    assert devnet.w3.eth.get_transaction_count(PAYER) == before
+
+
+def test_wait__id_as_text__is_found_as_by_number(opened: Open, devnet: Devnet, mock: Any) -> None:
+    """As the command line and JSON have it; ended or not."""
+    client = opened(mock)
+    ids = [int(client("request", 1, VALUES)["value"]["requestId"]) for _ in range(2)]
+    answer(devnet, mock, ids[0])
+    devnet.send(mock.functions.expire(ids[1]), devnet.accounts[0])
+    for form in (f"{ids[0]:#066x}", str(ids[0])):
+        assert client("wait", form)["value"]["values"] == SCORES
+        assert client("outcome", form)["value"]["requestId"] == str(ids[0])
+    for form in (f"{ids[1]:#x}", str(ids[1])):
+        assert client("outcome", form)["value"]["status"] == "refunded"
+        assert f"answered {ids[1]:#066x} in" in client("wait", form)["message"]
+    for wrong in ("iris", "0x", "", "-1", 5, None, whole(-1), whole(1 << 256), "0x" + "1" * 65):
+        assert client("wait", wrong)["code"] == "USAGE", wrong
+        assert client("outcome", wrong)["code"] == "USAGE", wrong
+
+
+def test_wait__pause_longer_than_a_timer_takes__does_not_spin(
+    opened: Open, devnet: Devnet, mock: Any
+) -> None:
+    """Node warns of such a timer and makes it 1 ms: every look is a call to the endpoint."""
+    client = opened(mock)
+    asked = client("request", 1, VALUES)["value"]
+    long = {"timeout": "Infinity", "pollingInterval": 2**32, "abortAfter": 300}
+    waiting = client.begin("wait", whole(asked["requestId"]), long)
+    counted = client("looks")["value"]
+    assert client.end(waiting)["unexpected"].startswith("TimeoutError")
+    assert client("looks")["value"] - counted <= 2
+
+
 def test_request__what_does_not_fit__is_refused_before_anything_is_sent(
     opened: Open, devnet: Devnet, mock: Any
 ) -> None:
@@ -247,6 +291,8 @@ def test_sign_request__its_digest_is_the_contracts_and_anybody_submits_it(
     (relayed,) = oracle.events.RequestRelayed().process_receipt(receipt, errors=DISCARD)
     assert relayed["args"]["relayer"] == devnet.accounts[6]
     assert request["inputHash"] == "0x" + keccak(packed()).hex()
+    nobody = client("signRequest", deployed.model_id, VALUES, {"refundTo": ZERO})
+    assert (nobody["code"], "refundTo" in nobody["message"]) == ("USAGE", True)
     another = client("signRequest", deployed.model_id, VALUES)["value"]["request"]
     assert another["nonce"] != request["nonce"], "each takes a nonce of its own"
 
