@@ -23,7 +23,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any, SupportsIndex
+from typing import Any, SupportsFloat, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
@@ -45,8 +45,10 @@ from oracle.errors import (
     RequestRefunded,
     RequestTimeout,
     RequestUnknown,
+    SignedRequestMalformed,
     TensorEncoding,
     TensorLength,
+    TensorRange,
     TransactionReverted,
     UsageError,
 )
@@ -146,7 +148,8 @@ class Handle:
 
     def _looks(self, timeout: float) -> Generator[float, None, Result]:
         """Looks until there is an answer; yields the seconds to pause in between."""
-        end = self._client.clock() + _seconds(timeout)
+        timeout = _seconds(timeout)
+        end = self._client.clock() + timeout
         is_past = False
         while (found := self.result()) is None:
             if is_past or self._client.clock() >= end:
@@ -235,7 +238,10 @@ class OracleClient:
             TensorError: the values do not fit it.
         """
         model = self._registered(model_id)
-        return _encode(np.atleast_2d(_array(values)), model.spec)
+        rows = np.atleast_2d(_array(values))
+        data = _encode(rows, model.spec)
+        _check_count(model, len(rows))
+        return data
 
     def decode(self, model_id: int, output: bytes) -> Array:
         """The numbers of an answer's bytes: [rows, outputs].
@@ -245,9 +251,14 @@ class OracleClient:
             TensorError: they are no whole rows of the model's.
         """
         spec = self._registered(model_id).spec
+        if not isinstance(output, bytes | bytearray | memoryview):
+            raise TensorEncoding(
+                f"an output is bytes, not {type(output).__name__}",
+                remedy="Make bytes of hex digits by bytes.fromhex",
+            )
         if not output:
             raise TensorLength("there are no bytes", remedy="Give an answer's output")
-        return _decode(output, spec.output, spec.codec)
+        return _decode(bytes(output), spec.output, spec.codec)
 
     def request(
         self, model_id: int, values: npt.ArrayLike, *, lifetime: int | None = None
@@ -271,12 +282,7 @@ class OracleClient:
         rows = _array(values)
         data = _encode(np.atleast_2d(rows), model.spec)
         count = 1 if rows.ndim == 1 else len(rows)
-        most = circuits_of(model.spec)[-1].size
-        if count > most:
-            raise TensorLength(
-                f"model {model_id} proves {most} rows at most at once, got {count}",
-                remedy="Ask in several requests",
-            )
+        _check_count(model, count)
         value = self._contract.quote(model_id, count)
         if count == 1:
             deadline = self._deadline(LIFETIME if lifetime is None else _lifetime(lifetime))
@@ -322,6 +328,7 @@ class OracleClient:
         """
         if not isinstance(self._signer, LocalSigner):
             raise UsageError("the client has no key to sign with", remedy="Give it a LocalSigner")
+        recipient = self._signer.address if refund_to is None else _credited(refund_to)
         model = self.model(model_id)
         row = _array(values)
         if row.ndim != 1:
@@ -336,7 +343,7 @@ class OracleClient:
             callback_contract=ZERO_ADDRESS,
             callback_gas=0,
             callback_data_hash=keccak(b""),
-            refund_to=account if refund_to is None else _address(refund_to),
+            refund_to=recipient,
             deadline=self._deadline(life),
             max_cost=_wei(most),
             relayer_tip=_wei(tip),
@@ -364,6 +371,11 @@ class OracleClient:
             AccountUnfunded: this client's account cannot pay for gas.
             TransactionReverted: the contract refused for another reason.
         """
+        if not isinstance(signed, Envelope):
+            raise SignedRequestMalformed(
+                f"a signed request is an Envelope, not {type(signed).__name__}",
+                remedy="Read its JSON by oracle.chain.signed_requests.read",
+            )
         check(self._rpc, self._oracle, signed, _wei(least_tip))
         model = self.model(signed.request.model_id)
         try:
@@ -379,7 +391,7 @@ class OracleClient:
             wei: how much.
             account: whose; the client's own by default.
         """
-        beneficiary = self.account if account is None else _address(account)
+        beneficiary = self.account if account is None else _credited(account)
         amount = _wei(wei)
         if amount == 0:
             raise UsageError("there is nothing to deposit", remedy="Give 1 wei or more")
@@ -423,7 +435,7 @@ class OracleClient:
             return find_id(self._rpc, self._contract, name, first, self._rpc.head().number)
         number = _integer(name)
         if number is None:
-            raise UsageError(f"{name} is not a request id", remedy="Give a number below 2**256")
+            raise UsageError(f"{name!r} is not a request id", remedy="Give a number below 2**256")
         return number
 
     def handle(self, request_id: int | str, first_block: int = 0) -> Handle:
@@ -531,7 +543,9 @@ class OracleClient:
         """
         given = None if gas is None else _integer(gas, most=(1 << 64) - 1)
         if gas is not None and given is None:
-            raise UsageError(f"{gas} is not an amount of gas", remedy="Give a whole number")
+            raise UsageError(
+                f"{gas!r} is not an amount of gas", remedy="Give a whole number below 2**64"
+            )
         request = self._find(request_id, first_block)
         number = request.key.request_id
         answer = self._trail(number, request.block_number).last("AICallbackResult")
@@ -555,18 +569,26 @@ class OracleClient:
             TransactionReverted: the recipient refused the money.
         """
         recipient = _address(to)
+        if recipient in (ZERO_ADDRESS, self._oracle):
+            raise UsageError(
+                f"{recipient} cannot be paid: it is {self._nobody(recipient)}",
+                remedy="Name an account of yours",
+            )
         amount = self.credit()
         if amount == 0:
             raise UsageError(f"{self.account} has no credit to withdraw")
         self._transact(self._abi.call("withdrawTo(address)", recipient))
         return amount
 
+    def _nobody(self, address: str) -> str:
+        return "the oracle itself" if address == self._oracle else "the zero address"
+
     def _registered(self, model_id: int) -> RegisteredModel:
         number = _integer(model_id)
         found = None if number is None else self._registry.model(number)
         if found is None:
             raise UsageError(
-                f"there is no model {model_id}",
+                f"there is no model {model_id!r}",
                 remedy=f"Choose an id from 1 to {self._registry.count()}",
             )
         return found
@@ -629,21 +651,25 @@ def _integer(value: SupportsIndex, most: int = (1 << 256) - 1) -> int | None:
 def _wei(value: SupportsIndex) -> int:
     number = _integer(value, most=(1 << 96) - 1)
     if number is None:
-        raise UsageError(f"{value} is not an amount of wei", remedy="Give a whole number")
+        raise UsageError(
+            f"{value!r} is not an amount of wei", remedy="Give a whole number below 2**96"
+        )
     return number
 
 
 def _nonce(value: SupportsIndex) -> int:
     number = _integer(value)
     if number is None:
-        raise UsageError(f"{value} is not a nonce", remedy="Give a whole number below 2**256")
+        raise UsageError(f"{value!r} is not a nonce", remedy="Give a whole number below 2**256")
     return number
 
 
 def _block(value: SupportsIndex) -> int:
     number = _integer(value, most=(1 << 64) - 1)
     if number is None:
-        raise UsageError(f"{value} is not the number of a block", remedy="Give 0 or more")
+        raise UsageError(
+            f"{value!r} is not the number of a block", remedy="Give a whole number below 2**64"
+        )
     return number
 
 
@@ -651,20 +677,23 @@ def _lifetime(value: SupportsIndex) -> int:
     number = _integer(value, most=MAX_LIFETIME)
     if number is None or number < MIN_LIFETIME:
         raise UsageError(
-            f"a request cannot live for {value} s",
+            f"a request cannot live for {value!r} s",
             remedy=f"Give whole seconds from {MIN_LIFETIME} to {MAX_LIFETIME} (30 days)",
         )
     return number
 
 
-def _seconds(value: float) -> float:
+def _seconds(value: object) -> float:
     """How long to wait."""
     try:
-        number = float(value)
-    except (TypeError, ValueError):
+        # A text of a number is as wrong here as everywhere else.
+        number = float(value) if isinstance(value, SupportsFloat) else math.nan
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not number >= 0:
-        raise UsageError(f"{value} is not a time to wait", remedy="Give seconds, 0 or more")
+        raise UsageError(
+            f"{value!r} is not a time to wait", remedy="Give a number of seconds, 0 or more"
+        )
     return number
 
 
@@ -676,6 +705,27 @@ def _address(value: str) -> str:
             remedy="Give 0x and 40 hex digits with a valid checksum",
         )
     return found
+
+
+def _credited(value: str) -> str:
+    """An address that the contract takes for the owner of credit."""
+    found = _address(value)
+    if found == ZERO_ADDRESS:
+        raise UsageError(
+            "the zero address cannot have credit", remedy="Name the account that is to have it"
+        )
+    return found
+
+
+def _check_count(model: RegisteredModel, count: int) -> None:
+    """Refuse more rows than the model's largest circuit has."""
+    most = circuits_of(model.spec)[-1].size
+    if count > most:
+        raise TensorLength(
+            f"model {model.model_id} proves {most} row{'s' if most > 1 else ''} at most at once, "
+            f"got {count}",
+            remedy="Ask in several requests",
+        )
 
 
 def _array(values: npt.ArrayLike) -> Array:
@@ -690,6 +740,11 @@ def _array(values: npt.ArrayLike) -> Array:
         raise _no_numbers("it is complex")
     try:
         array = np.asarray(values, dtype=np.float64)
+    except OverflowError:
+        raise TensorRange(
+            "a value is too large for a floating-point number",
+            remedy="Give numbers that the model takes: oracle model show",
+        ) from None
     except (TypeError, ValueError) as error:
         raise _no_numbers(str(error)) from None
     if array.ndim not in (1, 2) or not array.size:

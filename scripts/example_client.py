@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -65,4 +66,9 @@ def name(scores: Array) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except OracleError as error:
+        # One line: the error's code, what happened, and what to do.
+        print(error.line(), file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -10,19 +10,26 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
+from typing import Any
 
 from web3 import Web3
+from web3.exceptions import Web3Exception
 from web3.logs import DISCARD
 from web3.middleware import SignAndSendRawMiddlewareBuilder
 
 from oracle import tensor
 from oracle.chain import artifacts, deployments
-from oracle.chain.rpc import Rpc
+from oracle.chain.rpc import Rpc, chain_id_of
+from oracle.chain.signer import LocalSigner
 from oracle.client import OracleClient
+from oracle.errors import AccountUnfunded, OracleError, UsageError
 from oracle.log import request_hex
 
 FLOWER = [5.1, 3.5, 1.4, 0.2]
+#: What is called of the consumer.
+CALLED = {"MODEL", "CALLBACK_GAS", "ask", "isSetosa"}
 
 
 def main() -> None:
@@ -33,16 +40,21 @@ def main() -> None:
     parser.add_argument("--timeout", type=float, default=120, help="seconds to wait for the answer")
     options = parser.parse_args()
 
+    built = artifact_of(options.artifact)
+    # Says what is wrong with the key's file, and with the endpoint.
+    LocalSigner.from_key_file(options.key_file)
+    rpc = Rpc([options.rpc], chain_id_of(options.rpc))
     w3 = Web3(Web3.HTTPProvider(options.rpc))
     payer = w3.eth.account.from_key(options.key_file.read_text().strip())
     w3.middleware_onion.inject(SignAndSendRawMiddlewareBuilder.build(payer), layer=0)
     w3.eth.default_account = payer.address
 
+    if rpc.balance(payer.address) == 0:
+        raise AccountUnfunded(f"{payer.address} has no ether", remedy="Fund the account")
+
     # The consumer's constructor takes the oracle's address.
-    rpc = Rpc([options.rpc], w3.eth.chain_id)
     address = Web3.to_checksum_address(deployments.at(rpc, options.rpc).oracle)
     oracle = w3.eth.contract(address, abi=artifacts.contract("InferenceOracle").abi)
-    built = json.loads(options.artifact.read_text())
     factory = w3.eth.contract(abi=built["abi"], bytecode=built["bytecode"]["object"])
     mined = w3.eth.wait_for_transaction_receipt(factory.constructor(address).transact())
     gardener = w3.eth.contract(mined["contractAddress"], abi=built["abi"])
@@ -71,5 +83,30 @@ def main() -> None:
     print(f"setosa   {gardener.functions.isSetosa(request_id).call()}")
 
 
+def artifact_of(path: Path) -> dict[str, Any]:
+    """What `forge build` says of the consumer."""
+    try:
+        built: dict[str, Any] = json.loads(path.read_text())
+        names = {entry.get("name") for entry in built["abi"]}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"{path} is no artifact of forge ({type(error).__name__})",
+            remedy="Run forge build, and name out/Gardener.sol/Gardener.json",
+        ) from None
+    if not names >= CALLED:
+        raise UsageError(
+            f"the contract of {path} has no {', '.join(sorted(CALLED - names))}",
+            remedy="Name the artifact of the template's Gardener",
+        )
+    return built
+
+
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except OracleError as failed:
+        # One line: the error's code, what happened, and what to do.
+        print(failed.line(), file=sys.stderr)
+        sys.exit(failed.exit_code)
+    except Web3Exception as failed:
+        sys.exit(f"the chain refused: {failed}")

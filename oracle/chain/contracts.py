@@ -382,6 +382,8 @@ class RegistryContract:
         Raises:
             ModelUnsupported: the model uses a codec that this version does not know.
         """
+        if not 0 <= model_id < 1 << 256:
+            return None
         try:
             row = self._read("getModel", model_id, then=tuple)
         except TransactionReverted as error:

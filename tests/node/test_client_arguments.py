@@ -22,6 +22,7 @@ from oracle.devnet import CHAIN_ID
 from oracle.errors import RequestTimeout, RequestUnknown, TensorEncoding, UsageError
 from oracle.ids import read_id
 from oracle.log import request_hex
+from oracle.types import ZERO_ADDRESS
 
 from .test_anvil import Devnet, devnet
 from .test_client import client, make_client
@@ -42,7 +43,7 @@ WRONG: dict[str, tuple[Callable[[OracleClient, Handle], Any], str]] = {
     "first block": (lambda c, h: c.handle(h.request_id, -1), "not the number of a block"),
     "why's first block": (lambda c, h: c.why(h.request_id, -1), "not the number of a block"),
     "request(-1)": (lambda c, _: c.request(-1, F), "no model -1"),
-    "request of a name": (lambda c, _: c.request("iris", F), "no model iris"),  # type: ignore[arg-type]
+    "request of a name": (lambda c, _: c.request("iris", F), "no model 'iris'"),  # type: ignore[arg-type]
     "request(2**256)": (lambda c, _: c.request(2**256, F), "no model"),
     "model(1.0)": (lambda c, _: c.model(1.0), "no model 1.0"),  # type: ignore[arg-type]
     "complex": (lambda c, _: c.request(1, [1j, 2]), "no array of numbers"),
@@ -66,6 +67,22 @@ WRONG: dict[str, tuple[Callable[[OracleClient, Handle], Any], str]] = {
     "retry with 2**64": (lambda c, h: c.retry(h.request_id, 2**64), "of gas"),
     "wait(nan)": (lambda _, h: h.wait(math.nan), "not a time to wait"),
     "wait(-1)": (lambda _, h: h.wait(-1), "not a time to wait"),
+    "wait(None)": (lambda _, h: h.wait(None), "not a time to wait"),  # type: ignore[arg-type]
+    "wait('5')": (lambda _, h: h.wait("5"), "'5' is not a time to wait"),  # type: ignore[arg-type]
+    "wait(10**400)": (lambda _, h: h.wait(10**400), "not a time to wait"),
+    "encode of a huge number": (lambda c, _: c.encode(1, [10**400, 1]), "too large"),
+    "encode of rows": (lambda c, _: c.encode(1, [F] * 65), "proves 4 rows at most"),
+    "decode(5)": (lambda c, _: c.decode(1, 5), "bytes, not int"),  # type: ignore[arg-type]
+    "decode(None)": (lambda c, _: c.decode(1, None), "bytes, not NoneType"),  # type: ignore[arg-type]
+    "decode of hex": (lambda c, _: c.decode(1, "0x00"), "bytes, not str"),  # type: ignore[arg-type]
+    "relay({})": (lambda c, _: c.relay({}), "Envelope, not dict"),  # type: ignore[arg-type]
+    "relay(None)": (lambda c, _: c.relay(None), "Envelope, not NoneType"),  # type: ignore[arg-type]
+    "relay of JSON": (lambda c, _: c.relay("{}"), "Envelope, not str"),  # type: ignore[arg-type]
+    "model('1')": (lambda c, _: c.model("1"), "no model '1'"),  # type: ignore[arg-type]
+    "lifetime='60'": (lambda c, _: c.request(1, F, lifetime="60"), "live for '60' s"),  # type: ignore[arg-type]
+    "deposit('5')": (lambda c, _: c.deposit("5"), "'5' is not an amount of wei"),  # type: ignore[arg-type]
+    "withdraw to nobody": (lambda c, _: c.withdraw(ZERO_ADDRESS), "it is the zero address"),
+    "withdraw to the oracle": (lambda c, _: c.withdraw(c._oracle), "it is the oracle itself"),
     "wait of a text": (lambda _, h: h.wait("soon"), "not a time to wait"),  # type: ignore[arg-type]
 }
 
@@ -79,7 +96,8 @@ def test_client__wrong_argument__is_an_error_of_the_tree(
     for name, (call, words) in WRONG.items():
         with pytest.raises(UsageError, match=words) as caught:
             call(client, handle)
-        assert isinstance(caught.value, TensorEncoding) == ("complex" in name), name
+        coded = "complex" in name or "decode" in name
+        assert isinstance(caught.value, TensorEncoding) == coded, name
         assert caught.value.remedy, name
     assert devnet.anvil.w3.eth.get_transaction_count(client.account) == sent  # type: ignore[arg-type]
 
@@ -88,6 +106,17 @@ def test_client__oracle_that_is_no_address__says_so(devnet: Devnet) -> None:
     """contract-developers D8: `OracleClient(rpc, "hello")`."""
     with pytest.raises(UsageError, match="hello is not an Ethereum address"):
         OracleClient(Rpc([devnet.anvil.url], CHAIN_ID), "hello")
+
+
+def test_client__too_much__says_the_limit(client: OracleClient) -> None:
+    for call in (
+        lambda: client.deposit(1 << 96),
+        lambda: client.sign_request(1, F, max_cost=1 << 96),
+        lambda: client.sign_request(1, F, tip=1 << 96),
+    ):
+        with pytest.raises(UsageError) as caught:
+            call()
+        assert caught.value.remedy == "Give a whole number below 2**96"
 
 
 def test_max_lifetime__is_the_contracts(devnet: Devnet) -> None:

@@ -40,6 +40,7 @@ from oracle.errors import (
     WrongChain,
 )
 from oracle.relaying import refusal
+from oracle.types import ZERO_ADDRESS
 
 from .test_anvil import Devnet, deploy, devnet
 from .test_client import client, make_client
@@ -194,7 +195,9 @@ WRONG: dict[str, tuple[Callable[[OracleClient], Any], type[UsageError]]] = {
     "nonce": (lambda c: c.sign_request(1, VALUES, nonce=1 << 256), UsageError),
     "refund": (lambda c: c.sign_request(1, VALUES, refund_to="me"), UsageError),
     "deposit of nothing": (lambda c: c.deposit(0), UsageError),
-    "deposit to nobody": (lambda c: c.deposit(1, "me"), UsageError),
+    "refund to nobody": (lambda c: c.sign_request(1, VALUES, refund_to=ZERO_ADDRESS), UsageError),
+    "deposit to a name": (lambda c: c.deposit(1, "me"), UsageError),
+    "deposit to nobody": (lambda c: c.deposit(1, ZERO_ADDRESS), UsageError),
 }
 
 

@@ -97,6 +97,7 @@ def test_decode__gives_back_what_encode_gave(devnet: Devnet, client: OracleClien
         ("decode zz", TensorEncoding),
         ("decode 0x00 --model 9", UsageError),
         ("model show 9", UsageError),
+        (f"model show {1 << 256}", UsageError),
     ],
 )
 def test_command__wrong_argument__is_an_error_of_the_tree(
