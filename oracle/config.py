@@ -43,7 +43,7 @@ def is_checkout() -> bool:
 
 def build_dir() -> Path:
     """Everything generated: bundles, SRS files, compiler wrappers and caches, benchmarks."""
-    return Path(os.environ.get("ORACLE_BUILD_DIR", project_root() / "build"))
+    return Path(os.environ.get("ORACLE_BUILD_DIR") or project_root() / "build")
 
 
 def notify_socket() -> str:
@@ -53,7 +53,7 @@ def notify_socket() -> str:
 
 def deployments_dir() -> Path:
     """Where it is written which contracts are on which chain."""
-    return Path(os.environ.get("ORACLE_DEPLOYMENTS", project_root() / "deployments"))
+    return Path(os.environ.get("ORACLE_DEPLOYMENTS") or project_root() / "deployments")
 
 
 class NodeConfig(BaseSettings):

@@ -137,13 +137,19 @@ def at(rpc: Rpc, url: str) -> Deployment:
 
     Raises:
         ConfigError: none is recorded, or the file is not readable as one.
+        WrongChain: the endpoint serves another chain than it is asked for, of which none is.
     """
     own = _read(devnet_path(rpc.chain_id, url), rpc.chain_id)
     if own is not None:
         first = rpc.block(0)
         if first is not None and own.genesis == "0x" + first.hash.hex():
             return own
-    return load(rpc.chain_id)
+    found = find(rpc.chain_id)
+    if found is None:
+        # Else whoever names the wrong chain is sent to deploy on it.
+        rpc.head()
+        raise _none_recorded(rpc.chain_id, deployments_dir())
+    return found
 
 
 def load(chain_id: int, folder: Path | None = None) -> Deployment:
@@ -154,11 +160,15 @@ def load(chain_id: int, folder: Path | None = None) -> Deployment:
     """
     found = find(chain_id, folder)
     if found is None:
-        raise ConfigError(
-            f"no deployment is recorded for chain {chain_id}",
-            remedy="Name the oracle's address with --oracle, or deploy with: oracle deploy",
-        )
+        raise _none_recorded(chain_id, folder or deployments_dir())
     return found
+
+
+def _none_recorded(chain_id: int, folder: Path) -> ConfigError:
+    return ConfigError(
+        f"no deployment is recorded for chain {chain_id} in {folder}",
+        remedy="Name the oracle's address with --oracle, or deploy with: oracle deploy",
+    )
 
 
 def record_model(

@@ -16,6 +16,7 @@ from oracle.chain.deployments import (
     record_model,
     save,
 )
+from oracle.config import build_dir, deployments_dir, project_root
 from oracle.errors import ConfigError
 
 DEPLOYMENT = Deployment(
@@ -53,8 +54,18 @@ def test_save__versions_in_another_order__gives_the_same_bytes(tmp_path: Path) -
 def test_load__no_record__says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(5, tmp_path)
-    assert "chain 5" in caught.value.line()
+    assert f"chain 5 in {tmp_path}" in caught.value.line()
     assert "oracle deploy" in caught.value.line()
+
+
+@pytest.mark.parametrize("name", ["ORACLE_DEPLOYMENTS", "ORACLE_BUILD_DIR"])
+def test_folder__variable_is_empty__is_the_default(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As compose files and units leave it."""
+    monkeypatch.setenv(name, "")
+    named = {"ORACLE_DEPLOYMENTS": deployments_dir, "ORACLE_BUILD_DIR": build_dir}[name]
+    assert named() == project_root() / {"ORACLE_BUILD_DIR": "build"}.get(name, "deployments")
 
 
 @pytest.mark.parametrize(

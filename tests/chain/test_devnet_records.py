@@ -12,6 +12,9 @@ import pytest
 from oracle.chain import deployments
 from oracle.chain.deployments import Deployment
 from oracle.chain.rpc import Rpc
+from oracle.cli.chain import chain_of
+from oracle.devnet import Anvil
+from oracle.errors import WrongChain
 
 URL = "http://127.0.0.1:8545"
 OTHER = "http://127.0.0.1:8546"
@@ -45,3 +48,15 @@ def test_at__port_of_another_chain_by_now__is_the_chains_record() -> None:
     deployments.save(dataclasses.replace(RECORD, oracle="0x0c"))
     assert deployments.at(chain(9), URL).oracle == "0x0c"
     assert deployments.at(chain(1), OTHER).oracle == "0x0c"
+
+
+@pytest.mark.parametrize("oracle", [None, "0x" + "0a" * 20], ids=["unnamed", "named"])
+def test_chain_of__another_chain_than_the_endpoint_serves__says_which(
+    tmp_path: Path, oracle: str | None
+) -> None:
+    """Whoever mistypes --chain-id is not sent to deploy there."""
+    with (
+        Anvil(tmp_path / "anvil.log") as anvil,
+        pytest.raises(WrongChain, match="serves chain 31337, not 1"),
+    ):
+        chain_of(anvil.url, 1, oracle).rpc.head()
