@@ -53,6 +53,7 @@ from oracle.errors import (
     UsageError,
 )
 from oracle.log import request_hex
+from oracle.refusals import explained
 from oracle.relaying import check, refusal
 from oracle.types import ZERO_ADDRESS, Codec, ModelSpec, RegisteredModel, Request, TensorSpec
 from oracle.why import Report, explain
@@ -156,8 +157,8 @@ class Handle:
                 name = request_hex(self.request_id)
                 when = "by its deadline" if is_past else f"after {timeout:.0f} s"
                 raise RequestTimeout(
-                    f"request {name} has no answer {when}", remedy=f"Ask: oracle why {name}"
-                )
+                    f"request {name} has no answer {when}", remedy="Ask"
+                ).ending_in(f"oracle why {name}")
             if math.isinf(timeout) and self._client.now() > self.deadline:
                 # Whatever was mined before that is there at the next look.
                 is_past = True
@@ -471,8 +472,8 @@ class OracleClient:
             raise RequestRefunded(
                 f"request {request_hex(handle.request_id)} was not answered in time; its money is "
                 "credit of its refund address",
-                remedy="That account gets it with: oracle withdraw",
-            )
+                remedy="That account gets it with",
+            ).ending_in("oracle withdraw --key-file KEY")
         if status is not Status.FULFILLED:
             return None
         trail = self._trail(handle.request_id, handle.block_number)
@@ -507,7 +508,7 @@ class OracleClient:
             TransactionReverted: it has ended, or its deadline has not passed.
         """
         request = self._find(request_id, first_block)
-        self._transact(self._contract.refund_calldata(request))
+        self._transact_about(request, self._contract.refund_calldata(request))
 
     def top_up(self, request_id: int | str, wei: int, first_block: int = 0) -> int:
         """Add to an open request's gas money; what it has then (wei).
@@ -525,7 +526,7 @@ class OracleClient:
                 f"{added} wei is too small a top-up for gas money of {request.gas_money} wei",
                 remedy=f"Add at least {least} wei",
             )
-        self._transact(self._contract.top_up_calldata(request), added)
+        self._transact_about(request, self._contract.top_up_calldata(request), added)
         return request.gas_money + added
 
     def retry(self, request_id: int | str, gas: int | None = None, first_block: int = 0) -> None:
@@ -552,10 +553,11 @@ class OracleClient:
         if answer is None:
             raise UsageError(
                 f"request {request_hex(number)} has no answer that could be delivered",
-                remedy=f"Ask: oracle why {request_hex(number)}",
-            )
+                remedy="Ask",
+            ).ending_in(f"oracle why {request_hex(number)}")
         limit = request.callback_gas if given is None else given
-        self._transact(self._contract.retry_calldata(request, answer.fields["output"], limit))
+        call = self._contract.retry_calldata(request, answer.fields["output"], limit)
+        self._transact_about(request, call)
 
     def credit(self) -> int:
         """Wei that `withdraw` would pay: earned fees, refunds, unspent gas money."""
@@ -611,6 +613,12 @@ class OracleClient:
                 remedy="Check the id, the oracle's address, the chain and the first block",
             )
         return found
+
+    def _transact_about(self, request: Request, data: bytes, value: int = 0) -> None:
+        try:
+            self._transact(data, value)
+        except TransactionReverted as error:
+            raise explained(error, request.key.request_id) from None
 
     def _transact(self, data: bytes, value: int = 0) -> Receipt:
         sender = self._sender()

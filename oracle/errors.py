@@ -19,7 +19,7 @@ alerts and exit paths match on it.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 
 class OracleError(Exception):
@@ -32,8 +32,20 @@ class OracleError(Exception):
 
     def __init__(self, message: str | None = None, *, remedy: str | None = None) -> None:
         self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
-        self.remedy = remedy
+        self._advice = remedy
+        #: What the remedy ends in, to be typed. Whoever knows where adds the options that say so.
+        self.command = ""
         super().__init__(self.message)
+
+    @property
+    def remedy(self) -> str | None:
+        """What to do."""
+        return f"{self._advice}: {self.command}" if self.command else self._advice
+
+    def ending_in(self, command: str) -> Self:
+        """The same error, its remedy ending in a command."""
+        self.command = command
+        return self
 
     def line(self) -> str:
         """Code, what happened and what to do, in one line for a person."""
@@ -137,13 +149,6 @@ class CreditTooSmall(SignedRequestError):
     """The account's credit does not pay for the signed request."""
 
     code = "CREDIT_TOO_SMALL"
-
-    def __init__(
-        self, message: str | None = None, *, remedy: str | None = None, is_ether: bool = True
-    ) -> None:
-        super().__init__(message, remedy=remedy)
-        #: Whether the request is paid in ETH alone, so that more of it is what is missing.
-        self.is_ether = is_ether
 
 
 class TipTooSmall(SignedRequestError):
@@ -416,11 +421,18 @@ class TransactionReverted(ChainError):
     code = "TRANSACTION_REVERTED"
 
     def __init__(
-        self, message: str | None = None, *, remedy: str | None = None, name: str = ""
+        self,
+        message: str | None = None,
+        *,
+        remedy: str | None = None,
+        name: str = "",
+        arguments: tuple[Any, ...] = (),
     ) -> None:
         super().__init__(message, remedy=remedy)
         #: Name of the contract's error, empty when it gave none.
         self.name = name
+        #: What the contract said with it, as far as its ABI tells.
+        self.arguments = arguments
 
 
 class RequestTimeout(ChainError):

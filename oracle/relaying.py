@@ -104,13 +104,14 @@ def refusal(error: TransactionReverted, signed: Envelope, token: str) -> OracleE
     """
     account = signed.request.account
     if error.name == "InsufficientCredit":
-        is_ether = token == ZERO_ADDRESS
+        said = f"the credit of {account} does not pay for the request ({error.message})"
+        if token == ZERO_ADDRESS:
+            return CreditTooSmall(said, remedy="Add to it").ending_in(
+                f"oracle deposit --wei WEI --account {account} --key-file KEY"
+            )
         return CreditTooSmall(
-            f"the credit of {account} does not pay for the request ({error.message})",
-            remedy=f"Add to it: oracle deposit --wei WEI --account {account} --key-file KEY"
-            if is_ether
-            else f"Add to it in ETH by the contract's deposit, in {token} by its depositToken",
-            is_ether=is_ether,
+            said,
+            remedy=f"Add to it in ETH by the contract's deposit, in {token} by its depositToken",
         )
     kind, remedy = _REFUSALS.get(error.name, (None, ""))
     return error if kind is None else kind(error.message, remedy=remedy)

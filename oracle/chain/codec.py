@@ -17,11 +17,12 @@ from eth_utils.abi import (
 )
 
 from oracle.chain.evidence import Log
+from oracle.log import request_hex
 
 #: ``Error(string)`` and ``Panic(uint256)``, which the compiler itself emits.
 _BUILTIN_ERRORS = {
-    bytes.fromhex("08c379a0"): ("Error", ["string"]),
-    bytes.fromhex("4e487b71"): ("Panic", ["uint256"]),
+    bytes.fromhex("08c379a0"): ("Error", ["string"], ["message"]),
+    bytes.fromhex("4e487b71"): ("Panic", ["uint256"], ["code"]),
 }
 
 
@@ -47,7 +48,8 @@ class ContractAbi:
                 selector = function_abi_to_4byte_selector(
                     {**entry, "type": "function"}  # type: ignore[arg-type]
                 )
-                self._errors[selector] = (entry["name"], inputs)
+                names = [item["name"] for item in entry.get("inputs", ())]
+                self._errors[selector] = (entry["name"], inputs, names)
             elif entry["type"] == "event":
                 indexed = [item for item in entry["inputs"] if item["indexed"]]
                 plain = [item for item in entry["inputs"] if not item["indexed"]]
@@ -128,18 +130,25 @@ class ContractAbi:
 
     def error(self, data: bytes) -> tuple[str, str]:
         """A revert's error name, and the same with its arguments for a person to read."""
-        name, types = self._errors.get(data[:4], ("", []))
+        name, _, fields = self._errors.get(data[:4], ("", [], []))
         if not name:
             return "", f"unknown error 0x{data[:4].hex()}" if data else "no reason given"
-        try:
-            values = decode(types, data[4:])
-        except DecodingError:
+        values = self.error_arguments(data)
+        if len(values) != len(fields):
             return name, name
-        return name, f"{name}({', '.join(map(_show, values))})"
+        return name, f"{name}({', '.join(map(_show, fields, values))})"
+
+    def error_arguments(self, data: bytes) -> tuple[Any, ...]:
+        """What a revert's error says; nothing where it does not fit the ABI."""
+        _, types, _ = self._errors.get(data[:4], ("", [], []))
+        try:
+            return tuple(decode(types, data[4:]))
+        except DecodingError:
+            return ()
 
     def encode_error(self, name: str, *arguments: Any) -> bytes:
         """Revert data of an error."""
-        for selector, (known, types) in self._errors.items():
+        for selector, (known, types, _) in self._errors.items():
             if known == name:
                 return selector + encode(types, arguments)
         raise KeyError(name)
@@ -149,5 +158,8 @@ def _types(items: Iterable[Any]) -> list[str]:
     return [collapse_if_tuple(item) for item in items]
 
 
-def _show(value: Any) -> str:
+def _show(field: str, value: Any) -> str:
+    # As everything else here names requests.
+    if field == "requestId":
+        return request_hex(value)
     return "0x" + value.hex() if isinstance(value, bytes) else str(value)

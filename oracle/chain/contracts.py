@@ -515,7 +515,11 @@ def _call(
         if not error.data and "revert" not in error.message.lower():
             raise
         name, text = abi.error(error.data)
-        raise TransactionReverted(f"the contract refused: {text}", name=name) from error
+        raise TransactionReverted(
+            f"the contract refused: {text}",
+            name=name,
+            arguments=abi.error_arguments(error.data),
+        ) from error
 
 
 def commitment_of(request: Request) -> bytes:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from oracle.chain import signed_requests
-from oracle.chain.signed_requests import MOST, Envelope
+from oracle.chain.signed_requests import MOST
 from oracle.cli.chain import (
     LOCAL,
     ChainId,
@@ -21,15 +21,15 @@ from oracle.cli.chain import (
     Url,
     address_of,
     chain_of,
-    given,
+    placed,
     signer_of,
 )
 from oracle.cli.numbers import NumbersCommand, Values, numbers_of
 from oracle.cli.options import Json, examples
 from oracle.cli.progress import waiting
-from oracle.cli.request import show, waited
-from oracle.client import LIFETIME, Handle, OracleClient
-from oracle.errors import CreditTooSmall, SignedRequestMalformed, UsageError
+from oracle.cli.request import show
+from oracle.client import LIFETIME, OracleClient
+from oracle.errors import SignedRequestMalformed, UsageError
 from oracle.log import request_hex
 from oracle.why import ether
 
@@ -134,8 +134,8 @@ def relay(
     signer = signer_of(key_file, keystore, password_file)
     chain = chain_of(rpc, chain_id, oracle)
     client = OracleClient(chain.rpc, chain.oracle, signer)
-    with waiting("Submitting the request"):
-        handle = _relayed(client, signed, min_tip, given(rpc, oracle))
+    with placed(rpc, oracle), waiting("Submitting the request"):
+        handle = client.relay(signed, least_tip=min_tip)
     name = request_hex(handle.request_id)
     if timeout == 0:
         said = {
@@ -147,8 +147,8 @@ def relay(
         typer.echo(json.dumps(said) if as_json else name)
         return
     typer.echo(f"request {name}", err=True)
-    with waiting("Waiting for its proof"):
-        found = waited(handle, timeout, rpc, oracle)
+    with placed(rpc, oracle), waiting("Waiting for its proof"):
+        found = handle.wait(timeout)
     show(found, as_json=as_json)
 
 
@@ -182,16 +182,6 @@ def deposit(
     owner = client.account if beneficiary is None else beneficiary
     said = {"account": owner, "credit": credit}
     typer.echo(json.dumps(said) if as_json else f"the credit of {owner} is now {ether(credit)}")
-
-
-def _relayed(client: OracleClient, signed: Envelope, least_tip: int, place: str) -> Handle:
-    """The request submitted; a command to be typed first gets the options that say where."""
-    try:
-        return client.relay(signed, least_tip=least_tip)
-    except CreditTooSmall as error:
-        if not error.is_ether:
-            raise
-        raise CreditTooSmall(error.message, remedy=f"{error.remedy}{place}") from None
 
 
 def _text(file: str) -> str:

@@ -22,13 +22,13 @@ from oracle.cli.chain import (
     Url,
     address_of,
     chain_of,
-    given,
+    placed,
     signer_of,
 )
 from oracle.cli.numbers import NumbersCommand, Values, numbers_of
 from oracle.cli.options import Json, examples
 from oracle.cli.progress import waiting
-from oracle.client import TIMEOUT, Handle, OracleClient, Result
+from oracle.client import TIMEOUT, OracleClient, Result
 from oracle.errors import RequestTimeout
 from oracle.log import request_hex
 from oracle.why import ether
@@ -75,8 +75,8 @@ def request(
         typer.echo(json.dumps(said) if as_json else name)
         return
     typer.echo(f"request {name}", err=True)
-    with waiting("Waiting for its proof"):
-        found = waited(handle, timeout, rpc, oracle)
+    with placed(rpc, oracle), waiting("Waiting for its proof"):
+        found = handle.wait(timeout)
     show(found, as_json=as_json)
 
 
@@ -96,15 +96,14 @@ def result(
     (REQUEST_REFUNDED).
     """
     chain = chain_of(rpc, chain_id, oracle, first_block)
-    with waiting("Reading the chain"):
+    with placed(rpc, oracle), waiting("Reading the chain"):
         handle = _client(chain).handle(request_id, chain.first_block)
-        found = waited(handle, timeout, rpc, oracle) if timeout else handle.result()
-    if found is None:
-        name = request_hex(handle.request_id)
-        raise RequestTimeout(
-            f"request {name} has no answer yet",
-            remedy=f"Wait with --timeout, or ask: oracle why {name}{given(rpc, oracle)}",
-        )
+        found = handle.wait(timeout) if timeout else handle.result()
+        if found is None:
+            name = request_hex(handle.request_id)
+            raise RequestTimeout(
+                f"request {name} has no answer yet", remedy="Wait with --timeout, or ask"
+            ).ending_in(f"oracle why {name}")
     show(found, as_json=as_json)
 
 
@@ -125,7 +124,7 @@ def top_up(
     chain = chain_of(rpc, chain_id, oracle, first_block)
     client = _client(chain, signer_of(key_file, keystore, password_file))
     number = client.request_id(request_id, chain.first_block)
-    with waiting("Topping up"):
+    with placed(rpc, oracle), waiting("Topping up"):
         has = client.top_up(number, wei, chain.first_block)
     said = {"request_id": request_hex(number), "gas_money": has}
     typer.echo(json.dumps(said) if as_json else f"the gas money is now {ether(has)}")
@@ -150,7 +149,7 @@ def retry(
     chain = chain_of(rpc, chain_id, oracle, first_block)
     client = _client(chain, signer_of(key_file, keystore, password_file))
     number = client.request_id(request_id, chain.first_block)
-    with waiting("Making the callback again"):
+    with placed(rpc, oracle), waiting("Making the callback again"):
         client.retry(number, gas, chain.first_block)
     said = {"request_id": request_hex(number), "delivered": True}
     typer.echo(json.dumps(said) if as_json else "the callback succeeded")
@@ -172,7 +171,7 @@ def refund(
     chain = chain_of(rpc, chain_id, oracle, first_block)
     client = _client(chain, signer_of(key_file, keystore, password_file))
     number = client.request_id(request_id, chain.first_block)
-    with waiting("Refunding"):
+    with placed(rpc, oracle), waiting("Refunding"):
         client.refund(number, chain.first_block)
     said = {"request_id": request_hex(number), "refunded": True}
     text = "refunded to the request's refund address as credit"
@@ -204,14 +203,6 @@ def withdraw(
         wei = client.withdraw(recipient)
     said = {"wei": wei, "to": recipient}
     typer.echo(json.dumps(said) if as_json else f"{wei} wei sent to {recipient}")
-
-
-def waited(handle: Handle, timeout: float, rpc: str, oracle: str | None) -> Result:
-    """The answer; if it does not come, the command that says why, for the same chain."""
-    try:
-        return handle.wait(timeout)
-    except RequestTimeout as error:
-        raise RequestTimeout(error.message, remedy=f"{error.remedy}{given(rpc, oracle)}") from None
 
 
 def _client(chain: Chain, signer: Signer | None = None) -> OracleClient:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shlex
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,11 +67,15 @@ def why(
     """
     settings = None if config is None else load_node_config(config)
     with waiting("Reading the chain"):
-        report = _look(request_id, settings, _chain(settings, rpc, chain_id, oracle, first_block))
+        chain = _chain(settings, rpc, chain_id, oracle, first_block)
+        report = _look(request_id, settings, chain, shlex.quote(str(config)))
+    report = dataclasses.replace(
+        report, commands=tuple(_whole(each, given(rpc, oracle)) for each in report.commands)
+    )
     if as_json:
         typer.echo(json.dumps(values(report)))
     else:
-        _draw(Console(), report, given(rpc, oracle))
+        _draw(Console(), report)
     if report.cause is Cause.UNKNOWN:
         raise typer.Exit(RequestUnknown.exit_code)
 
@@ -93,7 +99,7 @@ def _chain(
     return Chain(endpoints, settings.oracle, first)
 
 
-def _look(name: str, settings: NodeConfig | None, chain: Chain) -> Report:
+def _look(name: str, settings: NodeConfig | None, chain: Chain, config: str) -> Report:
     contract = OracleContract(chain.rpc, chain.oracle)
     contract.registry()  # says plainly when this is no oracle
     number = find_id(chain.rpc, contract, name, chain.first_block, chain.rpc.head().number)
@@ -110,6 +116,7 @@ def _look(name: str, settings: NodeConfig | None, chain: Chain) -> Report:
             min_balance=settings.min_balance,
             confirmations=settings.confirmations,
             subsidy=settings.subsidy_per_request,
+            config=config,
         )
         return explain(chain.rpc, contract, number, first_block=chain.first_block, node=node)
     finally:
@@ -138,8 +145,16 @@ _IN_HAND = frozenset(
 _PAID = ("oracle top-up", "oracle retry", "oracle refund", "oracle withdraw")
 
 
-def _draw(console: Console, report: Report, given: str) -> None:
-    """Print a report; its commands get the options that were ``given`` to this one."""
+def _whole(command: str, given: str) -> str:
+    """A command with all that it needs: the options that were ``given`` to this one, and a key."""
+    # Its configuration says where a node's chain is, and a devnet is its own.
+    is_placed = "--config" in command or command.startswith("oracle devnet")
+    key = " --key-file KEY" if command.startswith(_PAID) else ""
+    return f"{command}{'' if is_placed else given}{key}"
+
+
+def _draw(console: Console, report: Report) -> None:
+    """Print a report."""
 
     def say(text: str) -> None:
         # A terminal gets whole words; whoever reads a pipe gets whole lines.
@@ -157,10 +172,8 @@ def _draw(console: Console, report: Report, given: str) -> None:
     if report.remedy:
         say(f"[bold]To do:[/] {escape(report.remedy)}.")
     for command in report.commands:
-        whole = command if "--config" in command else command + given
-        key = " --key-file KEY" if command.startswith(_PAID) else ""
         # To be copied: the terminal may wrap it, no line end goes in between.
-        console.print(f"  [cyan]{escape(whole)}{key}[/]", highlight=False, soft_wrap=True)
+        console.print(f"  [cyan]{escape(command)}[/]", highlight=False, soft_wrap=True)
 
 
 def _facts(report: Report) -> str:

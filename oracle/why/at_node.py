@@ -30,7 +30,7 @@ def at_node(s: Situation, node: NodeView, row: RequestRow | None) -> Verdict:
             Cause.NODE_STOPPED,
             f"The node is not running. {where}",
             "Start it",
-            ("oracle node run --config node.toml",),
+            (f"oracle node run --config {node.config}",),
         )
     return _not_seen(s, node) if row is None else _BY_STATE.get(row.state, _reopened)(s, node, row)
 
@@ -246,16 +246,16 @@ def _late(s: Situation, _: NodeView, __: RequestRow) -> Verdict:
 def _cancelled(s: Situation, node: NodeView, row: RequestRow) -> Verdict:
     if not row.reason.startswith(f"{operator.REASON}:"):
         return _reopened(s, node, row)
-    return cancelled(s)
+    return cancelled(s, node)
 
 
-def cancelled(s: Named) -> Verdict:
+def cancelled(s: Named, node: NodeView) -> Verdict:
     """The verdict on a request that the operator cancelled."""
     return Verdict(
         Cause.NODE_REFUSES,
         "The node's operator cancelled the request",
         f"Have the node take it up again. {AFTER_DEADLINE}",
-        (f"oracle node requeue {s.name} --config node.toml", f"oracle refund {s.name}"),
+        (f"oracle node requeue {s.name} --config {node.config}", f"oracle refund {s.name}"),
     )
 
 

@@ -105,9 +105,9 @@ def _lost(_: _Name, __: NodeView, row: RequestRow) -> Verdict:
     return Verdict(Cause.ANSWERED, f"Another sender answered the request: {row.reason}")
 
 
-def _cancelled(name: _Name, _: NodeView, row: RequestRow) -> Verdict:
+def _cancelled(name: _Name, node: NodeView, row: RequestRow) -> Verdict:
     if row.reason.startswith(f"{operator.REASON}:"):
-        return cancelled(name)
+        return cancelled(name, node)
     return Verdict(Cause.REFUNDED, f"The request ended without an answer: {row.reason}")
 
 

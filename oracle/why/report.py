@@ -131,6 +131,8 @@ class NodeView:
     confirmations: int
     #: Wei that it adds to a request's money if it must.
     subsidy: int = 0
+    #: Its configuration, as one would type it in a shell.
+    config: str = "node.toml"
 
 
 @dataclass(frozen=True, slots=True)

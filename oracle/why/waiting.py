@@ -5,6 +5,7 @@ from __future__ import annotations
 from oracle import fees
 from oracle.chain.contracts import RegistryContract
 from oracle.chain.lens import Reason
+from oracle.circuits.bundle import LOCAL_CHAINS
 from oracle.why.report import Cause, Situation, Verdict, gwei
 
 #: What always helps in the end.
@@ -78,7 +79,9 @@ def unserved(s: Situation, registry: RegistryContract) -> Verdict:
         "Run a node that serves the model, or have an operator look at what the node makes of it. "
         + AFTER_DEADLINE,
         (
-            "oracle node run --config node.toml",
+            "oracle devnet up --node"
+            if s.rpc.chain_id in LOCAL_CHAINS
+            else "oracle node run --config node.toml",
             f"oracle why {s.name} --config node.toml",
             f"oracle refund {s.name}",
         ),

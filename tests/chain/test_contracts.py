@@ -13,6 +13,7 @@ from oracle.chain.codec import ContractAbi
 from oracle.chain.contracts import OracleContract, RegistryContract, Status, code_hash
 from oracle.circuits.srs import ceremony_pins
 from oracle.errors import ContractMismatch, TransactionReverted
+from oracle.log import request_hex
 from oracle.testing import CALLER, ORACLE, REGISTRY, FakeChain
 from oracle.types import Request
 from tests.node.world import VERIFIER_CODE, batch, spec
@@ -98,7 +99,7 @@ def test_simulate__refused__names_the_contracts_error() -> None:
     with pytest.raises(TransactionReverted) as caught:
         contract.simulate(calldata, CALLER, 10**6)
     assert caught.value.name == "NotOpen"
-    assert "NotOpen(7, 0)" in caught.value.line()
+    assert f"NotOpen({request_hex(7)}, 0)" in caught.value.line()
 
 
 @pytest.mark.parametrize(

@@ -269,7 +269,7 @@ def test_relay__fee_in_a_token__no_credit__names_what_adds_to_it(
     error = TransactionReverted("InsufficientCredit(...)", name="InsufficientCredit")
     found = refusal(error, signed, token)
     assert isinstance(found, CreditTooSmall)
-    assert not found.is_ether
+    assert not found.command
     assert f"in {token} by its depositToken" in (found.remedy or "")
 
 

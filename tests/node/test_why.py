@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from oracle import tensor
 from oracle.chain.artifacts import contract
 from oracle.chain.contracts import OracleContract, Status
 from oracle.chain.rpc import Rpc
+from oracle.cli import why as why_command
 from oracle.cli.why import app as why_app
 from oracle.devnet import CHAIN_ID, transact
 from oracle.errors import ContractMismatch, ProverCrashed, ProverInput, RequestUnknown
@@ -129,6 +132,41 @@ def test_node_stopped__says_so_and_how_to_start_it(bench: Bench) -> None:
     assert report.cause is Cause.NODE_STOPPED
     assert "seen" in report.explanation
     assert report.commands == ("oracle node run --config node.toml",)
+
+
+def test_why__node_stopped__the_command_starts_the_node_that_was_named(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever its configuration is; a shell takes the path as it is."""
+    request_id, settings = bench.net.ask(1, 2), bench.net.node._parts.config
+    folder = tmp_path / "x y"
+    folder.mkdir()
+    (folder / "node.toml").write_text(
+        f'chain_id = {CHAIN_ID}\nrpc_urls = ["{bench.net.anvil.url}"]\n'
+        f'oracle = "{bench.oracle.address}"\nbundles = ["bundle"]\nstore = "{settings.store}"\n'
+        f'work_dir = "jobs"\nkey_file = "key"\n'
+    )
+    monkeypatch.setattr(why_command, "is_running", lambda *_: False)
+    monkeypatch.setattr(why_command, "_account_of", lambda _: bench.net.account)
+    words = [request_hex(request_id), "--config", str(folder / "node.toml"), "--json"]
+    said = json.loads(CliRunner().invoke(why_app, words).stdout)
+    assert said["cause"] == "node_stopped"
+    (command,) = said["commands"]
+    assert shlex.split(command) == ["oracle", "node", "run", "--config", str(folder / "node.toml")]
+
+
+def test_why__as_json__its_commands_have_what_the_text_has(bench: Bench) -> None:
+    name = request_hex(bench.net.ask(1, 2))
+    place = ("--rpc", bench.net.anvil.url, "--oracle", bench.oracle.address)
+    said = json.loads(CliRunner().invoke(why_app, [name, *place, "--json"]).stdout)
+    options = f" --rpc {bench.net.anvil.url} --oracle {bench.oracle.address}"
+    assert said["commands"] == [
+        "oracle devnet up --node",
+        f"oracle why {name} --config node.toml",
+        f"oracle refund {name}{options} --key-file KEY",
+    ]
+    text = CliRunner().invoke(why_app, [name, *place]).stdout
+    assert all(f"  {command}\n" in text for command in said["commands"])
 
 
 @pytest.mark.parametrize("base_fee", [3 * 10**9, 16 * 10**8])
