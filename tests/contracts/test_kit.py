@@ -113,6 +113,17 @@ def test_consumer_and_mock__need_no_other_package(installed: Path) -> None:
     assert len(seen) > 10
 
 
+@pytest.mark.parametrize("name", ["PlainCaller", "PredictionConsumer", "PromptCaller"])
+def test_example__copied_as_the_packages_page_says__compiles(installed: Path, name: str) -> None:
+    (line,) = re.findall(
+        r"^.*a copy of one.*$", (installed / "README.md").read_text(), re.MULTILINE
+    )
+    before, after = re.findall("`([^`]*)`", line)[1:3]
+    source = (installed / "examples" / f"{name}.sol").read_text().replace(f'"{before}', f'"{after}')
+    base = installed.parents[2]
+    assert name in compiled(source, [f"{PACKAGE}/=node_modules/{PACKAGE}/"], base)
+
+
 @pytest.mark.parametrize("name", ["InferenceOracle", "ModelRegistry", "InferenceLens"])
 def test_package__carries_the_abis_as_json_and_as_modules(installed: Path, name: str) -> None:
     """What is missing, 2: they are imported from the package."""
