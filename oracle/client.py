@@ -508,7 +508,7 @@ class OracleClient:
             TransactionReverted: it has ended, or its deadline has not passed.
         """
         request = self._find(request_id, first_block)
-        self._transact_about(request, self._contract.refund_calldata(request))
+        self._transact(self._contract.refund_calldata(request), about=request)
 
     def top_up(self, request_id: int | str, wei: int, first_block: int = 0) -> int:
         """Add to an open request's gas money; what it has then (wei).
@@ -526,7 +526,7 @@ class OracleClient:
                 f"{added} wei is too small a top-up for gas money of {request.gas_money} wei",
                 remedy=f"Add at least {least} wei",
             )
-        self._transact_about(request, self._contract.top_up_calldata(request), added)
+        self._transact(self._contract.top_up_calldata(request), added, about=request)
         return request.gas_money + added
 
     def retry(self, request_id: int | str, gas: int | None = None, first_block: int = 0) -> None:
@@ -557,7 +557,7 @@ class OracleClient:
             ).ending_in(f"oracle why {request_hex(number)}")
         limit = request.callback_gas if given is None else given
         call = self._contract.retry_calldata(request, answer.fields["output"], limit)
-        self._transact_about(request, call)
+        self._transact(call, about=request)
 
     def credit(self) -> int:
         """Wei that `withdraw` would pay: earned fees, refunds, unspent gas money."""
@@ -614,14 +614,9 @@ class OracleClient:
             )
         return found
 
-    def _transact_about(self, request: Request, data: bytes, value: int = 0) -> None:
-        try:
-            self._transact(data, value)
-        except TransactionReverted as error:
-            raise explained(error, request.key.request_id) from None
-
-    def _transact(self, data: bytes, value: int = 0) -> Receipt:
+    def _transact(self, data: bytes, value: int = 0, about: Request | None = None) -> Receipt:
         sender = self._sender()
+        number = None if about is None else about.key.request_id
         with self._sending:
             balance = self._rpc.balance(sender.address)
             if balance < value:
@@ -630,7 +625,10 @@ class OracleClient:
                     remedy="Fund the account",
                 )
             # Before the estimate: an endpoint words its refusal less clearly than the contract.
-            self._contract.simulate(data, sender.address, value=value)
+            try:
+                self._contract.simulate(data, sender.address, value=value)
+            except TransactionReverted as error:
+                raise explained(error, number) from None
             return sender.send(self._oracle, data, value)
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from eth_utils.address import to_checksum_address
+
 from oracle.chain.contracts import Status
 from oracle.errors import TransactionReverted
 from oracle.log import request_hex
@@ -27,17 +29,21 @@ class _Words:
     command: str = ""
 
 
-def explained(error: TransactionReverted, request_id: int) -> TransactionReverted:
+def explained(error: TransactionReverted, request_id: int | None = None) -> TransactionReverted:
     """The same refusal in plain words.
 
     Args:
-        error: of a call about one request.
-        request_id: the request.
+        error: of a call.
+        request_id: the request that the call is about, where there is one.
     """
     count, say = _SAID.get(error.name, (0, None))
+    arguments = error.arguments
+    if request_id is not None and say is None:
+        count, say = _SAID_OF_A_REQUEST.get(error.name, (0, None))
+        arguments = (request_hex(request_id), *arguments)
     if say is None or len(error.arguments) != count:
         return error
-    words = say(request_hex(request_id), *error.arguments)
+    words = say(*arguments)
     found = TransactionReverted(
         words.message, remedy=words.remedy, name=error.name, arguments=error.arguments
     )
@@ -96,8 +102,29 @@ def _gas_low(_: str, given: int, promised: int) -> _Words:
     )
 
 
+def _paused() -> _Words:
+    return _Words("the oracle's owner has paused new requests", "Wait, and ask again")
+
+
+def _underpaid(sent: int, required: int) -> _Words:
+    return _Words(
+        f"the request costs {required} wei by now, {sent} wei are too little: the base fee has risen",
+        "Ask again",
+    )
+
+
+def _not_taken(to: str) -> _Words:
+    return _Words(f"{to_checksum_address(to)} does not take ether", "Name an account that does")
+
+
 #: By the contract's name: how many arguments it has, and the words.
 _SAID: dict[str, tuple[int, Callable[..., _Words]]] = {
+    "RequestsPaused": (0, _paused),
+    "Underpaid": (2, _underpaid),
+    "WithdrawalFailed": (1, _not_taken),
+}
+#: The same of errors about one request, which is named, too.
+_SAID_OF_A_REQUEST: dict[str, tuple[int, Callable[..., _Words]]] = {
     "NotOpen": (2, _not_open),
     "DeadlineNotPassed": (1, _not_yet),
     "DeadlinePassed": (1, _too_late),

@@ -111,6 +111,17 @@ def test_nobody__deposit_withdraw_sign__are_told_before_the_contract_is_asked(
         assert error.remedy
 
 
+def test_withdraw__to_a_contract_that_takes_none__says_so(
+    devnet: Devnet, client: OracleClient
+) -> None:
+    client.deposit(5)
+    registry = devnet.oracle.functions.registry().call()
+    with pytest.raises(TransactionReverted, match=f"{registry} does not take ether") as caught:
+        client.withdraw(registry)
+    assert caught.value.remedy == "Name an account that does"
+    assert client.credit() == 5
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "words"),
     [
@@ -122,8 +133,11 @@ def test_nobody__deposit_withdraw_sign__are_told_before_the_contract_is_asked(
         # An endpoint's inventions, and what says enough by itself.
         ("NotOpen", (), "as it was"),
         ("DeadlinePassed", (1, 2), "as it was"),
-        ("Underpaid", (1, 2), "as it was"),
+        ("WithdrawalFailed", (), "as it was"),
+        ("CommitmentMismatch", (1,), "as it was"),
         ("", (), "as it was"),
+        ("RequestsPaused", (), "has paused new requests. Wait"),
+        ("Underpaid", (1, 2), "costs 2 wei by now, 1 wei are too little"),
     ],
 )
 def test_explained__whatever_arguments_there_are__is_a_line(
@@ -142,3 +156,8 @@ def test_error__of_a_request__has_its_id_in_hex() -> None:
     assert abi.error_arguments(data) == (1 << 255, 2)
     assert abi.error(data[:20]) == ("NotOpen", "NotOpen")
     assert abi.error_arguments(data[:20]) == ()
+
+
+def test_explained__of_no_request__names_none() -> None:
+    error = TransactionReverted("as it was", name="DeadlinePassed", arguments=(1,))
+    assert explained(error) is error
