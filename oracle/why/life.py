@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -84,12 +85,19 @@ def node_steps(node: NodeView, request_id: int) -> list[Step]:
 
 
 def in_order(chain: Sequence[Step], node: Sequence[Step]) -> tuple[Step, ...]:
-    """Both by time. A block knows only its second: within it, an answer follows its sending."""
+    """Both by time. A block knows only its second, and an answer follows its sending.
+
+    The sending may be written down later than the block was made: on a busy machine, or if the chain is
+    quick.
+    """
     sent = [step.at for step in node if step.what == RequestState.PENDING]
+    mined = [step.at for step in node if step.what == RequestState.MINED]
 
     def moment(step: Step) -> float:
         if (step.source, step.what) != ("chain", "answered"):
             return step.at
-        return max((at for at in sent if step.at <= at < step.at + 1), default=step.at)
+        # Mined is said of the node's own answers alone.
+        last = mined[-1] if mined else math.nextafter(step.at + 1, 0)
+        return max([step.at, *(at for at in sent if at <= last)])
 
     return tuple(sorted((*node, *chain), key=moment))
