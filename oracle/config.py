@@ -28,6 +28,8 @@ _ENV_PREFIX = "ORACLE_NODE__"
 _MAX_INT64 = 2**63 - 1
 #: No duration here makes sense beyond ten years; the system's timers end before "for ever".
 _MAX_SECONDS = 10 * 365 * 24 * 3600
+#: How a PostgreSQL connection is written where it is no URL.
+_CONNINFO = re.compile(r"\s*(host|hostaddr|port|dbname|user|password|passfile|service)\s*=", re.I)
 
 
 def project_root() -> Path:
@@ -202,6 +204,9 @@ class NodeConfig(BaseSettings):
             is_url = value.startswith(("postgresql://", "postgres://"))
             if not is_url and "://" in value:
                 raise ValueError("write a path, or a URL that begins with postgresql://")
+            if _CONNINFO.match(value):
+                # A path it would be, and its password the name of a file.
+                raise ValueError("write a database as a URL that begins with postgresql://")
             return SecretStr(value) if is_url else Path(value)
         return value
 

@@ -154,21 +154,44 @@ class PostgresDatabase(Database):
 
 def _place(url: SecretStr) -> str:
     """The database for a person: user, host, port and name, and nothing else of the URL."""
+    _require_unambiguous(url)
     try:
         parts = conninfo_to_dict(url.get_secret_value())
     except psycopg.ProgrammingError:
         # The driver's message quotes parts of the URL, and a password may be one of them.
-        raise StoreError(
-            "the store's URL is not valid",
-            remedy="Write store as postgresql://USER@HOST:PORT/DATABASE, special characters as %XX",
-        ) from None
+        raise _not_valid() from None
+    if not re.fullmatch(r"[0-9,]*", str(parts.get("port") or "")):
+        raise _not_valid()
     user = f"{parts['user']}@" if parts.get("user") else ""
     port = f":{parts['port']}" if parts.get("port") else ""
     return f"postgresql://{user}{parts.get('host') or ''}{port}/{parts.get('dbname') or ''}"
 
 
+def _require_unambiguous(url: SecretStr) -> None:
+    """Refuse what the driver would read otherwise than its author: parts of a password are shown then.
+
+    Unescaped, a / or an @ in a password makes the rest of it a host, a port or a database.
+    """
+    text = url.get_secret_value()
+    authority, *_ = re.split(r"[/?#]", text.partition("://")[2], maxsplit=1)
+    if text.count("@") > 1 or ("@" in text and "@" not in authority):
+        raise _not_valid()
+
+
+def _not_valid() -> StoreError:
+    return StoreError(
+        "the store's URL is not valid",
+        remedy="Write store as postgresql://USER@HOST:PORT/DATABASE, special characters as %XX",
+    )
+
+
 def without_password(url: SecretStr) -> str:
-    """The URL as it may be shown."""
+    """The URL as it may be shown.
+
+    Raises:
+        StoreError: it is none.
+    """
+    _require_unambiguous(url)
     parts = urlsplit(url.get_secret_value())
     user, at, host = parts.netloc.rpartition("@")
     query = [(name, value) for name, value in parse_qsl(parts.query) if name != "password"]

@@ -46,6 +46,20 @@ def test_load__good__resolves_paths_beside_the_file(tmp_path: Path) -> None:
     assert config.oracle == "0x5FbDB2315678afecb367f032d93F642f64180aa3"
 
 
+@pytest.mark.parametrize(
+    "store", ["host=127.0.0.1 password=SEKRIT", " user = me password=SEKRIT", "PASSWORD=SEKRIT"]
+)
+def test_store__keywords_of_the_driver__are_no_file(tmp_path: Path, store: str) -> None:
+    line = refusal(write(tmp_path, store=f'"{store}"'))
+    assert "postgresql://" in line
+    assert "SEKRIT" not in line
+
+
+def test_store__file_with_an_equals_sign__is_a_file(tmp_path: Path) -> None:
+    config = load_node_config(write(tmp_path, store='"chain=1.db"'))
+    assert config.store == tmp_path / "chain=1.db"
+
+
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres"])
 def test_store__url__is_kept_secret(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str

@@ -85,6 +85,26 @@ def test_url__not_valid__is_an_error_without_it(url: str) -> None:
     assert caught.value.__cause__ is None
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://oracle:p/SEKRIT@127.0.0.1:1/oracle",
+        "postgresql://oracle:p@SEKRIT@127.0.0.1:1/oracle",
+        "postgresql://oracle:p?SEKRIT@127.0.0.1:1/oracle",
+        "postgresql://oracle:p#SEKRIT@127.0.0.1:1/oracle",
+        "postgresql://oracle:SEKRIT/127.0.0.1/oracle",
+    ],
+)
+def test_password__not_escaped__is_refused_and_in_no_error(url: str) -> None:
+    """Parts of it would be taken for a host, a port or a database, which errors name."""
+    with pytest.raises(StoreError, match="URL is not valid") as caught:
+        make_store(SecretStr(url))
+    assert "special characters as %XX" in caught.value.line()
+    everything = caught.value.line() + repr(caught.value.__cause__)
+    assert "SEKRIT" not in everything
+    assert "127.0.0.1" not in everything
+
+
 def test_driver__missing__says_what_to_install(
     url: SecretStr, monkeypatch: pytest.MonkeyPatch
 ) -> None:
