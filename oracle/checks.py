@@ -80,6 +80,7 @@ def endpoints(config: NodeConfig, clock: Callable[[], float] = time.time) -> lis
         return findings
     best = max(heads.values(), key=lambda head: head.number)
     behind = {number: best.number - head.number for number, head in heads.items()}
+    beyond = config.start_block > best.number
     return [
         *(
             _late(places[number].url, behind[number])
@@ -88,7 +89,16 @@ def endpoints(config: NodeConfig, clock: Callable[[], float] = time.time) -> lis
             for number, finding in enumerate(findings)
         ),
         _clock(best, clock()),
+        *([_not_begun(config.start_block, best.number)] if beyond else ()),
     ]
+
+
+def _not_begun(start_block: int, head: int) -> Finding:
+    error = ConfigError(
+        f"start_block {start_block} is beyond the newest block, {head}: nothing would be served",
+        remedy="Set start_block to the block that the oracle was deployed in",
+    )
+    return Finding("start", error.message, error)
 
 
 def _clock(head: Block, now: float) -> Finding:

@@ -13,12 +13,14 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
+from oracle.aside import Aside
 from oracle.chain.rpc import Rpc
 from oracle.config import NodeConfig
 from oracle.drift import Drift
 from oracle.errors import OracleError, ProverUnavailable
 from oracle.machine import available_memory, free_disk
 from oracle.store.ledger import Store
+from oracle.store.records import Cursor
 
 #: Blocks that the cursor may be behind the newest block it may read.
 NEAR_BLOCKS = 100
@@ -26,6 +28,8 @@ NEAR_BLOCKS = 100
 _FAILURES = 3
 #: Seconds for which a look at the chain holds: health is asked for often, endpoints cost money.
 _LOOK_AGE = 30.0
+#: Seconds that the store gets to answer: who looks at the node waits for little longer.
+_STORE_SECONDS = 2.0
 #: Failures of a service that are remembered with their words.
 _KEPT_FAILURES = 8
 
@@ -179,6 +183,8 @@ class Health:
         #: As it is now: some of it is read anew while the node runs.
         self.config = config
         self._store = store
+        #: Asks the store, which may hang.
+        self.aside = Aside(_STORE_SECONDS)
         self._probe = probe
         self.watched = watched
 
@@ -223,17 +229,28 @@ class Health:
         return None
 
     def _cursor(self) -> str | None:
-        cursor = self._store.cursor()
+        head = self._probe.look().head
+        cursor, is_read = self.aside.ask(self._read)
         if cursor is None:
-            return "the chain was not read yet"
-        behind = self._probe.look().head - self.config.confirmations - cursor.block
+            start = self.config.start_block
+            beyond = f": start_block {start} is beyond the newest block, {head}"
+            return f"the chain was not read yet{beyond if start > head else ''}"
+        if cursor.block > head and not is_read:
+            return f"nothing is read before block {cursor.block + 1}, and the newest is {head}"
+        behind = head - self.config.confirmations - cursor.block
         return f"{behind} blocks behind" if behind > NEAR_BLOCKS else None
 
+    def _read(self) -> tuple[Cursor | None, bool]:
+        """How far the chain was read, and whether that block was: a new store's cursor is before it."""
+        cursor = self._store.cursor()
+        is_read = cursor is not None and self._store.block_hash(cursor.block) is not None
+        return cursor, is_read
+
     def _writable(self) -> None:
-        self._store.check_writable()
+        self.aside.ask(self._store.check_writable)
 
     def _prover(self) -> str | None:
-        return self._store.prover_trouble(ProverUnavailable.code, _FAILURES)
+        return self.aside.ask(lambda: self._store.prover_trouble(ProverUnavailable.code, _FAILURES))
 
     def _account(self) -> str | None:
         balance, needed = self._probe.look().balance, max(self.config.min_balance, 1)

@@ -67,7 +67,7 @@ class NodeCollector(Collector):
         """All metrics; those of the store or the chain are left out while it cannot be read."""
         yield from self._process()
         yield from self._machine()
-        for part in (self._chain, self._ledger):
+        for part in (self._chain, lambda: self.health.aside.ask(lambda: list(self._ledger()))):
             try:
                 # A list: what fails half-way gives nothing.
                 yield from list(part())
@@ -145,12 +145,12 @@ class NodeCollector(Collector):
     def _chain(self) -> Iterator[Metric]:
         look = self.probe.look()
         yield _gauge("balance_wei", "What the account holds.", look.balance)
-        yield _gauge(
-            "nonce_gaps",
-            "Nonces without a transaction before the last one that was sent.",
-            self.store.missing_nonces(self.account, look.nonce),
+        gaps, cursor = self.health.aside.ask(
+            lambda: (self.store.missing_nonces(self.account, look.nonce), self.store.cursor())
         )
-        cursor = self.store.cursor()
+        yield _gauge(
+            "nonce_gaps", "Nonces without a transaction before the last one that was sent.", gaps
+        )
         if cursor is not None:
             behind = max(0, look.head - self.config.confirmations - cursor.block)
             yield _gauge("cursor_lag_blocks", "Confirmed blocks that are not read yet.", behind)

@@ -26,6 +26,7 @@ from structlog.typing import FilteringBoundLogger
 
 from oracle import __version__, checks
 from oracle.access import Access
+from oracle.aside import Aside
 from oracle.batching import Limits
 from oracle.chain import fork
 from oracle.chain.arrivals import Arrivals
@@ -90,6 +91,8 @@ _DRAIN_POLL = 0.05
 _WATCHDOG_SECONDS = 10.0
 #: Seconds between two looks for what a WebSocket tells of, at least.
 _TOLD_SECONDS = 2.0
+#: Seconds that a page gets to be read from the store.
+_PAGE_SECONDS = 5.0
 _DRY_RUN = "requests are decided and proved, and nothing is sent"
 #: Services that bring new work; the others finish it.
 _TAKERS = frozenset({"watcher", "scheduler", "janitor"})
@@ -713,8 +716,17 @@ class Node:
         page = LivePage(
             parts.config, self._store, self.health, parts.cards, parts.signer.address, self._clock
         )
+        # In a thread of their own, or a store that hangs would have all that serve.
+        aside = Aside(_PAGE_SECONDS)
+
+        def bounded(shown: Page) -> Page:
+            return lambda query: aside.ask(lambda: shown(query))
+
         return {
-            **page.pages(),
+            **{
+                path: bounded(shown) if path.startswith("/api/") else shown
+                for path, shown in page.pages().items()
+            },
             "/livez": lambda _: _verdict(self.health.alive()),
             "/readyz": lambda _: _verdict(self.health.ready(), self.health.warnings()),
             "/metrics": lambda _: Response(metrics.text(), content_type=CONTENT_TYPE),

@@ -133,7 +133,15 @@ def _contract(wanted: Wanted, rpc: Rpc, url: str) -> tuple[str, int]:
     else:
         oracle, block = wanted.oracle, 0
     OracleContract(rpc, oracle).registry()
-    return oracle, block if wanted.start_block is None else wanted.start_block
+    if wanted.start_block is None:
+        return oracle, block
+    head = rpc.head().number
+    if wanted.start_block > head:
+        raise UsageError(
+            f"--start-block {wanted.start_block} is beyond the newest block, {head}",
+            remedy="Give the block that the oracle was deployed in",
+        )
+    return oracle, wanted.start_block
 
 
 def _account(wanted: Wanted) -> tuple[LocalSigner, bool]:

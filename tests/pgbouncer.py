@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -77,6 +80,15 @@ max_client_conn = 200
         self._process.kill()
         self._process.wait(PATIENCE)
         shutil.rmtree(self._folder)
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Hang: connections stay open, and nothing is answered."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def __enter__(self) -> Self:
         return self

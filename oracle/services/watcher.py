@@ -17,7 +17,7 @@ from oracle.chain.evidence import Block
 from oracle.chain.pacing import GROWTH
 from oracle.chain.rpc import Rpc, fewer_blocks
 from oracle.drift import Drift
-from oracle.errors import RpcLimit, RpcUnreachable
+from oracle.errors import ConfigError, RpcLimit, RpcUnreachable
 from oracle.log import request_hex
 from oracle.store.ledger import Store
 from oracle.store.records import Cursor
@@ -89,9 +89,10 @@ class Watcher:
         if not self._store.has_duty(DUTY):
             self._head_hash = b""
             return False
-        cursor = self._store.cursor() or self._start()
-        head = self._rpc.head()
+        cursor, head = self._store.cursor(), self._rpc.head()
         self._look_at_clock(head)
+        if cursor is None:
+            cursor = self._start(head.number)
         self.head = head.number
         if head.hash != self._head_hash:
             self._store.set_head(head.number, head.timestamp, head.base_fee)
@@ -120,7 +121,13 @@ class Watcher:
                 detail=warning,
             )
 
-    def _start(self) -> Cursor:
+    def _start(self, head: int) -> Cursor:
+        if self._start_block > head:
+            # A cursor beyond the chain would look as if everything had been read.
+            raise ConfigError(
+                f"start_block {self._start_block} is beyond the newest block, {head}",
+                remedy="Set start_block to the block that the oracle was deployed in",
+            )
         with self._store.transaction(DUTY):
             self._store.start_cursor(self._start_block - 1, self._chunk)
         return Cursor(self._start_block - 1, self._chunk, 0, 0, 0)

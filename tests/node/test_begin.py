@@ -133,6 +133,7 @@ def test_init__keystore_without_its_password__is_left_alone(shell: Shell, tmp_pa
         (["--rpc", "http://127.0.0.1:1"], "127.0.0.1:1"),
         (["--bundle", "/nowhere"], "Give the folder of a built model"),
         (["--oracle", "0x" + "ab" * 20], "CONTRACT_MISMATCH"),
+        (["--start-block", "4000000"], "--start-block 4000000 is beyond the newest block"),
         (["--oracle", "0x12"], "--oracle 0x12 is not an Ethereum address"),
         (["--srs-from", "/nowhere"], "Give the folder that has it with --srs-from"),
     ],

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from oracle import checks
 from oracle.chain.contracts import Status
-from oracle.errors import OracleError, RpcLimit, RpcUncertain, RpcUnreachable
+from oracle.errors import ConfigError, OracleError, RpcLimit, RpcUncertain, RpcUnreachable
 from oracle.log import make_logger
 from oracle.node import Doorbell, Supervised
+from oracle.testing_http import over_http
 
 from .world import World
 
@@ -85,6 +87,36 @@ def test_step__start_block__is_the_first_that_is_read(make_world: Callable[..., 
     read_all(world)
     assert world.store.request(early) is None
     assert world.state(at_start) == "seen"
+
+
+def test_step__start_block_beyond_the_chain__is_said_and_nothing_is_green(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world(start_block=50)
+    with pytest.raises(ConfigError, match="start_block 50 is beyond the newest block"):
+        world.node.watcher.step()
+    assert "start_block 50" in (world.node.health.ready()["cursor"] or "")
+    assert b"\noracle_node_cursor_lag_blocks" not in world.node.pages()["/metrics"]({}).body
+    # Nothing was kept of it: the chain may come so far.
+    world.chain.mine(60)
+    request_id = world.ask()
+    read_all(world)
+    assert world.state(request_id) == "seen"
+
+
+def test_readyz__store_that_began_beyond_the_chain__is_not_ready(world: World) -> None:
+    world.store.start_cursor(3_999_999, 10)
+    assert "nothing is read before block 4000000" in (world.node.health.ready()["cursor"] or "")
+
+
+def test_check__start_block_beyond_the_chain__fails(world: World) -> None:
+    with over_http(world.chain) as url:
+        config = world.node._parts.config.model_copy(
+            update={"rpc_urls": (url,), "start_block": 4_000_000}
+        )
+        found = {each.subject: each for each in checks.endpoints(config)}
+    assert found["start"].error is not None
+    assert "start_block 4000000 is beyond" in found["start"].detail
 
 
 def test_step__nothing_new__asks_for_the_head_only(world: World) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +17,7 @@ from oracle.store.ledger import Store
 from oracle.store.postgres import _SETTINGS
 from oracle.store.states import RequestState
 from tests.node.world import World
+from tests.patience import PATIENCE
 from tests.pgbouncer import PgBouncer
 from tests.postgres import PostgresServer
 
@@ -135,6 +138,33 @@ def test_pooler__who_only_looks__changes_nothing_and_keeps_nobody_from_writing(
         assert onlooker.counts() == {RequestState.SEEN: ROUNDS - 1}
     onlooker.close()
     node.close()
+
+
+def test_pooler__hangs__metrics_and_readyz_answer_and_the_next_ask_waits_for_nothing(
+    tmp_path: Path, postgres: PostgresServer, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oracle.health._STORE_SECONDS", 0.5)
+    monkeypatch.setattr("oracle.node._PAGE_SECONDS", 0.5)
+    with PgBouncer(postgres) as pooler:
+        world = World(tmp_path, {"store": pooler.url(database)})
+        world.settle()
+        pages = world.node.pages()
+        assert b"oracle_node_cursor_block" in pages["/metrics"]({}).body
+        assert not world.node.health.ready()["store"]
+        with pooler.stopped():
+            body = pages["/metrics"]({}).body
+            assert b"oracle_node_cursor_block" not in body
+            assert b'oracle_node_ready{check="store"} 0.0' in body
+            answer = pages["/readyz"]({})
+            assert answer.status == 503
+            assert "has not answered" in json.loads(answer.body)["wrong"]["store"]
+            with pytest.raises(StoreError, match="has not answered"):
+                pages["/api/state"]({})
+        deadline = time.monotonic() + PATIENCE
+        while world.node.health.ready()["store"]:
+            assert time.monotonic() < deadline, "it was never ready again"
+        assert b"oracle_node_cursor_block" in pages["/metrics"]({}).body
+        world.die()
 
 
 def test_pooler__pools_single_statements__is_refused_in_one_line(
