@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, get_origin
 
 from eth_utils.address import is_checksum_address, is_hex_address, to_checksum_address
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -22,6 +22,7 @@ from pydantic_settings import (
 
 from oracle.access import Access, EndpointTable, Listed, names_a_host
 from oracle.errors import ConfigError
+from oracle.private import open_plain
 
 _ENV_PREFIX = "ORACLE_NODE__"
 #: The store keeps these as 64-bit integers.
@@ -281,7 +282,7 @@ def load_node_config(path: Path) -> NodeConfig:
         ConfigError: one line that names the file, the line in it and the field, or the variable.
     """
     try:
-        text = path.read_text()
+        text = _read(path)
         values = tomllib.loads(text)
     except OSError as error:
         raise ConfigError(
@@ -290,11 +291,15 @@ def load_node_config(path: Path) -> NodeConfig:
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path} is not valid TOML: it is nested too deep") from None
     _refuse_unknown_overrides()
     try:
         config = NodeConfig(**values | _overrides_from_files())
-    except (ValidationError, SettingsError) as error:
+    except ValidationError as error:
         raise _refusal(path, text, error) from None
+    except (SettingsError, RecursionError) as error:
+        raise _unparsed(path, error) from None
     folder = path.resolve().parent
     resolved: dict[str, object] = {
         name: folder / value
@@ -308,6 +313,12 @@ def load_node_config(path: Path) -> NodeConfig:
     config = config.model_copy(update=resolved)
     _check_endpoints(path, text, config)
     return config
+
+
+def _read(path: Path) -> str:
+    """Text of a plain file: the node reads it while it runs, and must not wait for a pipe."""
+    with open_plain(path) as file:
+        return file.read().decode()
 
 
 def _access(listed: Listed) -> Access:
@@ -376,7 +387,7 @@ def _overrides_from_files() -> dict[str, object]:
         if field is None:
             continue
         try:
-            text = Path(os.environ[variable]).read_text().strip()
+            text = _read(Path(os.environ[variable])).strip()
             # Lists only: the text of a number or a word is what pydantic reads.
             found[field] = json.loads(text) if text.startswith("[") else text
         except OSError as error:
@@ -384,7 +395,7 @@ def _overrides_from_files() -> dict[str, object]:
                 f"the file that {variable} names cannot be read ({error.strerror})",
                 remedy="Correct the variable, or let this user read the file",
             ) from None
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ConfigError(
                 f"the file that {variable} names holds no valid value", remedy="Write a JSON list"
             ) from None
@@ -397,10 +408,8 @@ def _suggestion(loc: Sequence[int | str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def _refusal(path: Path, text: str, error: ValidationError | SettingsError) -> ConfigError:
+def _refusal(path: Path, text: str, error: ValidationError) -> ConfigError:
     """The first problem without the offending value, which may be a secret put in a wrong field."""
-    if isinstance(error, SettingsError):
-        return ConfigError(f"{path}: an environment override is not valid: {error}")
     first = error.errors(include_url=False, include_input=False)[0]
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "missing":
@@ -414,6 +423,25 @@ def _refusal(path: Path, text: str, error: ValidationError | SettingsError) -> C
         where = f", line {' and '.join(map(str, lines))}" if lines else ""
         return ConfigError(f"{path}{where}: {message}")
     return ConfigError(f"{_place(path, text, first['loc'])}: {message}")
+
+
+def _unparsed(path: Path, error: SettingsError | RecursionError) -> ConfigError:
+    """Which variable does not hold the JSON that its field takes."""
+    for field, variable in _overrides().items():
+        if field not in NodeConfig.model_fields or not _is_list(field):
+            continue
+        try:
+            json.loads(os.environ[variable])
+        except (ValueError, RecursionError):
+            return ConfigError(
+                f"{path}: {field}, set by the variable {variable}: must be a JSON list",
+                remedy=f'Write it like {variable}=\'["first", "second"]\'',
+            )
+    return ConfigError(f"{path}: an environment override is not valid: {error}")
+
+
+def _is_list(field: str) -> bool:
+    return get_origin(NodeConfig.model_fields[field].annotation) is tuple
 
 
 def _place(path: Path, text: str, loc: Sequence[int | str]) -> str:

@@ -19,7 +19,16 @@ alerts and exit paths match on it.
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar, Self
+
+#: Control characters but for the ends of lines and tabs, and what has text read backwards: an
+#: endpoint's words would steer the terminal that shows them.
+_UNSHOWN = re.compile(r"[\0-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def _shown(text: str) -> str:
+    return _UNSHOWN.sub("\ufffd", text)
 
 
 class OracleError(Exception):
@@ -31,8 +40,8 @@ class OracleError(Exception):
     transient: ClassVar[bool] = False
 
     def __init__(self, message: str | None = None, *, remedy: str | None = None) -> None:
-        self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
-        self._advice = remedy
+        self.message = _shown(message or (type(self).__doc__ or "").strip().splitlines()[0])
+        self._advice = remedy and _shown(remedy)
         #: What the remedy ends in, to be typed. Whoever knows where adds the options that say so.
         self.command = ""
         super().__init__(self.message)

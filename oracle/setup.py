@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from oracle.circuits.bundle import Bundle, needed_srs
 from oracle.circuits.srs import default_folder, provide
 from oracle.config import NodeConfig, load_node_config
 from oracle.errors import ConfigError, UsageError
-from oracle.private import read_private
+from oracle.private import make_folder, read_private
 
 CONFIG, KEYSTORE, PASSWORD = "node.toml", "keystore.json", "password"
 #: Multiple of the balance below which a node takes nothing, to begin with.
@@ -76,7 +77,8 @@ def begin(wanted: Wanted, progress: Callable[[str], None] = lambda _: None) -> B
     if config.exists():
         raise ConfigError(
             f"{config} exists already, and is left as it is",
-            remedy=f"Edit it, or give another --folder; then: oracle node check --config {config}",
+            remedy=f"Edit it, or give another --folder; then: "
+            f"oracle node check --config {shlex.quote(str(config))}",
         )
     if not wanted.rpc_urls or not wanted.bundles:
         raise UsageError(
@@ -91,13 +93,14 @@ def begin(wanted: Wanted, progress: Callable[[str], None] = lambda _: None) -> B
     for path in wanted.bundles:
         Bundle.load(path, srs_dir).require_safe(rpc.chain_id)
     progress("the account")
-    wanted.folder.mkdir(parents=True, exist_ok=True)
-    signer, is_new = _account(wanted)
+    make_folder(wanted.folder, "--folder")
     values = _values(wanted, rpc.chain_id, oracle, start_block, srs_dir)
-    _write_new(config, "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items()))
+    _write_new(config, "".join(f"{name} = {_toml(value)}\n" for name, value in values.items()))
     try:
+        # The account last: a configuration that is refused leaves none behind.
         settings = load_node_config(config)
-    except ConfigError:
+        signer, is_new = _account(wanted)
+    except BaseException:
         config.unlink()
         raise
     balance = rpc.balance(signer.address)
@@ -181,6 +184,11 @@ def _values(
     }
 
 
+def _toml(value: object) -> str:
+    """A value as TOML has it: as JSON, but for what JSON writes as two halves, and for DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
 def _write_new(path: Path, text: str) -> None:
     """A file that only its owner may read, and that was not there."""
     try:
@@ -189,7 +197,12 @@ def _write_new(path: Path, text: str) -> None:
         raise ConfigError(
             f"{path} exists already, and is left as it is", remedy="Give another --folder"
         ) from None
-    with os.fdopen(descriptor, "w") as file:
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written ({error.strerror})", remedy="Give another --folder"
+        ) from None
+    # A path that is no UTF-8 is refused when it is read, not with a traceback here.
+    with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -96,7 +96,7 @@ class LocalSigner:
         password = read_private(password_file, _REMEDY).rstrip("\r\n")
         try:
             key = Account.decrypt(json.loads(read_private(path, _REMEDY)), password)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise ConfigError(
                 f"{path} could not be decrypted",
                 remedy=f"Check the keystore and the password in {password_file}",

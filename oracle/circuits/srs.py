@@ -17,12 +17,16 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import requests
 from urllib3.exceptions import HTTPError
 
+from oracle.access import http_url
+from oracle.chain.rpc import redacted
 from oracle.config import build_dir, is_checkout
 from oracle.errors import SrsMismatch, SrsUnavailable, UsageError
+from oracle.private import make_folder
 from oracle.prover.sandbox import Sandbox
 
 _PINS = Path(__file__).with_name("srs_sha256.json")
@@ -88,7 +92,7 @@ class SrsSource:
                     remedy=f"Fetch the Perpetual Powers of Tau file for k = {logrows}, "
                     "or say where from with --srs-url",
                 )
-            _download(f"{self.url.rstrip('/')}/{path.name}", path, logrows, expected)
+            _download(self.url, path, logrows, expected)
         _require(path, logrows, expected)
         return Srs(path, expected, unsafe=False)
 
@@ -137,12 +141,12 @@ def provide(
             f"{path} is missing",
             remedy="Say where it is with --srs-from FOLDER, or where from with --srs-url URL",
         )
-    _download(f"{url.rstrip('/')}/{path.name}", path, logrows, sha256)
+    _download(url, path, logrows, sha256)
     return path
 
 
 def _linked(found: Path, path: Path, sha256: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent, "--into")
     partial = path.with_suffix(f".{os.getpid()}.partial")
     try:
         try:
@@ -203,23 +207,41 @@ def sha256_file(path: Path) -> bytes:
 
 def _require(path: Path, logrows: int, expected: bytes) -> None:
     """Refuse a file that is not the pinned one."""
+    found = _difference(path, logrows, expected)
+    if found is not None:
+        raise SrsMismatch(f"{path} has {found}", remedy="Delete the file and fetch it again")
+
+
+def _difference(path: Path, logrows: int, expected: bytes) -> str | None:
+    """What a file has that the pinned one has not; None if it is that one."""
     size = path.stat().st_size
     if size != size_of(logrows):
-        found = f"{size} bytes, the ceremony's file has {size_of(logrows)}"
-    elif (actual := sha256_file(path)) != expected:
-        found = f"SHA-256 {actual.hex()}, pinned is {expected.hex()}"
-    else:
-        return
-    raise SrsMismatch(f"{path} has {found}", remedy="Delete the file and fetch it again")
+        return f"{size} bytes, the ceremony's file has {size_of(logrows)}"
+    actual = sha256_file(path)
+    return None if actual == expected else f"SHA-256 {actual.hex()}, pinned is {expected.hex()}"
 
 
-def _download(url: str, path: Path, logrows: int, expected: bytes) -> None:
-    """Fetch a file under another name and give it its own once it is the pinned one."""
-    if not url.startswith(("http://", "https://")):
+def _in_folder(url: str, name: str) -> str:
+    """The address of a file in the folder at ``url``: what is after the path, as a token, stays there.
+
+    Raises:
+        UsageError: it is no address.
+    """
+    try:
+        parts = urlsplit(http_url(url))
+    except ValueError:
+        # Without it: it may hold a password.
         raise UsageError(
-            f"{url} is not an HTTP address", remedy="Give --srs-url like https://host/folder"
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
+            "--srs-url is not an HTTP address", remedy="Give --srs-url like https://host/folder"
+        ) from None
+    return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{name}", fragment=""))
+
+
+def _download(folder_url: str, path: Path, logrows: int, expected: bytes) -> None:
+    """Fetch a file under another name and give it its own once it is the pinned one."""
+    url = _in_folder(folder_url, path.name)
+    shown = f"{redacted(url)}/.../{path.name}"
+    make_folder(path.parent, "--into")
     partial = path.with_suffix(f".{os.getpid()}.partial")
     try:
         with (
@@ -236,19 +258,26 @@ def _download(url: str, path: Path, logrows: int, expected: bytes) -> None:
                     break
                 if time.monotonic() > deadline:
                     raise SrsUnavailable(
-                        f"{url} is too slow", remedy="Try again, or give another --srs-url"
+                        f"{shown} is too slow", remedy="Try again, or give another --srs-url"
                     )
                 file.write(chunk)
         if missing:
             raise SrsMismatch(
-                f"{url} does not have the {size_of(logrows)} bytes of the ceremony's file",
+                f"{shown} does not have the {size_of(logrows)} bytes of the ceremony's file",
                 remedy="Give the folder with the files kzgK.srs as --srs-url",
             )
-        _require(partial, logrows, expected)
+        found = _difference(partial, logrows, expected)
+        if found is not None:
+            raise SrsMismatch(
+                f"{shown} has {found}", remedy="Give the address of another folder as --srs-url"
+            )
         partial.replace(path)
     except (requests.RequestException, HTTPError) as error:
+        # The status, which the text of the error has beside the whole address.
+        status = error.response.status_code if isinstance(error, requests.HTTPError) else None
+        why = type(error).__name__ if status is None else f"HTTP status {status}"
         raise SrsUnavailable(
-            f"{url} could not be downloaded ({type(error).__name__})",
+            f"{shown} could not be downloaded ({why})",
             remedy=f"Check --srs-url, or put the file into {path.parent}",
         ) from None
     finally:

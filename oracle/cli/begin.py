@@ -53,17 +53,23 @@ def init(
     ] = None,
     srs_url: _Url = None,
     srs_from: _From = None,
-    http_port: Annotated[int, typer.Option(help="Port of the node's page.")] = 9464,
+    http_port: Annotated[
+        int, typer.Option(help="Port of the node's page.", min=0, max=65_535)
+    ] = 9464,
     as_json: _Json = False,
 ) -> None:
     """Set a node up: SRS files, a new account, node.toml; overwrites nothing.
 
     Asks for what is left out, in a terminal. Ends with what to fund and what to run next.
     """
+    from oracle.chain.rpc import chain_id_of
     from oracle.cli.chain import address_of
     from oracle.setup import Wanted, begin
 
     urls = tuple(rpc or _asked("RPC endpoint (http...)", "--rpc"))
+    if not bundle:
+        # Before the next question: an answer to it would be in vain.
+        chain_id_of(urls[0])
     bundles = tuple(bundle or map(Path, _asked("Folder of the model's bundle", "--bundle")))
     wanted = Wanted(
         folder=folder,
@@ -128,6 +134,16 @@ def srs(
 
 
 def _asked(question: str, option: str) -> list[str]:
-    if not sys.stdin.isatty():
+    if not _is_asked():
         raise UsageError(f"{option} is missing", remedy=f"For example: {_EXAMPLE}")
-    return [str(typer.prompt(question, err=True))]
+    try:
+        return [str(typer.prompt(question, err=True))]
+    except typer.Abort:
+        raise UsageError(
+            f"{option} was not answered, and nothing was done", remedy=f"For example: {_EXAMPLE}"
+        ) from None
+
+
+def _is_asked() -> bool:
+    """Whether there is somebody to ask."""
+    return sys.stdin.isatty()

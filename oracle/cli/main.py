@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 import signal
 import sys
 from dataclasses import dataclass
@@ -17,6 +20,8 @@ from oracle.cli.options import examples
 from oracle.errors import OracleError, UsageError
 
 _NAME = "oracle"
+#: Why standard output cannot be written: the disk is full, or it is closed.
+_NO_OUTPUT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EBADF, errno.EIO})
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +117,47 @@ def run() -> None:
     """Entry point. Exit codes are those of `oracle.errors`; 2 also covers wrong usage."""
     # Let `finally` blocks run, so that nothing that was started here is left behind.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    if sys.stdout is None:
+        # Closed by the shell: what is printed must not vanish without a word.
+        sys.stdout = _Closed()
     try:
         code = app(prog_name=_NAME, standalone_mode=False)
+        sys.stdout.flush()
     except OracleError as error:
         code = _refuse(error)
     except typer.TyperException as error:
         # Without a message it is a group without a command, whose help has been printed.
         code = _refuse(_misused(error)) if error.format_message() else error.exit_code
+    except OSError as error:
+        if error.errno not in _NO_OUTPUT or error.filename is not None:
+            raise
+        _drop_output()
+        code = _refuse(
+            UsageError(
+                f"the output cannot be written ({error.strerror})",
+                remedy="Send it where there is room",
+            )
+        )
+    except typer.Abort:
+        # Ctrl-C, by the convention of shells.
+        sys.stderr.write("stopped\n")
+        code = 128 + signal.SIGINT
     sys.exit(code if isinstance(code, int) else 0)
+
+
+class _Closed(io.TextIOBase):
+    """Standard output where there is none."""
+
+    def write(self, _: str) -> int:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+
+def _drop_output() -> None:
+    """Have nothing left to be written at the end, which would fail again."""
+    if not isinstance(sys.stdout, _Closed):
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, sys.stdout.fileno())
+        os.close(nothing)
 
 
 def _refuse(error: OracleError) -> int:

@@ -30,6 +30,8 @@ _Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout."
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
 #: Columns that are numbers of wei, which may be more than other programs' integers hold.
 _WEI = ("fee", "gas_money")
+#: The end of the year 9999.
+_LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
 _TIMES = ("seen_at", "updated_at")
 
 
@@ -115,16 +117,21 @@ def _store(config: Path, **access: bool) -> Iterator[Store]:
 
 def since_of(text: str, now: float) -> float:
     """Seconds since the epoch of an ISO date and time (UTC unless it says so), or of a time ago."""
-    ago = re.fullmatch(r"(\d+)([smhd])", text)
+    ago = re.fullmatch(r"(\d{1,18})([smhd])", text)
     if ago is not None:
-        return now - int(ago[1]) * _SECONDS[ago[2]]
+        return _within(now - int(ago[1]) * _SECONDS[ago[2]])
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
         raise UsageError(
             f"--since {text} is no time", remedy="Write 2026-01-31, 2026-01-31T12:00Z, 36h or 7d"
         ) from None
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    return _within((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
+
+
+def _within(seconds: float) -> float:
+    """A time that a date can say; there was no request before the first, nor will be after the last."""
+    return min(max(0.0, seconds), _LAST)
 
 
 def _plain(row: ExportRow) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shlex
 import subprocess
@@ -81,6 +82,20 @@ def test_keystore__unusable__is_one_line(tmp_path: Path, keystore: str, damage: 
         LocalSigner.from_keystore(
             private(tmp_path / "ks", text), private(tmp_path / "pw", password)
         )
+
+
+def test_keystore__nested_too_deep__is_one_line(tmp_path: Path) -> None:
+    for name, text in (("keystore", "[" * 60_000), ("password", "word")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o600)
+    with pytest.raises(ConfigError, match="could not be decrypted"):
+        LocalSigner.from_keystore(tmp_path / "keystore", tmp_path / "password")
+
+
+def test_key_file__pipe__is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "key", 0o600)
+    with pytest.raises(ConfigError, match="not a plain file"):
+        LocalSigner.from_key_file(tmp_path / "key")
 
 
 def test_keystore__password_file_open_to_others__is_refused(tmp_path: Path, keystore: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 from oracle.circuits import srs
 from oracle.circuits.srs import SrsSource
 from oracle.config import build_dir
-from oracle.errors import SrsMismatch, SrsUnavailable, UsageError
+from oracle.errors import ConfigError, SrsMismatch, SrsUnavailable, UsageError
 from oracle.prover.child import Limits
 from oracle.prover.sandbox import Sandbox
 
@@ -212,6 +212,51 @@ def test_provide__missing__is_downloaded_and_then_kept(tmp_path: Path, mirror: M
         path = srs.provide(tmp_path / "new", DIGEST, 6, url=mirror.url)
         assert path.read_bytes() == CONTENT
     assert mirror.paths == ["/tau/kzg6.srs"]
+
+
+@pytest.mark.usefixtures("pinned")
+def test_provide__address_with_a_token__asks_with_it(tmp_path: Path, mirror: Mirror) -> None:
+    srs.provide(tmp_path, DIGEST, 6, url=mirror.url.rstrip("/") + "?token=SEKRIT#x")
+    assert mirror.paths == ["/tau/kzg6.srs?token=SEKRIT"]
+
+
+@pytest.mark.usefixtures("pinned")
+@pytest.mark.parametrize(
+    ("mirror", "said"),
+    [
+        ((404, b""), "HTTP status 404"),
+        ((200, b"short"), "does not have the"),
+        ((200, CONTENT[::-1]), "SHA-256"),
+    ],
+    indirect=["mirror"],
+)
+def test_provide__mirror_has_not_the_file__names_it_without_what_is_secret(
+    tmp_path: Path, mirror: Mirror, said: str
+) -> None:
+    """Nothing is left that could be deleted: another address is what helps."""
+    url = mirror.url.replace("http://", "http://user:SEKRIT@") + "SEKRIT?token=SEKRIT"
+    with pytest.raises((SrsMismatch, SrsUnavailable)) as caught:
+        srs.provide(tmp_path, DIGEST, 6, url=url)
+    line = caught.value.line()
+    assert said in line
+    assert mirror.url.removesuffix("/tau/") in line
+    assert "--srs-url" in line
+    assert "SEKRIT" not in line
+    assert "Delete" not in line
+
+
+def test_provide__address_is_none__is_not_repeated(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not an HTTP address") as caught:
+        srs.SrsSource(tmp_path, url="ftp://user:SEKRIT@host").get(6, SANDBOX)
+    assert "SEKRIT" not in caught.value.line()
+
+
+@pytest.mark.usefixtures("pinned")
+def test_provide__no_folder_can_be_made__is_one_line(tmp_path: Path, mirror: Mirror) -> None:
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ConfigError, match="cannot be made"):
+            srs.provide(folder, DIGEST, 6, url=mirror.url)
 
 
 @pytest.mark.usefixtures("pinned")

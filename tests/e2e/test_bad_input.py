@@ -207,3 +207,17 @@ def test_node__broken_configuration__names_the_field(place: Place) -> None:
     line = refusal(oracle("node", "run", "--config", place.config))
     assert line.startswith("CONFIG: ")
     assert "pol_seconds" in line
+
+
+@pytest.mark.parametrize("where", [">/dev/full", ">&-"], ids=["full", "closed"])
+@pytest.mark.parametrize("words", ["--version", "node --help", "doctor --json"])
+def test_output__cannot_be_written__is_one_line(where: str, words: str) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" -m oracle {words} {where}', sys.executable],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 2
+    assert "the output cannot be written" in refusal(done)

@@ -133,6 +133,7 @@ def test_init__keystore_without_its_password__is_left_alone(shell: Shell, tmp_pa
         (["--rpc", "http://127.0.0.1:1"], "127.0.0.1:1"),
         (["--bundle", "/nowhere"], "Give the folder of a built model"),
         (["--oracle", "0x" + "ab" * 20], "CONTRACT_MISMATCH"),
+        (["--folder", "/proc/nowhere"], "the folder /proc/nowhere cannot be made"),
         (["--start-block", "4000000"], "--start-block 4000000 is beyond the newest block"),
         (["--oracle", "0x12"], "--oracle 0x12 is not an Ethereum address"),
         (["--srs-from", "/nowhere"], "Give the folder that has it with --srs-from"),
@@ -142,12 +143,58 @@ def test_init__something_is_wrong__leaves_no_account_and_no_configuration(
     shell: Shell, tmp_path: Path, words: list[str], said: str
 ) -> None:
     folder = tmp_path / "n"
-    given = {"--rpc": shell.url, "--bundle": str(shell.bundle), "--oracle": ORACLE}
+    given = {"--folder": str(folder), "--rpc": shell.url, "--bundle": str(shell.bundle)}
+    given |= {"--oracle": ORACLE}
     given |= {"--srs-from": str(shell.srs), words[0]: words[1]}
     with pytest.raises(OracleError) as caught:
-        shell.run("node", "init", "--folder", folder, *(w for pair in given.items() for w in pair))
+        shell.run("node", "init", *(w for pair in given.items() for w in pair))
     assert said in caught.value.line()
     assert not folder.exists()
+
+
+def test_init__refused_by_the_environment__leaves_no_account_either(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORACLE_NODE__WORKERS", "none")
+    assert "ORACLE_NODE__WORKERS" in refusal(shell, tmp_path / "n")
+    assert not list((tmp_path / "n").iterdir())
+
+
+def test_init__port_that_cannot_be__is_refused_by_its_option(shell: Shell, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["node", "init", "--http-port", "99999"])
+    assert done.exit_code == 2
+    assert "--http-port" in done.output
+    assert not list(tmp_path.glob("**/keystore.json"))
+
+
+def test_init__again_in_a_folder_with_a_space__its_remedy_can_be_pasted(
+    shell: Shell, tmp_path: Path
+) -> None:
+    shell.init(tmp_path / "my node")
+    command = refusal(shell, tmp_path / "my node").rpartition("then: ")[2].removesuffix(".")
+    assert shlex.split(command)[-1] == str(tmp_path / "my node" / "node.toml")
+
+
+@pytest.mark.parametrize("name", ["\U0001f680", "del\x7f", "naïve"])
+def test_init__path_beyond_ascii__is_written_as_it_is(
+    shell: Shell, tmp_path: Path, name: str
+) -> None:
+    strange = shutil.copytree(shell.bundle, tmp_path / name / "iris")
+    shell.init(tmp_path / "n", "--bundle", strange)
+    assert load_node_config(tmp_path / "n" / "node.toml").bundles[1] == strange
+
+
+def test_init__nobody_answers__is_one_line(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-D in a terminal; and a wrong address is told before the next question."""
+    monkeypatch.setattr("oracle.cli.begin._is_asked", lambda: True)
+    with pytest.raises(OracleError, match="--rpc was not answered"):
+        CliRunner().invoke(app, ["node", "init"], input="", catch_exceptions=False)
+    with pytest.raises(OracleError) as caught:
+        CliRunner().invoke(
+            app, ["node", "init"], input="http://127.0.0.1:1\n", catch_exceptions=False
+        )
+    assert "127.0.0.1:1" in caught.value.line()
+    assert "--bundle" not in caught.value.line()
 
 
 def test_init__nothing_named_and_nobody_to_ask__names_the_option(shell: Shell) -> None:

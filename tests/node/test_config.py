@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,31 @@ def test_store__keywords_of_the_driver__are_no_file(tmp_path: Path, store: str) 
 def test_store__file_with_an_equals_sign__is_a_file(tmp_path: Path) -> None:
     config = load_node_config(write(tmp_path, store='"chain=1.db"'))
     assert config.store == tmp_path / "chain=1.db"
+
+
+def test_load__pipe__is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A running node reads its configuration anew, and would never end."""
+    os.mkfifo(tmp_path / "pipe")
+    assert "not a plain file" in refusal(tmp_path / "pipe")
+    monkeypatch.setenv("ORACLE_NODE__RPC_URLS_FILE", str(tmp_path / "pipe"))
+    with pytest.raises(ConfigError, match="ORACLE_NODE__RPC_URLS_FILE names cannot be read"):
+        load_node_config(write(tmp_path))
+
+
+def test_load__nested_too_deep__is_one_line(tmp_path: Path) -> None:
+    assert "nested too deep" in refusal(write(tmp_path, bundles="[" * 100_000))
+
+
+@pytest.mark.parametrize(
+    "value", ["http://127.0.0.1:8545", "[", "[" * 60_000], ids=["url", "cut", "nested"]
+)
+def test_load__list_in_the_environment_is_none__names_the_variable_and_how(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("ORACLE_NODE__RPC_URLS", value)
+    line = refusal(write(tmp_path))
+    assert "ORACLE_NODE__RPC_URLS: must be a JSON list" in line
+    assert "127.0.0.1" not in line
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres"])

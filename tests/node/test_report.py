@@ -144,3 +144,11 @@ def test_report__beside_a_running_node__reads_only(world: World) -> None:
     before = world.store.totals()
     report(world)
     assert world.store.totals() == before
+
+
+def test_report__time_before_all_dates__is_from_the_first(world: World) -> None:
+    world.store.settle(settled())
+    for since in ("99999999999d", "9" * 18 + "d", "0001-01-01T00:00+14:00"):
+        (day,) = json.loads(report(world, "--json", "--since", since))["days"]
+        assert day["model"] == "7"
+    assert "since 9999-12-31" in report(world, "--since", "9999-12-31T23:59-14:00")

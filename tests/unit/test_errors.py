@@ -73,3 +73,12 @@ def test_line__always_is_one_line_with_code_and_remedy() -> None:
     error = ConfigError("field 'x'\nis  wrong.", remedy="Correct\nit.")
     assert error.line() == "CONFIG: field 'x' is wrong. Correct it."
     assert ConfigError("wrong").line() == "CONFIG: wrong."
+
+
+def test_message__others_words_with_terminal_escapes__come_out_as_text() -> None:
+    words = "\x1b]0;pwned\x07\x1b[31mred\x9b0m \u202etxet\r\x7f"
+    error = ConfigError(f"said: {words}", remedy=words)
+    for text in (error.message, error.remedy or "", str(error), error.line()):
+        assert text.isprintable()
+        assert "[31mred" in text
+    assert ConfigError("näive ✓ 数\n\tnext").message == "näive ✓ 数\n\tnext"
