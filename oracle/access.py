@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Self
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from pydantic import (
     AfterValidator,
@@ -211,6 +211,17 @@ def names_a_host(url: str) -> bool:
         return bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
+
+
+def place_of(listed: str | EndpointTable) -> tuple[str, frozenset[tuple[str, HeaderSource]]]:
+    """What tells one endpoint from another: its address, however it is written, and its headers."""
+    url = listed if isinstance(listed, str) else listed.url
+    headers = frozenset() if isinstance(listed, str) else frozenset(listed.headers.items())
+    parts = urlsplit(url)
+    # Hosts are the same in any case, and so are an empty path and "/".
+    user, at, host = parts.netloc.rpartition("@")
+    place = parts._replace(netloc=f"{user}{at}{host.lower()}", path=parts.path.rstrip("/"))
+    return urlunsplit(place), headers
 
 
 def _kind(value: object) -> str:

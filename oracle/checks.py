@@ -5,6 +5,8 @@ Nothing is sent and no store is written; a running node is not disturbed.
 
 from __future__ import annotations
 
+import errno
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -28,6 +30,7 @@ from oracle.errors import (
     RpcLimit,
     RpcRejected,
     RpcUnreachable,
+    StoreError,
     StoreMissing,
     StoreOutdated,
 )
@@ -36,8 +39,11 @@ from oracle.policy import ServedModel
 from oracle.prover.base import Prover, resident_bytes
 from oracle.prover.configured import prover_for
 from oracle.store.ledger import Store
+from oracle.store.running import is_running
 from oracle.types import Proof, ProofJob
 
+#: What a node's pages are called.
+PAGES = "pages"
 #: Blocks that an endpoint may be behind the best one.
 _BEHIND = 20
 #: Blocks of a fee history that is asked for.
@@ -215,6 +221,38 @@ def store(config: NodeConfig) -> str:
         return error.message
     try:
         return f"{opened.place} has {sum(opened.counts().values())} requests"
+    finally:
+        opened.close()
+
+
+def pages(config: NodeConfig) -> list[Finding]:
+    """A warning where the node's pages could not be served; nothing beside a node that serves them."""
+    if not config.http_port:
+        return []
+    try:
+        with socket.create_server((config.http_host, config.http_port)):
+            return []
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE and _are_served(config):
+            return []
+        detail = (
+            f"{config.http_host}:{config.http_port} cannot be listened on ({error.strerror}): no "
+            "pages and no metrics would be served. Correct http_host and http_port, or end what has it"
+        )
+        return [Finding(PAGES, detail, is_warning=True)]
+
+
+def _are_served(config: NodeConfig) -> bool:
+    """Whether a node runs on the store that has no trouble with its pages."""
+    try:
+        opened = Store.open(config.store, config.chain_id, config.oracle, time.time, read_only=True)
+    except StoreError:
+        return False
+    try:
+        is_served = all(trouble.subject != PAGES for trouble in opened.troubles())
+        return is_served and is_running(opened, config.store)
+    except StoreError:
+        return False
     finally:
         opened.close()
 

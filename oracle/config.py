@@ -20,7 +20,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from oracle.access import Access, EndpointTable, Listed, names_a_host
+from oracle.access import Access, EndpointTable, Listed, names_a_host, place_of
 from oracle.errors import ConfigError
 from oracle.private import open_plain
 
@@ -79,12 +79,13 @@ class NodeConfig(BaseSettings):
     #: The chain; every endpoint must serve it.
     chain_id: int = Field(gt=0, le=_MAX_INT64)
     #: HTTP endpoints, best first; the next one takes over when one does not answer. Each is a URL,
-    #: or a table with headers, certificates and limits of its own.
+    #: or a table with headers, certificates and limits of its own. None may be named twice.
     rpc_urls: tuple[Listed, ...] = Field(min_length=1)
     #: Seconds for one whole call on one endpoint, however it spends them.
     rpc_timeout: float = Field(default=10, gt=0, le=_MAX_SECONDS)
     #: Calls a second on one endpoint, on average, and how many may come at once: whatever goes
-    #: wrong, a paid endpoint is not drained.
+    #: wrong, a paid endpoint is not drained. A call that would wait for it longer than
+    #: ``rpc_timeout`` fails as ``RPC_THROTTLED``.
     rpc_requests_per_second: float = Field(default=50, gt=0, le=1_000_000)
     rpc_burst: int = Field(default=200, gt=0, le=1_000_000)
     #: WebSocket that tells of new blocks, so that they are read at once, and asked for less often
@@ -94,7 +95,8 @@ class NodeConfig(BaseSettings):
     log_cross_check: bool = True
     #: Address of the oracle contract.
     oracle: str
-    #: First block to read: the one the oracle was deployed in, or later.
+    #: First block to read: the one the oracle was deployed in, or later. One beyond the newest block
+    #: is refused.
     start_block: int = Field(default=0, ge=0, le=_MAX_INT64)
     #: Blocks on top of a log or a transaction before it counts.
     confirmations: int = Field(default=12, ge=0, le=1_000_000)
@@ -102,7 +104,7 @@ class NodeConfig(BaseSettings):
     poll_seconds: float = Field(default=2, gt=0, le=_MAX_SECONDS)
     #: Most blocks in one log query; fewer when no endpoint takes as many.
     log_chunk: int = Field(default=2_000, gt=0, le=1_000_000_000)
-    #: Folders of the models to prove.
+    #: Folders of the models to prove; none twice.
     bundles: tuple[Path, ...] = Field(min_length=1)
     #: Folder of the SRS files; by default ``srs`` beside each bundle's folder.
     srs_dir: Path | None = None
@@ -169,7 +171,8 @@ class NodeConfig(BaseSettings):
     retention_seconds: float = Field(default=30 * 24 * 3600, gt=0, le=_MAX_SECONDS)
     #: One JSON object a line, or text for a person.
     log_format: Literal["text", "json"] = "text"
-    #: Where the node's page, /livez, /readyz and /metrics are served; port 0 serves nothing.
+    #: Where the node's page, /livez, /readyz and /metrics are served; port 0 serves nothing. A port
+    #: that is taken is a warning of ``oracle node check`` and a trouble in ``oracle node status``.
     http_host: str = "127.0.0.1"
     http_port: int = Field(default=0, ge=0, le=65_535)
     #: Names besides localhost by which callers may call that port.
@@ -235,6 +238,22 @@ class NodeConfig(BaseSettings):
     def _some_have_logs(cls, value: tuple[Listed, ...]) -> tuple[Listed, ...]:
         if not any(isinstance(each, str) or each.logs for each in value):
             raise ValueError("no endpoint is left for logs; one must not say logs = false")
+        return value
+
+    @field_validator("rpc_urls")
+    @classmethod
+    def _are_several(cls, value: tuple[Listed, ...]) -> tuple[Listed, ...]:
+        # The cross-check would ask the same endpoint twice, and a failure leave nobody to ask.
+        places = [place_of(each) for each in value]
+        if len(set(places)) < len(places):
+            raise ValueError("names an endpoint twice; leave one of them out")
+        return value
+
+    @field_validator("bundles")
+    @classmethod
+    def _are_different(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        if len({os.path.normpath(each) for each in value}) < len(value):
+            raise ValueError("names a bundle twice; leave one of them out")
         return value
 
     @field_validator("ws_url")

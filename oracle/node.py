@@ -36,7 +36,7 @@ from oracle.chain.observed import ObservedTransport, Traffic
 from oracle.chain.remote import RemoteSigner
 from oracle.chain.rpc import HttpTransport, Rpc, Transport, redacted
 from oracle.chain.signer import LocalSigner, Signer
-from oracle.checks import Finding
+from oracle.checks import PAGES, Finding
 from oracle.circuits.bundle import Bundle
 from oracle.config import NodeConfig
 from oracle.drift import Drift
@@ -242,6 +242,7 @@ def check(config: NodeConfig, *, trial_proof: bool = True) -> list[Finding]:
         checks.attempt("account", lambda: _check_account(config, rpc)),
         checks.attempt("store", lambda: checks.store(config)),
         checks.attempt("disk", lambda: checks.disk(config)),
+        *checks.pages(config),
     ]
     served: list[ServedModel] = []
     for path in config.bundles:
@@ -398,6 +399,8 @@ class Node:
         self._accesses = config.endpoints
         # Why the configuration was not taken when it was last read anew.
         self._not_taken: tuple[str, str] | None = None
+        # Why no pages are served that were to be.
+        self._not_served: tuple[str, str] | None = None
         self._drained = threading.Event()
         self.keeper = Keeper(
             store,
@@ -505,6 +508,8 @@ class Node:
         """What stands in the way now: service or endpoint, code, and words without secrets."""
         if self._not_taken is not None:
             yield "configuration", *self._not_taken
+        if self._not_served is not None:
+            yield PAGES, *self._not_served
         if self._parts.config.dry_run:
             yield "dry run", "DRY_RUN", _DRY_RUN
         for watched in self.health.watched:
@@ -602,6 +607,8 @@ class Node:
                 self._accesses = accesses
         except OracleError as error:
             self._not_taken = error.code, f"the old one is kept: {secretless(error.message)}"
+            self.keeper.tell_anew()
+            self._doorbell.ring()
             self._log.error(
                 "configuration not taken, the old one is kept", code=error.code, detail=error.line()
             )
@@ -682,6 +689,7 @@ class Node:
                         names=config.http_names,
                     )
                 except ConfigError as error:
+                    self._not_served = error.code, f"none are served: {error.message}"
                     self._log.error("no pages are served", code=error.code, detail=error.line())
                 else:
                     stack.enter_context(service)

@@ -28,7 +28,7 @@ def open_plain(path: Path) -> BinaryIO:
     raise OSError(errno.EINVAL, "it is not a plain file")
 
 
-def make_folder(path: Path, option: str) -> None:
+def make_folder(path: Path, contents: str) -> None:
     """Make a folder, and those above it, unless it is there.
 
     Raises:
@@ -39,7 +39,7 @@ def make_folder(path: Path, option: str) -> None:
     except OSError as error:
         raise ConfigError(
             f"the folder {path} cannot be made ({error.strerror})",
-            remedy=f"Give {option} a folder that is there, or that this user may make",
+            remedy=f"Name another one for {contents}: one that is there, or that this user may make",
         ) from None
 
 

@@ -93,7 +93,7 @@ def begin(wanted: Wanted, progress: Callable[[str], None] = lambda _: None) -> B
     for path in wanted.bundles:
         Bundle.load(path, srs_dir).require_safe(rpc.chain_id)
     progress("the account")
-    make_folder(wanted.folder, "--folder")
+    make_folder(wanted.folder, "the node's files, with --folder")
     values = _values(wanted, rpc.chain_id, oracle, start_block, srs_dir)
     _write_new(config, "".join(f"{name} = {_toml(value)}\n" for name, value in values.items()))
     try:

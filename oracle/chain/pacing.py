@@ -7,6 +7,7 @@ Pure but for the clock. Callers hold a lock.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 #: Seconds of the first rest after a failure; doubles with each failure in a row, up to the longest.
@@ -40,15 +41,21 @@ class TokenBucket:
         self._tokens = float(burst)
         self._counted_at = clock()
 
-    def take(self) -> float:
-        """Take one token; seconds to wait until it is earned."""
+    def take(self, patience: float = math.inf) -> float:
+        """Take one token; seconds to wait until it is earned.
+
+        It is not taken if these are more than ``patience``.
+        """
         if self._rate is None:
             return 0.0
         now = self._clock()
         earned = max(0.0, now - self._counted_at) * self._rate
         self._tokens = min(self._tokens + earned, float(self._burst)) - 1
         self._counted_at = now
-        return max(0.0, -self._tokens / self._rate)
+        wait = max(0.0, -self._tokens / self._rate)
+        if wait > patience:
+            self._tokens += 1
+        return wait
 
 
 class Rest:

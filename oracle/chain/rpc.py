@@ -173,6 +173,7 @@ class Endpoint:
         transport: the connection to it.
         chain_id: what it must serve; asked before its first use and after each failure.
         bucket: its budget.
+        patience: seconds that a call waits for it at most.
         clock: monotonic seconds.
         sleep: waits for some seconds.
     """
@@ -184,6 +185,7 @@ class Endpoint:
         *,
         chain_id: int,
         bucket: TokenBucket,
+        patience: float,
         clock: Callable[[], float],
         sleep: Callable[[float], None],
     ) -> None:
@@ -193,6 +195,7 @@ class Endpoint:
         self._transport = transport
         self._chain_id = chain_id
         self._bucket = bucket
+        self._patience = patience
         self._rest = Rest(clock)
         self._sleep = sleep
         self._lock = threading.Lock()
@@ -305,7 +308,12 @@ class Endpoint:
     def _ask(self, method: str, params: list[Any], read: Callable[[Any], T]) -> T:
         with self._lock:
             self._calls += 1
-            wait = self._bucket.take()
+            wait = self._bucket.take(self._patience)
+        if wait > self._patience:
+            raise RpcThrottled(
+                f"the budget of {self.name} is spent: the next call may be in {wait:.0f} s",
+                remedy="Raise rpc_requests_per_second and rpc_burst, or the endpoint's own",
+            )
         if wait > 0:
             self._sleep(wait)
         try:
@@ -407,6 +415,7 @@ class Rpc:
                 transport(access, timeout),
                 chain_id=chain_id,
                 bucket=TokenBucket(access.rate or rate, access.burst or burst, clock),
+                patience=timeout,
                 clock=clock,
                 sleep=sleep,
             )

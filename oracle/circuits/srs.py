@@ -71,7 +71,7 @@ class SrsSource:
     def _devnet(self, logrows: int, sandbox: Sandbox) -> Srs:
         path = self.folder / f"devnet{logrows}.srs"
         if not path.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder, "the SRS files")
             partial = path.with_suffix(f".{os.getpid()}")
             sandbox.run("srs", {"path": str(partial.resolve()), "logrows": logrows})
             # Where another process was first, its file is as good.
@@ -146,7 +146,7 @@ def provide(
 
 
 def _linked(found: Path, path: Path, sha256: bytes) -> Path:
-    make_folder(path.parent, "--into")
+    make_folder(path.parent, "the SRS files")
     partial = path.with_suffix(f".{os.getpid()}.partial")
     try:
         try:
@@ -241,7 +241,7 @@ def _download(folder_url: str, path: Path, logrows: int, expected: bytes) -> Non
     """Fetch a file under another name and give it its own once it is the pinned one."""
     url = _in_folder(folder_url, path.name)
     shown = f"{redacted(url)}/.../{path.name}"
-    make_folder(path.parent, "--into")
+    make_folder(path.parent, "the SRS files")
     partial = path.with_suffix(f".{os.getpid()}.partial")
     try:
         with (

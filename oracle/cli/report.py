@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -24,6 +24,9 @@ from oracle.store.ledger import Store
 
 REPORT = examples("oracle node report --since 7d", "oracle node report --csv")
 _ETHER = 10**18
+_WIDEST = 10_000
+#: Columns to leave out where a terminal has no room for all, the first first.
+_LEAST_NEEDED = ("gas", "reverted", "transactions", "refunds", "fees", "spent", "requests", "model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +111,35 @@ def _draw(lines: Sequence[Line], first: date) -> None:
     if not lines:
         typer.echo(f"no transaction became final since {first.isoformat()}")
         return
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    names = list(Line.__slots__)
+    table = _table(names, lines, first)
+    left_out = []
+    # Else nothing is wider than the terminal: it is cut instead.
+    unbounded = console.options.update(max_width=_WIDEST)
+    for name in _LEAST_NEEDED:
+        if console.measure(table, options=unbounded).maximum <= console.width:
+            break
+        names.remove(name)
+        left_out.append(name)
+        table = _table(names, lines, first)
+    console.print(table)
+    if left_out:
+        console.print(f"Not shown for want of room: {', '.join(left_out)}; --csv has all.")
+
+
+def _table(names: Sequence[str], lines: Sequence[Line], first: date) -> Table:
     table = Table(title=f"Since {first.isoformat()}, money in ETH", title_justify="left")
-    for name in Line.__slots__:
-        table.add_column(name, justify="left" if name in ("day", "model") else "right")
-    for line in lines:
-        table.add_row(*(_shown(name, value) for name, value in asdict(line).items()))
-    table.add_section()
+    for name in names:
+        justify: Literal["left", "right"] = "left" if name in ("day", "model") else "right"
+        table.add_column(name, justify=justify, no_wrap=True)
     total = {"day": "total", "model": "", **_total(lines)}
-    table.add_row(*(_shown(name, value) for name, value in total.items()))
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    rows = [*map(asdict, lines), total]
+    for row in rows:
+        if row is total:
+            table.add_section()
+        table.add_row(*(_shown(name, row[name]) for name in names))
+    return table
 
 
 def _shown(name: str, value: Any) -> str:

@@ -71,6 +71,10 @@ class Keeper:
         )
         self._said_at = self._clock()
 
+    def tell_anew(self) -> None:
+        """Have the words of what stands in the way written at the next step: they are of now."""
+        self._told_at = float("-inf")
+
     def step(self) -> bool:
         """Say that this node lives, look for those that do not; False when nothing was freed."""
         self._tell()

@@ -70,6 +70,24 @@ def test_bucket__burst_then_rate() -> None:
     assert [bucket.take() for _ in range(4)] == [0, 0, 0, 0.5]
 
 
+def test_bucket__longer_wait_than_patience__takes_nothing() -> None:
+    bucket = TokenBucket(1.0, 1, Clock())
+    assert [bucket.take(1.5) for _ in range(4)] == [0, 1, 2, 2]
+    assert bucket.take() == 2
+
+
+def test_rpc__budget_that_earns_no_call_in_time__is_said_and_not_waited_for() -> None:
+    """Operators' check was silent for hours: the time of a call is the whole call's."""
+    clock = Clock()
+    asked = rpc(clock, Scripted(), rate=0.0001, burst=1)
+    before = clock.now
+    # The one call that it has is for the chain's id.
+    with pytest.raises(RpcThrottled, match=r"budget of .* is spent") as caught:
+        asked.balance("0x")
+    assert clock.now == before
+    assert "rpc_requests_per_second" in caught.value.line()
+
+
 def test_bucket__several_who_wait__queue_up() -> None:
     bucket = TokenBucket(1.0, 1, Clock())
     assert [bucket.take() for _ in range(4)] == [0, 1, 2, 3]

@@ -70,6 +70,32 @@ def test_load__pipe__is_not_waited_for(tmp_path: Path, monkeypatch: pytest.Monke
         load_node_config(write(tmp_path))
 
 
+@pytest.mark.parametrize(
+    "second",
+    [
+        '"http://host:8545"',
+        '"http://host:8545/"',
+        '"http://HOST:8545"',
+        '{ url = "http://host:8545/" }',
+    ],
+)
+def test_load__endpoint_twice__is_refused(tmp_path: Path, second: str) -> None:
+    line = refusal(write(tmp_path, rpc_urls=f'["http://host:8545", {second}]'))
+    assert "rpc_urls: names an endpoint twice" in line
+
+
+@pytest.mark.parametrize("second", ['"http://host:8545/key"', '"https://host:8545"'])
+def test_load__endpoints_that_differ__are_taken(tmp_path: Path, second: str) -> None:
+    path = write(tmp_path, rpc_urls=f'["http://host:8545", {second}]')
+    assert len(load_node_config(path).rpc_urls) == 2
+
+
+@pytest.mark.parametrize("second", ["models/a", "./models/b/../a/"])
+def test_load__bundle_twice__is_refused(tmp_path: Path, second: str) -> None:
+    line = refusal(write(tmp_path, bundles=f'["models/a", "{second}"]'))
+    assert "bundles: names a bundle twice" in line
+
+
 def test_load__nested_too_deep__is_one_line(tmp_path: Path) -> None:
     assert "nested too deep" in refusal(write(tmp_path, bundles="[" * 100_000))
 

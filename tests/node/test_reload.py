@@ -103,6 +103,19 @@ def test_file__bad__keeps_the_old_terms_and_says_so(make_world: MakeWorld) -> No
     assert not [subject for subject, *_ in world.node.troubles() if subject == "configuration"]
 
 
+def test_file__bad_again_in_another_way__is_told_at_once(make_world: MakeWorld) -> None:
+    world = make_world()
+    for words in ("line 3: min_income: not a number", "line 5: payee: not an address"):
+
+        def bad(words: str = words) -> NodeConfig:
+            raise ConfigError(words)
+
+        world.node.reload(bad)
+        world.node.keeper.step()
+        (told,) = [each for each in world.store.troubles() if each.subject == "configuration"]
+        assert words in told.detail
+
+
 def test_fields__that_need_a_start__are_named_and_left(make_world: MakeWorld) -> None:
     world = make_world()
     old = config_of(world)

@@ -8,6 +8,8 @@ import json
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 
+import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from oracle.cli.main import app
@@ -133,6 +135,23 @@ def test_report__table__shows_losses_and_the_total(world: World) -> None:
     assert "-2.499999999" in text
     assert "total" in text
     assert "ETH" in text
+
+
+@pytest.mark.parametrize(("columns", "is_whole"), [(40, False), (80, False), (140, True)])
+def test_report__narrow_terminal__has_fewer_columns_and_none_that_is_cut(
+    world: World, monkeypatch: pytest.MonkeyPatch, columns: int, is_whole: bool
+) -> None:
+    world.store.settle(settled(cost=25 * 10**17, fees=123 * 10**18, gas=987_654_321_000))
+    whole = Console(width=columns)
+    monkeypatch.setattr("oracle.cli.report.Console", lambda **_: whole)
+    with whole.capture() as captured:
+        report(world)
+    text = captured.get()
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= columns
+    assert "120.500000000" in text
+    assert ("gas" in text.splitlines()[2]) == is_whole
+    assert ("Not shown" in text) != is_whole
 
 
 def test_report__nothing_yet__says_so(world: World) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from oracle import checks
 from oracle import node as node_module
 from oracle.drift import Drift
 from oracle.errors import ProverCrashed, ProverUnavailable, RpcUnreachable, StoreError
@@ -101,6 +102,14 @@ def test_livez__a_service_hangs__fails_and_names_it_until_it_goes_on(
     wait_until(lambda: node.get("/livez")[0] == 200)
 
 
+def test_check__beside_the_node_that_serves__does_not_warn_of_its_port(
+    run: Callable[..., Running],
+) -> None:
+    node = run()
+    assert node.get("/livez")[0] == 200
+    assert checks.pages(node.world.node._parts.config) == []
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_livez__a_thread_is_dead__fails(run: Callable[..., Running]) -> None:
     node = run()
@@ -156,6 +165,11 @@ def test_others__optional_service_down__does_not_stop_the_node(run: Callable[...
         request_id = node.world.ask()
         wait_until(lambda: '"request final"' in node.world.lines.getvalue())
         assert node.world.chain.fulfilments(request_id) == 1
+        # Where status reads it, and a check before or beside it, too.
+        wait_until(lambda: any(each.subject == "pages" for each in node.world.store.troubles()))
+        (warning,) = checks.pages(node.world.node._parts.config)
+        assert warning.is_warning
+        assert "no pages and no metrics would be served" in warning.detail
     (line,) = [e for e in node.world.events() if e["event"] == "no pages are served"]
     assert (line["level"], line["code"]) == ("error", "CONFIG")
 
