@@ -102,7 +102,7 @@ def test_dry_run__is_told_wherever_somebody_looks(dry: World) -> None:
     pages = dry.node.pages()
     assert f"{PREFIX}dry_run 1.0".encode() in pages["/metrics"]({}).body
     assert b'"dry_run": true' in pages["/api/state"]({}).body
-    assert b"DRY RUN: nothing is sent" in pages["/page.js"]({}).body
+    assert b"DRY RUN: nothing is sent" in pages["/panels.js"]({}).body
 
 
 def test_node_that_sends__is_not_told_to_be_dry(world: World) -> None:
