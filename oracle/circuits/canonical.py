@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from oracle.circuits.lowering.names import names_in
 from oracle.circuits.row import TensorInfo
 
 
@@ -57,9 +58,7 @@ class _Packer:
     def __init__(self, graph: onnx.GraphProto, *, batched: bool) -> None:
         self._graph = graph
         self._batched = batched
-        self._taken = {name for node in graph.node for name in (*node.input, *node.output)}
-        self._taken |= {value.name for value in (*graph.input, *graph.output)}
-        self._taken |= {tensor.name for tensor in graph.initializer}
+        self._taken = names_in(graph)
 
     def cut(self, inputs: Sequence[TensorInfo]) -> None:
         """Replace the inputs by one."""

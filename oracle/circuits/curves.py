@@ -19,6 +19,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from oracle.circuits.lowering.graph import live
+from oracle.circuits.lowering.names import unused_stem
 from oracle.circuits.onnx import Model
 
 #: For each curve: how far below and above zero it is not yet flat to within a level. Tails of
@@ -65,11 +66,7 @@ class _Edit:
 
     def __init__(self, graph: onnx.GraphProto) -> None:
         self._graph = graph
-        taken = {name for node in graph.node for name in (*node.input, *node.output)}
-        taken |= {value.name for value in graph.input} | {each.name for each in graph.initializer}
-        self._stem = "limited"
-        while any(name.startswith(self._stem) for name in taken):
-            self._stem += "_"
+        self._stem = unused_stem("limited", graph)
         self._count = 0
         self.nodes: list[onnx.NodeProto] = []
 

@@ -31,6 +31,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from oracle.circuits.folding import folded
 from oracle.circuits.lowering.graph import CORE, Node, prune
+from oracle.circuits.lowering.names import unused_stem
 from oracle.circuits.onnx import Model
 from oracle.circuits.plan import Plan
 from oracle.circuits.roots import tabulate
@@ -190,11 +191,7 @@ class _Writer:
         self._constants = {each.name: each for each in graph.initializer}
         #: Sums with a constant, by their name: operator, the other summand, constant, its position.
         self._offsets: dict[str, tuple[str, Tensor, Array, int]] = {}
-        taken = {name for node in graph.node for name in (*node.input, *node.output)}
-        taken |= {value.name for value in graph.input} | set(self._constants)
-        self._stem = "fixed"
-        while any(name.startswith(self._stem) for name in taken):
-            self._stem += "_"
+        self._stem = unused_stem("fixed", graph)
         self._count = 0
         self._nodes: list[onnx.NodeProto] = []
         self._inputs = {value.name for value in graph.input}

@@ -17,12 +17,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
 from oracle.circuits.lowering.graph import live, prune
+from oracle.circuits.lowering.names import Names, names_in
 from oracle.circuits.onnx import Model
 
 #: Fractional bits that weights and products have more than inputs.
@@ -81,8 +83,7 @@ class _Edit:
         for node in graph.node:
             for name in dict.fromkeys(node.input):
                 self._users.setdefault(name, []).append(node)
-        self._taken = {name for node in graph.node for name in (*node.input, *node.output)}
-        self._taken |= {value.name for value in graph.input} | set(self._constants)
+        self._names = Names(names_in(graph))
         self._outputs = {value.name for value in graph.output}
         #: By a tensor, the sums with itself that come right after it.
         self._after: dict[str, list[onnx.NodeProto]] = {}
@@ -105,14 +106,7 @@ class _Edit:
         if not quotients:
             return
         power = min(_MOST, math.ceil(math.log2(_VISIBLE / float(epsilon.flat[0])) / 2))
-        users = [square, *quotients]
-        if len(users) < len(self._users[deviations]) or deviations in self._outputs:
-            # Somebody else wants them as they are.
-            large = self._doubled(deviations, power)
-            for node in users:
-                node.input[:] = [large if name == deviations else name for name in node.input]
-        else:
-            self._enlarge(deviations, power)
+        self._enlarge(deviations, [square, *quotients], power)
         # A constant of its own: another sum may have the same epsilon.
         total.input[position] = self._own(total.input[position], 2 * power)
         self.changed = True
@@ -171,9 +165,10 @@ class _Edit:
 
     # --- where it is enlarged ---------------------------------------------------------------------
 
-    def _enlarge(self, name: str, power: int) -> None:
-        """Enlarge a tensor for all its users, in what makes it as early as nobody else sees it."""
-        large = self._enlarged(name)
+    def _enlarge(self, name: str, users: Sequence[onnx.NodeProto], power: int) -> None:
+        """Enlarge a tensor for some users, in what makes it as early as nobody else sees it."""
+        is_theirs = len(users) == len(self._users[name]) and name not in self._outputs
+        large = self._enlarged(name) if is_theirs else set()
         for each in large:
             node = self._makers[each]
             places = self._factors(node)
@@ -186,7 +181,7 @@ class _Edit:
                     node.input[place] = self._times(node.input[place], power)
         if name not in large:
             double = self._doubled(name, power)
-            for node in self._users[name]:
+            for node in users:
                 node.input[:] = [double if each == name else each for each in node.input]
 
     def _enlarged(self, name: str) -> set[str]:
@@ -249,7 +244,7 @@ class _Edit:
     def _own(self, name: str, power: int) -> str:
         """A constant two to the ``power`` times as large as another."""
         values = numpy_helper.to_array(self._constants[name])
-        own = self._fresh(f"{name}_large")
+        own = self._names.fresh(f"{name}_large")
         large = numpy_helper.from_array(values * values.dtype.type(2.0**power), own)
         self._graph.initializer.append(large)
         self._constants[own] = self._graph.initializer[-1]
@@ -259,14 +254,7 @@ class _Edit:
         """A tensor two to the ``power`` times as large as another, made right after it."""
         double = name
         for _ in range(power):
-            one, double = double, self._fresh(f"{name}_large")
+            one, double = double, self._names.fresh(f"{name}_large")
             node = helper.make_node("Add", [one, one], [double], name=double)
             self._after.setdefault(name, []).append(node)
         return double
-
-    def _fresh(self, stem: str) -> str:
-        number = 0
-        while (name := f"{stem}_{number}") in self._taken:
-            number += 1
-        self._taken.add(name)
-        return name

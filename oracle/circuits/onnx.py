@@ -29,6 +29,7 @@ from oracle.circuits.labels import is_label, labels_of
 from oracle.circuits.lowering import summands
 from oracle.circuits.lowering.floats import to_float32
 from oracle.circuits.lowering.graph import ML, known_shape, prune
+from oracle.circuits.lowering.names import names_in
 from oracle.circuits.plan import Plan
 from oracle.circuits.row import Range, TensorInfo
 from oracle.circuits.source import first_line, malformed, read
@@ -228,10 +229,7 @@ def add_tag(model: Model, layout: TagLayout, rows: int = 1) -> bytes:
     if rows > 1:
         for value in (*proto.graph.input, *proto.graph.output):
             value.type.tensor_type.shape.dim[0].dim_value = rows
-    taken = {value for node in proto.graph.node for value in (*node.input, *node.output)}
-    taken |= {value.name for value in proto.graph.input}
-    taken |= {tensor.name for tensor in proto.graph.initializer}
-    if TAG in taken:
+    if TAG in names_in(proto.graph):
         raise ModelUnsupported(
             f"the model uses the name '{TAG}', which the oracle needs", remedy="Rename that tensor"
         )

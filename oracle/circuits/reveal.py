@@ -29,6 +29,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from oracle.circuits.lowering.names import unused_stem
 from oracle.circuits.onnx import Model
 from oracle.errors import UsageError
 
@@ -277,11 +278,7 @@ class _End:
 
     def __init__(self, graph: onnx.GraphProto) -> None:
         self._graph = graph
-        taken = {name for node in graph.node for name in (*node.input, *node.output)}
-        taken |= {value.name for value in graph.input} | {each.name for each in graph.initializer}
-        self._name = OUTPUT
-        while any(name.startswith(self._name) for name in taken):
-            self._name += "_"
+        self._name = unused_stem(OUTPUT, graph)
         self._count = 0
 
     def add(self, operator: str, *inputs: str, **attributes: Any) -> str:

@@ -16,6 +16,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from oracle.circuits.lowering.graph import live, prune
+from oracle.circuits.lowering.names import Names, names_in
 from oracle.circuits.onnx import Model
 
 #: Exponents of a square root and of a reciprocal, each one float32 away from the exact number.
@@ -55,8 +56,7 @@ class _Edit:
         self._graph = graph
         self._makers = {name: node for node in graph.node for name in node.output}
         self._constants = {each.name: each for each in graph.initializer}
-        self._taken = {name for node in graph.node for name in (*node.input, *node.output)}
-        self._taken |= {value.name for value in graph.input} | set(self._constants)
+        self._names = Names(names_in(graph))
         self.nodes: list[onnx.NodeProto] = []
         self.changed = False
 
@@ -70,7 +70,7 @@ class _Edit:
             self._power(root, -_HALF, node.output[0])
         elif node.op_type == "Div" and (power := self._divisor(node.input[1])):
             argument, exponent = power
-            inverse = self._power(argument, exponent, self._fresh("inverse"))
+            inverse = self._power(argument, exponent, self._names.fresh("inverse"))
             self.nodes.append(
                 helper.make_node("Mul", [node.input[0], inverse], node.output, name=node.name)
             )
@@ -112,16 +112,9 @@ class _Edit:
         return None if together is None or None in signs else together(signs)
 
     def _power(self, x: str, exponent: float, output: str) -> str:
-        constant = self._fresh("exponent")
+        constant = self._names.fresh("exponent")
         self._graph.initializer.append(
             numpy_helper.from_array(np.asarray(exponent, np.float32), constant)
         )
         self.nodes.append(helper.make_node("Pow", [x, constant], [output], name=output))
         return output
-
-    def _fresh(self, stem: str) -> str:
-        number = 0
-        while (name := f"{stem}_{number}") in self._taken:
-            number += 1
-        self._taken.add(name)
-        return name

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from oracle.circuits.lowering.names import Names
 from oracle.errors import ModelUnsupported
 
 Array = npt.NDArray[Any]
@@ -116,12 +117,16 @@ class Graph:
                 self._constants[node.output[0]] = _constant_tensor(Node(node, index))
             for name in node.output:
                 self._producers[name] = node
-        self._taken = set(self._values) | set(self._constants) | set(self._producers)
-        self._taken |= {node.name for node in proto.node}
+        self._names = Names(
+            {
+                *self._values,
+                *self._constants,
+                *self._producers,
+                *(node.name for node in proto.node),
+            }
+        )
         self._outputs = {value.name for value in proto.output}
         self._made: set[str] = set()
-        #: Numbers, by stem, up to which all names are taken.
-        self._numbers: dict[str, int] = {}
         self._arrays: dict[tuple[str, tuple[int, ...], bytes], str] = {}
 
     def shape(self, node: Node, position: int = 0) -> tuple[int, ...]:
@@ -198,9 +203,11 @@ class Graph:
     ) -> list[str]:
         """As `add`, for a node of several outputs."""
         names = [name if isinstance(name, str) else self.array(name) for name in inputs]
-        made = [self._fresh(operator.lower()) for _ in range(outputs)]
+        made = [self._names.fresh(operator.lower()) for _ in range(outputs)]
         self._made.update(made)
-        node = helper.make_node(operator, names, made, name=self._fresh("lowered"), **attributes)
+        node = helper.make_node(
+            operator, names, made, name=self._names.fresh("lowered"), **attributes
+        )
         self._nodes.append(node)
         self._producers.update(dict.fromkeys(made, node))
         return made
@@ -216,7 +223,7 @@ class Graph:
         values = np.asarray(values, order="C")
         key = (values.dtype.str, values.shape, values.tobytes())
         if key not in self._arrays:
-            name = self._fresh("constant")
+            name = self._names.fresh("constant")
             tensor = numpy_helper.from_array(values, name)
             self._proto.initializer.append(tensor)
             self._constants[name] = tensor
@@ -246,7 +253,7 @@ class Graph:
                     _rename(made.output, new, old)
                     _rename(made.input, new, old)
             else:
-                same = helper.make_node("Identity", [new], [old], name=self._fresh("lowered"))
+                same = helper.make_node("Identity", [new], [old], name=self._names.fresh("lowered"))
                 self._nodes.append(same)
                 self._producers[old] = same
         self._start = len(self._nodes)
@@ -255,14 +262,6 @@ class Graph:
         """Write the nodes back."""
         del self._proto.node[:]
         self._proto.node.extend(self._nodes)
-
-    def _fresh(self, stem: str) -> str:
-        number = self._numbers.get(stem, 0)
-        while (name := f"{stem}_{number}") in self._taken:
-            number += 1
-        self._taken.add(name)
-        self._numbers[stem] = number + 1
-        return name
 
 
 def _rename(names: Any, old: str, new: str) -> None:
