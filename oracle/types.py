@@ -82,6 +82,12 @@ class ModelSpec:
     #: empty where that one range serves all.
     input_ranges: tuple[tuple[int, int], ...] = ()
 
+    @property
+    def input_bounds(self) -> tuple[tuple[int, int], ...]:
+        """Least and greatest integer of each element of an input row."""
+        whole = (self.input.minimum, self.input.maximum)
+        return self.input_ranges or (whole,) * self.input.length
+
 
 @dataclass(frozen=True, slots=True)
 class RegisteredModel:

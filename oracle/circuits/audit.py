@@ -172,9 +172,7 @@ def _from_source(
     yield Check("the publisher's file", origin.file_hash.hex(), model.file_hash.hex())
     revealed = apply(model, Reveal.parse(origin.reveal))
     looked_up = tabulate(widen(revealed, wanted=origin.widened), wanted=origin.tabled)
-    given = spec.input
-    bounds = spec.input_ranges or ((given.minimum, given.maximum),) * given.length
-    exact = snap(flatten(looked_up, origin.flat), given.scale, bounds)
+    exact = snap(flatten(looked_up, origin.flat), spec.input.scale, spec.input_bounds)
     try:
         model = planned(exact, origin.plan)
     except Unplannable as error:

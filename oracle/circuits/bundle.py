@@ -428,10 +428,9 @@ def _are_of(ranges: Ranges, spec: TensorSpec) -> bool:
 def _is_held(promised: Sequence[Range], spec: ModelSpec) -> bool:
     """Whether a contract holds requests to what is promised: only its ranges have a hash."""
     given = spec.input
-    bounds = spec.input_ranges or ((given.minimum, given.maximum),) * given.length
     return len(promised) == given.length and all(
         dequantize(low, given.scale) <= each.low <= each.high <= dequantize(high, given.scale)
-        for each, (low, high) in zip(promised, bounds, strict=True)
+        for each, (low, high) in zip(promised, spec.input_bounds, strict=True)
     )
 
 
