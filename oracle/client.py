@@ -654,29 +654,23 @@ def _integer(value: SupportsIndex, most: int = (1 << 256) - 1) -> int | None:
     return number if 0 <= number <= most else None
 
 
-def _wei(value: SupportsIndex) -> int:
-    number = _integer(value, most=(1 << 96) - 1)
+def _whole(value: SupportsIndex, what: str, bits: int) -> int:
+    number = _integer(value, most=(1 << bits) - 1)
     if number is None:
-        raise UsageError(
-            f"{value!r} is not an amount of wei", remedy="Give a whole number below 2**96"
-        )
+        raise UsageError(f"{value!r} is not {what}", remedy=f"Give a whole number below 2**{bits}")
     return number
+
+
+def _wei(value: SupportsIndex) -> int:
+    return _whole(value, "an amount of wei", 96)
 
 
 def _nonce(value: SupportsIndex) -> int:
-    number = _integer(value)
-    if number is None:
-        raise UsageError(f"{value!r} is not a nonce", remedy="Give a whole number below 2**256")
-    return number
+    return _whole(value, "a nonce", 256)
 
 
 def _block(value: SupportsIndex) -> int:
-    number = _integer(value, most=(1 << 64) - 1)
-    if number is None:
-        raise UsageError(
-            f"{value!r} is not the number of a block", remedy="Give a whole number below 2**64"
-        )
-    return number
+    return _whole(value, "the number of a block", 64)
 
 
 def _lifetime(value: SupportsIndex) -> int:

@@ -27,10 +27,9 @@ from oracle.cli.chain import (
 from oracle.cli.numbers import NumbersCommand, Values, numbers_of
 from oracle.cli.options import Json, examples
 from oracle.cli.progress import waiting
-from oracle.cli.request import show
-from oracle.client import LIFETIME, OracleClient
+from oracle.cli.request import client_of, tell
+from oracle.client import LIFETIME
 from oracle.errors import SignedRequestMalformed, UsageError
-from oracle.log import request_hex
 from oracle.why import ether
 
 app = typer.Typer(rich_markup_mode="rich", add_completion=False)
@@ -87,8 +86,7 @@ def sign_request(
     numbers = numbers_of(values)
     signer = signer_of(key_file, keystore, password_file, "sign this")
     recipient = None if refund_to is None else address_of(refund_to, "--refund-to")
-    chain = chain_of(rpc, chain_id, oracle)
-    client = OracleClient(chain.rpc, chain.oracle, signer)
+    client = client_of(chain_of(rpc, chain_id, oracle), signer)
     with waiting("Signing the request"):
         signed = client.sign_request(
             model,
@@ -132,24 +130,11 @@ def relay(
     """
     signed = signed_requests.read(_text(file))
     signer = signer_of(key_file, keystore, password_file)
-    chain = chain_of(rpc, chain_id, oracle)
-    client = OracleClient(chain.rpc, chain.oracle, signer)
+    client = client_of(chain_of(rpc, chain_id, oracle), signer)
     with placed(rpc, oracle), waiting("Submitting the request"):
         handle = client.relay(signed, least_tip=min_tip)
-    name = request_hex(handle.request_id)
-    if timeout == 0:
-        said = {
-            "request_id": name,
-            "block": handle.block_number,
-            "gas_used": handle.gas_used,
-            "tip": signed.request.relayer_tip,
-        }
-        typer.echo(json.dumps(said) if as_json else name)
-        return
-    typer.echo(f"request {name}", err=True)
-    with placed(rpc, oracle), waiting("Waiting for its proof"):
-        found = handle.wait(timeout)
-    show(found, as_json=as_json)
+    with placed(rpc, oracle):
+        tell(handle, timeout, as_json=as_json, tip=signed.request.relayer_tip)
 
 
 @app.command(
@@ -175,8 +160,7 @@ def deposit(
     """Add to an account's credit, which pays for the requests that it signs."""
     beneficiary = None if account is None else address_of(account, "--account")
     signer = signer_of(key_file, keystore, password_file)
-    chain = chain_of(rpc, chain_id, oracle)
-    client = OracleClient(chain.rpc, chain.oracle, signer)
+    client = client_of(chain_of(rpc, chain_id, oracle), signer)
     with waiting("Depositing"):
         credit = client.deposit(wei, beneficiary)
     owner = client.account if beneficiary is None else beneficiary

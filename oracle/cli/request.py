@@ -28,7 +28,7 @@ from oracle.cli.chain import (
 from oracle.cli.numbers import NumbersCommand, Values, numbers_of
 from oracle.cli.options import Json, examples
 from oracle.cli.progress import waiting
-from oracle.client import TIMEOUT, OracleClient, Result
+from oracle.client import TIMEOUT, Array, Handle, OracleClient, Result
 from oracle.errors import RequestTimeout
 from oracle.log import request_hex
 from oracle.why import ether
@@ -66,18 +66,13 @@ def request(
     The request's id goes to stderr at once, the answer to stdout when it is there.
     """
     numbers = numbers_of(values)
-    client = _client(chain_of(rpc, chain_id, oracle), signer_of(key_file, keystore, password_file))
+    client = client_of(
+        chain_of(rpc, chain_id, oracle), signer_of(key_file, keystore, password_file)
+    )
     with waiting("Sending the request"):
         handle = client.request(model, numbers, lifetime=lifetime)
-    name = request_hex(handle.request_id)
-    if timeout == 0:
-        said = {"request_id": name, "block": handle.block_number, "gas_used": handle.gas_used}
-        typer.echo(json.dumps(said) if as_json else name)
-        return
-    typer.echo(f"request {name}", err=True)
-    with placed(rpc, oracle), waiting("Waiting for its proof"):
-        found = handle.wait(timeout)
-    show(found, as_json=as_json)
+    with placed(rpc, oracle):
+        tell(handle, timeout, as_json=as_json)
 
 
 @app.command(epilog=examples("oracle result 0x1a2b...", "oracle result 0x1a2b... --timeout 60"))
@@ -97,7 +92,7 @@ def result(
     """
     chain = chain_of(rpc, chain_id, oracle, first_block)
     with placed(rpc, oracle), waiting("Reading the chain"):
-        handle = _client(chain).handle(request_id, chain.first_block)
+        handle = client_of(chain).handle(request_id, chain.first_block)
         found = handle.wait(timeout) if timeout else handle.result()
         if found is None:
             name = request_hex(handle.request_id)
@@ -122,7 +117,7 @@ def top_up(
 ) -> None:
     """Raise the gas money of an open request, anyone's; `oracle why` says by how much."""
     chain = chain_of(rpc, chain_id, oracle, first_block)
-    client = _client(chain, signer_of(key_file, keystore, password_file))
+    client = client_of(chain, signer_of(key_file, keystore, password_file))
     number = client.request_id(request_id, chain.first_block)
     with placed(rpc, oracle), waiting("Topping up"):
         has = client.top_up(number, wei, chain.first_block)
@@ -147,7 +142,7 @@ def retry(
 ) -> None:
     """Make a failed callback again; `oracle why` says with how much gas."""
     chain = chain_of(rpc, chain_id, oracle, first_block)
-    client = _client(chain, signer_of(key_file, keystore, password_file))
+    client = client_of(chain, signer_of(key_file, keystore, password_file))
     number = client.request_id(request_id, chain.first_block)
     with placed(rpc, oracle), waiting("Making the callback again"):
         client.retry(number, gas, chain.first_block)
@@ -169,7 +164,7 @@ def refund(
 ) -> None:
     """Have an expired request's escrow credited to its refund address; then `oracle withdraw`."""
     chain = chain_of(rpc, chain_id, oracle, first_block)
-    client = _client(chain, signer_of(key_file, keystore, password_file))
+    client = client_of(chain, signer_of(key_file, keystore, password_file))
     number = client.request_id(request_id, chain.first_block)
     with placed(rpc, oracle), waiting("Refunding"):
         client.refund(number, chain.first_block)
@@ -197,7 +192,9 @@ def withdraw(
     as_json: Json = False,
 ) -> None:
     """Send the account's credit (earned fees, refunds, unspent gas money) to an address."""
-    client = _client(chain_of(rpc, chain_id, oracle), signer_of(key_file, keystore, password_file))
+    client = client_of(
+        chain_of(rpc, chain_id, oracle), signer_of(key_file, keystore, password_file)
+    )
     recipient = client.account if to is None else address_of(to, "--to")
     with waiting("Withdrawing"):
         wei = client.withdraw(recipient)
@@ -205,8 +202,22 @@ def withdraw(
     typer.echo(json.dumps(said) if as_json else f"{wei} wei sent to {recipient}")
 
 
-def _client(chain: Chain, signer: Signer | None = None) -> OracleClient:
+def client_of(chain: Chain, signer: Signer | None = None) -> OracleClient:
+    """The client of a chain's oracle."""
     return OracleClient(chain.rpc, chain.oracle, signer)
+
+
+def tell(handle: Handle, timeout: float, *, as_json: bool, **more: int) -> None:
+    """Print a request that was just sent: its answer, or without a timeout its id and ``more``."""
+    name = request_hex(handle.request_id)
+    if timeout == 0:
+        said = {"request_id": name, "block": handle.block_number, "gas_used": handle.gas_used}
+        typer.echo(json.dumps(said | more) if as_json else name)
+        return
+    typer.echo(f"request {name}", err=True)
+    with waiting("Waiting for its proof"):
+        found = handle.wait(timeout)
+    show(found, as_json=as_json)
 
 
 def show(found: Result, *, as_json: bool) -> None:
@@ -221,5 +232,10 @@ def show(found: Result, *, as_json: bool) -> None:
         }
         typer.echo(json.dumps(said))
         return
-    for row in np.atleast_2d(found.values):
+    show_rows(found.values)
+
+
+def show_rows(rows: Array) -> None:
+    """Print numbers, a line a row."""
+    for row in np.atleast_2d(rows):
         typer.echo(", ".join(f"{value:g}" for value in row))

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from typing import Annotated
 
-import numpy as np
 import typer
 
 from oracle.cli.chain import LOCAL, ChainId, Oracle, Url, chain_of
 from oracle.cli.numbers import NumbersCommand, Values, numbers_of
 from oracle.cli.options import Json, examples
 from oracle.cli.progress import waiting
-from oracle.client import OracleClient
+from oracle.cli.request import client_of, show_rows
 from oracle.errors import TensorEncoding
 
 app = typer.Typer(rich_markup_mode="rich", add_completion=False)
@@ -38,7 +37,7 @@ def encode(
     """
     numbers = numbers_of(values)
     with waiting("Reading the model"):
-        data = _client(rpc, chain_id, oracle).encode(model, numbers)
+        data = client_of(chain_of(rpc, chain_id, oracle)).encode(model, numbers)
     said = "0x" + data.hex()
     typer.echo(json.dumps({"input": said}) if as_json else said)
 
@@ -62,14 +61,8 @@ def decode(
             f"'{output}' is not bytes in hex", remedy="Give 0x and two hex digits a byte"
         ) from None
     with waiting("Reading the model"):
-        rows = _client(rpc, chain_id, oracle).decode(model, data)
+        rows = client_of(chain_of(rpc, chain_id, oracle)).decode(model, data)
     if as_json:
         typer.echo(json.dumps({"output": rows.tolist()}))
         return
-    for row in np.atleast_2d(rows):
-        typer.echo(", ".join(f"{value:g}" for value in row))
-
-
-def _client(rpc: str, chain_id: int | None, oracle: str | None) -> OracleClient:
-    chain = chain_of(rpc, chain_id, oracle)
-    return OracleClient(chain.rpc, chain.oracle)
+    show_rows(rows)
