@@ -17,10 +17,11 @@ For onnxruntime the result is the same function: every power of two is taken bac
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -136,15 +137,48 @@ class Work(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """A model file, read once for all the plans that are made of it."""
+
+    data: bytes
+    #: What an output needs of it, for the opset that plans are written in.
+    proto: onnx.ModelProto
+    constants: Mapping[str, Array]
+    nodes: tuple[Node, ...]
+    #: Of the names of new tensors.
+    stem: str
+
+    @classmethod
+    def read(cls, data: bytes) -> Source:
+        """Read a model file of constants, not Constant nodes."""
+        proto = onnx.load_model_from_string(data)
+        for opset in proto.opset_import:
+            if opset.domain in CORE:
+                # The first that has HardSwish; what else is written here means the same in both.
+                opset.version = max(opset.version, 14)
+        stem = unused_stem("fixed", proto.graph)
+        prune(proto.graph)
+        # Inferred of nodes that will be gone.
+        del proto.graph.value_info[:]
+        constants = {each.name: numpy_helper.to_array(each) for each in proto.graph.initializer}
+        nodes = tuple(Node(each, index) for index, each in enumerate(proto.graph.node))
+        return cls(data, proto, constants, nodes, stem)
+
+
+@dataclass(frozen=True)
 class Rewritten:
     """A graph with an arithmetic of our own."""
 
-    #: The model file.
-    data: bytes
     #: The greatest scale that is declared other than to round; ezkl rounds what is above its limit.
     greatest: int
     #: Work, and the original tensor whose elements it is done for.
     work: tuple[tuple[Work, str], ...]
+    _write: Callable[[], bytes]
+
+    @functools.cached_property
+    def data(self) -> bytes:
+        """The model file: of thousands of plans that are counted, few are written."""
+        return self._write()
 
 
 def planned(model: Model, plan: Plan | None) -> Model:
@@ -159,41 +193,59 @@ def planned(model: Model, plan: Plan | None) -> Model:
     return dataclasses.replace(model, data=data, plan=plan)
 
 
-def prepared(model: Model) -> bytes:
-    """The model file in the form that is planned: roots looked up, affine steps folded."""
-    return folded(tabulate(model).data)
+def prepared(model: Model) -> Source:
+    """The model in the form that is planned: roots looked up, affine steps folded."""
+    return Source.read(folded(tabulate(model).data))
 
 
-def rewrite(data: bytes, decisions: Decisions) -> Rewritten:
+def rewrite(source: Source, decisions: Decisions) -> Rewritten:
     """The model file with the arithmetic that is decided on the way.
 
     Raises:
         Unplannable: it has an operator that this arithmetic lacks.
     """
-    proto = onnx.load_model_from_string(data)
-    for opset in proto.opset_import:
-        if opset.domain in CORE:
-            # The first that has HardSwish; what else is written here means the same in both.
-            opset.version = max(opset.version, 14)
-    writer = _Writer(proto.graph, decisions)
-    for index, each in enumerate(list(proto.graph.node)):
-        writer.add(Node(each, index))
+    writer = _Writer(source, decisions)
+    for node in source.nodes:
+        writer.add(node)
     writer.finish()
-    written = bytes(proto.SerializeToString(deterministic=True))
-    return Rewritten(written, writer.greatest, tuple(writer.work))
+    return Rewritten(writer.greatest, tuple(writer.work), writer.written)
+
+
+@dataclass(frozen=True, slots=True)
+class _Emitted:
+    """A node to be written."""
+
+    operator: str
+    inputs: tuple[str, ...]
+    output: str
+    #: Its own name, of no meaning.
+    name: str = ""
+    #: The node that it takes its attributes from, and others.
+    like: Node | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    def proto(self, names: Mapping[str, str]) -> onnx.NodeProto:
+        """The node, its tensors renamed."""
+        inputs = [names.get(name, name) for name in self.inputs]
+        output = names.get(self.output, self.output)
+        made = helper.make_node(self.operator, inputs, [output], name=self.name, **self.attributes)
+        if self.like is not None:
+            made.attribute.extend(self.like.proto.attribute)
+        return made
 
 
 class _Writer:
-    def __init__(self, graph: onnx.GraphProto, decisions: Decisions) -> None:
-        self._graph = graph
+    def __init__(self, source: Source, decisions: Decisions) -> None:
+        self._source = source
         self._decide = decisions
         self._plan = decisions.scales
-        self._constants = {each.name: each for each in graph.initializer}
+        graph = source.proto.graph
         #: Sums with a constant, by their name: operator, the other summand, constant, its position.
         self._offsets: dict[str, tuple[str, Tensor, Array, int]] = {}
-        self._stem = unused_stem("fixed", graph)
         self._count = 0
-        self._nodes: list[onnx.NodeProto] = []
+        self._nodes: list[_Emitted] = []
+        #: Constants that are made.
+        self._made_constants: list[tuple[str, Array]] = []
         self._inputs = {value.name for value in graph.input}
         #: Numbers come without fractional bits.
         self._is_whole = all(not _is_float(value) for value in graph.input)
@@ -211,7 +263,6 @@ class _Writer:
         self.work: list[tuple[Work, str]] = []
         self._rules = self._made_rules()
         self._tensors = {value.name: self._taken_in(value) for value in graph.input}
-        prune(graph)
 
     # --- the walk ---------------------------------------------------------------------------------
 
@@ -236,8 +287,8 @@ class _Writer:
         self._tensors[name] = dataclasses.replace(result, original=name)
 
     def finish(self) -> None:
-        """Declare the outputs' true scales and write the nodes back."""
-        for value in self._graph.output:
+        """Declare the outputs' true scales."""
+        for value in self._source.proto.graph.output:
             tensor = self._tensor(value.name)
             if tensor.true < 0:
                 raise Unplannable("outputs in steps of more than one")
@@ -245,28 +296,34 @@ class _Writer:
             last = self._declare(tensor, tensor.true)
             kind = value.type.tensor_type.elem_type
             self._nodes.append(
-                helper.make_node("Identity", [last.name], [value.name])
+                _Emitted("Identity", (last.name,), value.name)
                 if kind == TensorProto.FLOAT
-                else helper.make_node("Cast", [last.name], [value.name], to=kind)
+                else _Emitted("Cast", (last.name,), value.name, attributes={"to": kind})
             )
-        self._name_back()
-        del self._graph.node[:]
-        self._graph.node.extend(self._nodes)
-        prune(self._graph)
-        # Inferred of the nodes that are gone.
-        del self._graph.value_info[:]
 
-    def _name_back(self) -> None:
-        """Give the results of the graph that was read their names again, where no other has them."""
-        taken = {value.name for value in (*self._graph.input, *self._graph.output)}
-        names = {
+    def written(self) -> bytes:
+        """The model file. Precondition: finished."""
+        proto = onnx.ModelProto()
+        proto.CopyFrom(self._source.proto)
+        graph = proto.graph
+        graph.initializer.extend(
+            numpy_helper.from_array(values, name) for name, values in self._made_constants
+        )
+        names = self._names_back()
+        del graph.node[:]
+        graph.node.extend(node.proto(names) for node in self._nodes)
+        prune(graph)
+        return bytes(proto.SerializeToString(deterministic=True))
+
+    def _names_back(self) -> dict[str, str]:
+        """Names, in the graph that was read, of its results, where no other has them."""
+        graph = self._source.proto.graph
+        taken = {value.name for value in (*graph.input, *graph.output)}
+        return {
             tensor.name: original
             for original, tensor in self._tensors.items()
             if tensor.name not in self._inputs and original not in taken
         }
-        for node in self._nodes:
-            for listed in (node.input, node.output):
-                listed[:] = [names.get(name, name) for name in listed]
 
     def _made_rules(self) -> Mapping[str, Callable[[Node], Tensor]]:
         return {
@@ -643,12 +700,11 @@ class _Writer:
         return self._tensor(name) if constant is None else constant
 
     def _constant(self, name: str) -> Array | None:
-        tensor = self._constants.get(name)
-        return None if tensor is None else numpy_helper.to_array(tensor)
+        return self._source.constants.get(name)
 
     def _whole(self, name: str) -> str:
         """A constant that says where, not how much."""
-        if name and name not in self._constants:
+        if name and name not in self._source.constants:
             raise Unplannable(f"a computed position '{name}'")
         return name
 
@@ -666,10 +722,7 @@ class _Writer:
         self, operator: str, *names: str, attributes: Node | None = None, **given: Any
     ) -> str:
         output = self._next()
-        made = helper.make_node(operator, names, [output], name=output, **given)
-        if attributes is not None:
-            made.attribute.extend(attributes.proto.attribute)
-        self._nodes.append(made)
+        self._nodes.append(_Emitted(operator, names, output, output, attributes, given))
         return output
 
     def _distinct(self, values: Array, exponent: int) -> str:
@@ -695,12 +748,12 @@ class _Writer:
 
     def _constant_of(self, values: Array) -> str:
         name = self._next()
-        self._graph.initializer.append(numpy_helper.from_array(np.asarray(values), name))
+        self._made_constants.append((name, np.asarray(values)))
         return name
 
     def _next(self) -> str:
         self._count += 1
-        return f"{self._stem}{self._count}"
+        return f"{self._source.stem}{self._count}"
 
 
 _ONE = np.asarray([1], np.float32)
@@ -722,11 +775,12 @@ def _power_of_two(values: Array) -> int | None:
 
 def _needed_bits(values: Array, most: int) -> int:
     """Fractional bits of the values, if they are fewer than ``most``."""
-    for bits in range(most):
-        scaled = np.ldexp(values.astype(np.float64), bits)
-        if np.array_equal(scaled, np.rint(scaled)):
-            return bits
-    return most
+    mantissas, exponents = np.frexp(values.astype(np.float64))
+    # A float64 has 53 bits of them; what ends in zeros needs fewer.
+    whole = np.ldexp(mantissas, 53).astype(np.int64)
+    lowest = np.log2(np.where(whole, whole & -whole, 1)).astype(np.int64)
+    needed = np.where(whole, 53 - exponents - lowest, 0)
+    return min(most, max(0, int(needed.max())))
 
 
 def _at_one_scale(parts: Sequence[Tensor | Array]) -> list[Tensor]:

@@ -28,6 +28,7 @@ from oracle.circuits.fixed import (
     CURVES,
     SUMS,
     Rewritten,
+    Source,
     Tensor,
     Unplannable,
     Work,
@@ -49,12 +50,15 @@ from oracle.circuits.shapes import (
     limb_rows,
     loosened,
 )
+from oracle.circuits.trial import Floats, Graph, Outcome
 from oracle.circuits.tuner import CODE_ERROR
 from oracle.circuits.verifier import MAX_CODE_BYTES
 from oracle.errors import ProverError, ProverMemory, ProverTimeout
 from oracle.types import TagLayout
 
 Json = dict[str, Any]
+#: What a circuit of such options computes on rows; None where that is not known.
+Sketch = Callable[[Graph, Json, Floats], Outcome | None]
 
 #: The least height that is tried.
 _LEAST_LOGROWS = 7
@@ -249,11 +253,11 @@ class _Plans:
         while most > _SCALES[0] and not judge.takes(most):
             most -= 1
         self._scales = range(_SCALES[0], most + 1)
-        #: By the inputs' scale, the model file that is planned.
-        self._data: dict[int, bytes] = {}
-        data = self._prepared(most)
+        #: By the inputs' scale, the model that is planned.
+        self._sources: dict[int, Source] = {}
+        source = self._prepared(most)
         path = subject.graph.path.with_name("prepared.onnx")
-        path.write_bytes(data)
+        path.write_bytes(source.data)
         found = subject.graph.sandbox.run(
             "magnitudes",
             {
@@ -272,7 +276,9 @@ class _Plans:
         #: Candidates that were estimated.
         self.considered: list[Candidate] = []
         self._files = itertools.count()
-        graph = onnx.load_model_from_string(data).graph
+        #: Plans that fit a room, by how much finer than inputs they round.
+        self._frontiers: dict[tuple[Room, int], list[Chosen]] = {}
+        graph = source.proto.graph
         if len(graph.node) > _MAX_NODES:
             raise Unplannable("a graph that would be planned for minutes")
         #: Results that reach the outputs by sums alone.
@@ -287,11 +293,11 @@ class _Plans:
         ]
         self._has_curves = not operators.isdisjoint(CURVES)
 
-    def _prepared(self, scale: int) -> bytes:
-        """The model file that is planned for a scale of the inputs."""
-        if scale not in self._data:
-            self._data[scale] = prepared(self._subject.at(scale).model)
-        return self._data[scale]
+    def _prepared(self, scale: int) -> Source:
+        """The model that is planned for a scale of the inputs."""
+        if scale not in self._sources:
+            self._sources[scale] = prepared(self._subject.at(scale).model)
+        return self._sources[scale]
 
     def within(self, room: Room, limit: _Limit, *, certain: bool = False) -> Tuned | None:
         """The first of the finest plans for a room that is accurate and within the limit.
@@ -346,7 +352,10 @@ class _Plans:
                 continue
             furnished = dataclasses.replace(room, tables=tables)
             for finer in _FINER:
-                plans = self._frontier(furnished, finer, rows)
+                plans = self._frontiers.get((furnished, finer))
+                if plans is None:
+                    plans = self._frontier(furnished, finer, rows)
+                    self._frontiers[furnished, finer] = plans
                 yield from plans[:_TRIES]
                 if not any(chosen.plan.rounded for chosen in plans):
                     break
@@ -489,48 +498,58 @@ class _Plans:
     ) -> tuple[Tuned | None, str]:
         """A circuit of the plan, or why there is none."""
         judge = self._judge
-        lookups = self._asked(subject, plan, shape.run_args(plan.scale))
-        if lookups is None:
-            return None, "not accurate"
-        if lookups[1] - lookups[0] >= MAX_SPREAD * room.rows:
-            return None, "its lookup tables are larger"
-        lookups = filled(lookups, room.rows)
-        better = self._better(subject, shape, plan, lookups, limit)
-        if better is None:
+        asked: tuple[int, int] | None = None
+        better: tuple[Candidate, Json] | None = None
+        # What our own arithmetic refuses, tables and all, takes no circuit to refuse.
+        for sketch in (quick.sketch, trial.sketch):
+            found, why = self._asked(subject, plan, shape.run_args(plan.scale), sketch)
+            if why:
+                return None, why
+            if found is None or found == asked:
+                continue
+            asked = found
+            if asked[1] - asked[0] >= MAX_SPREAD * room.rows:
+                return None, "its lookup tables are larger"
+            better = self._better(subject, shape, plan, filled(asked, room.rows), limit)
+            if better is None:
+                break
+        if asked is None or better is None:
             return None, "no better with its tables"
         candidate, settings = better
+        lookups = filled(asked, room.rows)
         rows = judge.tried_at(plan.scale)
-        found = trial.run(subject.graph, settings, rows, all_or_none=True)
-        compared = judge.compare(found, plan.scale)
+        outcome = trial.run(subject.graph, settings, rows, all_or_none=True)
+        compared = judge.compare(outcome, plan.scale)
         if compared is None or not judge.accurate(compared):
             return None, "its numbers are larger"
         run_args = shape.run_args(plan.scale, lookups) | subject.graph.asked
         return judge.tuned(subject, candidate, settings, run_args, compared), "finalist"
 
-    def _asked(self, subject: Subject, plan: Plan, run_args: Json) -> tuple[int, int] | None:
-        """What is looked up on all rows that are tried; None if the circuit is not accurate."""
+    def _asked(
+        self, subject: Subject, plan: Plan, run_args: Json, sketch: Sketch
+    ) -> tuple[tuple[int, int] | None, str]:
+        """What is looked up on all rows that are tried, and why not if the circuit is refused.
+
+        None without a reason where a sketch lacks something that the circuit has.
+        """
         judge = self._judge
-        compared = None
         tried = judge.tried_at(plan.scale)
-        for rows, run in (
-            (judge.rows[:FIRST_SAMPLES], quick.sketch),
-            (tried, quick.sketch),
-            (tried, trial.sketch),
-        ):
-            found = run(subject.graph, run_args, rows)
+        # A few rows refuse most.
+        first = [judge.rows[:FIRST_SAMPLES]] if sketch is quick.sketch else []
+        lookups = None
+        for rows in (*first, tried):
+            found = sketch(subject.graph, run_args, rows)
             if found is None:
-                # Our own arithmetic lacks something that the circuit has.
-                continue
+                return None, ""
             compared = judge.compare(found, plan.scale)
             if compared is None:
-                return None
-            if not judge.accurate(compared):
+                return None, "its numbers are larger"
+            whole = len(rows) == len(tried)
+            if not judge.accurate(compared) or (whole and not judge.confirmed(compared)):
                 self._inaccurate.append(plan)
-                return None
-            if len(rows) > FIRST_SAMPLES and not judge.confirmed(compared):
-                self._inaccurate.append(plan)
-                return None
-        return loosened(compared.lookups) if compared is not None else None
+                return None, "not accurate"
+            lookups = loosened(compared.lookups)
+        return lookups, ""
 
     def _better(
         self,

@@ -20,7 +20,7 @@ from oracle.circuits.audit import audit
 from oracle.circuits.build import LIMITS, build
 from oracle.circuits.bundle import Bundle
 from oracle.circuits.cost import Objective
-from oracle.circuits.fixed import Tensor, rewrite
+from oracle.circuits.fixed import Source, Tensor, rewrite
 from oracle.circuits.judge import Goal
 from oracle.circuits.plan import Plan
 from oracle.circuits.plans import Magnitude, Room
@@ -240,7 +240,7 @@ def test_chooser__a_curve_whose_arguments_pass_its_table__as_fine_as_it_holds(
     )
     plan = Plan(6, 6, (), 8, (), ())
     chooser = plans._Chooser(plan, 6, room, magnitudes, frozenset(), frozenset())
-    rewrite(made.SerializeToString(), chooser)
+    rewrite(Source.read(made.SerializeToString()), chooser)
     ((name, position, bits),) = chooser.rounded
     assert (name, position) == ("output", 0)
     # A table holds zero too.
@@ -272,7 +272,7 @@ def test_chooser__any_scales_and_sizes__no_number_passes_the_bound(
     plan = Plan(scale, weight_scale, (), 8, (), ())
     chooser = Watched(plan, scale, room, magnitudes, frozenset(), frozenset())
     try:
-        rewrite(wide(1).SerializeToString(), chooser)
+        rewrite(Source.read(wide(1).SerializeToString()), chooser)
     except plans._TooLarge:
         return
     assert held
