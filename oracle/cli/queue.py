@@ -106,9 +106,16 @@ def _change(
 
 
 @contextmanager
-def _store(config: Path, **access: bool) -> Iterator[Store]:
+def _store(config: Path, *, read_only: bool = False, operator: bool = False) -> Iterator[Store]:
     settings = load_node_config(config)
-    store = Store.open(settings.store, settings.chain_id, settings.oracle, time.time, **access)
+    store = Store.open(
+        settings.store,
+        settings.chain_id,
+        settings.oracle,
+        time.time,
+        read_only=read_only,
+        operator=operator,
+    )
     try:
         yield store
     finally:

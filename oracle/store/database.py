@@ -113,6 +113,10 @@ class Database(ABC):
 
     # --- what the engines do in their own way ---
 
+    def common_clock(self) -> float | None:
+        """Seconds since the epoch, the same for all who have it open; None: only one may."""
+        return None
+
     def storable(self, value: Any) -> Any:
         """A value as the engine can keep it."""
         return value

@@ -75,18 +75,25 @@ class Store:
         chain_id: the chain it belongs to.
         oracle: the contract it belongs to, a checksum address.
         clock: seconds since the epoch.
+        common: the same for all nodes of a shared database, by which leases run; its own if left out.
 
     Raises:
         StoreMismatch: the database belongs to another chain or contract.
     """
 
     def __init__(
-        self, database: Database, chain_id: int, oracle: str, clock: Callable[[], float]
+        self,
+        database: Database,
+        chain_id: int,
+        oracle: str,
+        clock: Callable[[], float],
+        common: Callable[[], float] | None = None,
     ) -> None:
         self._db = database
         self._chain_id = chain_id
         self._oracle = oracle
         self._clock = clock
+        self._common = common
         self._earnings = Earnings(database)
         self._totals = Totals(database)
         #: Requests as an onlooker sees them.
@@ -116,13 +123,14 @@ class Store:
         oracle: str,
         clock: Callable[[], float],
         *,
+        common: Callable[[], float] | None = None,
         read_only: bool = False,
         operator: bool = False,
     ) -> Store:
         """Open or create a store. More arguments and errors: `open_database`, `Store`."""
         database = open_database(location, read_only=read_only, operator=operator)
         try:
-            return cls(database, chain_id, oracle, clock)
+            return cls(database, chain_id, oracle, clock, common)
         except BaseException:
             database.close()
             raise
@@ -200,7 +208,7 @@ class Store:
                 workers=row["workers"],
                 expires_at=row["expires_at"],
             )
-            for row in self._db.rows("living_nodes", now=self._clock())
+            for row in self._db.rows("living_nodes", now=self._lease_clock())
         ]
 
     def set_troubles(self, troubles: Sequence[Trouble]) -> None:
@@ -221,7 +229,7 @@ class Store:
         """What stands in the living nodes' way, as they said last."""
         return [
             Trouble(row["subject"], row["code"], row["detail"], row["since"], row["name"])
-            for row in self._db.rows("troubles", now=self._clock())
+            for row in self._db.rows("troubles", now=self._lease_clock())
         ]
 
     def workers(self) -> int:
@@ -237,7 +245,7 @@ class Store:
         holder = self._holder(duty)
         if holder is None:
             return bool(
-                self._db.run("take_duty", duty=duty, node_id=self._node_id, now=self._clock())
+                self._db.run("take_duty", duty=duty, node_id=self._node_id, now=self._lease_clock())
             )
         return holder == self._node_id
 
@@ -254,7 +262,7 @@ class Store:
         Returns:
             the numbers of jobs and of requests.
         """
-        now = self._clock()
+        now = self._lease_clock()
         with self.transaction():
             jobs = self._jobs("deserted_jobs", now=now)
             for job in jobs:
@@ -274,11 +282,18 @@ class Store:
         return len(jobs), len(rows)
 
     def _holder(self, duty: str) -> str | None:
-        row = self._db.row("duty", duty=duty, now=self._clock())
+        row = self._db.row("duty", duty=duty, now=self._lease_clock())
         return None if row is None else str(row["node_id"])
 
     def _expiry(self) -> float:
-        return self._clock() + self._lease if self.is_shared else _NEVER
+        return self._lease_clock() + self._lease if self.is_shared else _NEVER
+
+    def _lease_clock(self) -> float:
+        """Seconds since the epoch by the clock that all nodes of the store share."""
+        if self._common is not None:
+            return self._common()
+        common = self._db.common_clock()
+        return self._clock() if common is None else common
 
     def _chain_time(self) -> int:
         """Seconds since the epoch by the newest block: what deadlines are measured by."""

@@ -59,6 +59,7 @@ _REMEDY = (
 )
 #: One lock for each schema, so that one database may hold the stores of several oracles.
 _WRITE_LOCK = "pg_advisory_xact_lock(hashtextextended('oracle.store.' || current_schema(), 0))"
+_CLOCK = "SELECT extract(epoch FROM clock_timestamp()) AS now"
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)")
 
 
@@ -85,6 +86,12 @@ class PostgresDatabase(Database):
             if type(error) is StoreError and not error.remedy:
                 raise StoreError(error.message, remedy=_REMEDY) from error
             raise
+
+    def common_clock(self) -> float:
+        """The server's clock: those of the nodes' machines may be hours apart."""
+        with self._errors():
+            row = self._connection().execute(_CLOCK).fetchone()
+        return float(row["now"])
 
     def storable(self, value: Any) -> Any:
         """PostgreSQL's text holds no NUL; what a contract or an endpoint says may."""

@@ -267,7 +267,7 @@ def live(life: Life) -> int:
         LocalSigner(Account.from_key(life.key)),
         (served(MODEL),) if state["serves"] else (),
     )
-    store = Store.open(config.store, _CHAIN_ID, ORACLE, clock)
+    store = Store.open(config.store, _CHAIN_ID, ORACLE, clock, common=clock)
     watch(store, points)
     prover = ScriptedProver(swap, slots=config.workers)
     lines = io.StringIO()

@@ -503,7 +503,9 @@ class World:
             LocalSigner(self._node_key),
             (_served(self.spec),),
         )
-        self.store = Store.open(config.store, CHAIN_ID, config.oracle, self.clock)
+        self.store = Store.open(
+            config.store, CHAIN_ID, config.oracle, self.clock, common=self.clock
+        )
         prover = FaultyProver(self, config.workers)
         self.node = Node(parts, self.store, prover, self.clock, make_logger(self.lines, json=True))
         self._paused = dict.fromkeys(self.node.services, 0.0)

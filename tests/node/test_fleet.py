@@ -15,7 +15,7 @@ from oracle.store.states import IntentState, RequestState
 from tests.postgres import PostgresServer
 
 from .test_whole_path import Killed, Killer
-from .world import KEY, World
+from .world import KEY, Clock, World
 
 OTHER_KEY = "0x" + "22" * 32
 LEASE = 30.0
@@ -164,6 +164,25 @@ def test_clock_that_was_ahead_is_set_right__node_killed_after_that__its_lease_is
     second.settle()
     silence(second)
     settle(second)
+    assert_answered_once(second, [request_id])
+
+
+@accounts
+@pytest.mark.parametrize("hours", [2, -2])
+def test_lease__machines_whose_clocks_are_hours_apart__neither_takes_what_the_other_has(
+    make_fleet: Callable[..., list[World]], keys: tuple[str, str], hours: int
+) -> None:
+    first, second = make_fleet(*keys)
+    second.clock = Clock(first.clock.now + hours * 3600)
+    second.restart()
+    request_id = start_proof(first)
+    settle(second)
+    assert second.prover.submitted == []
+    # The first is never heard of again: what it had is free after a lease, whatever the clocks.
+    for _ in range(5):
+        first.common.now += LEASE / 4 + 0.1
+        second.clock.now += LEASE / 4 + 0.1
+        settle(second)
     assert_answered_once(second, [request_id])
 
 

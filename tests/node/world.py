@@ -107,6 +107,8 @@ class World:
         else:
             self.chain, self.clock = self.beside.chain, self.beside.clock
             self.model_id = self.beside.model_id
+        #: By which leases run.
+        self.common: Clock = self.clock if self.beside is None else self.beside.common
         self.endpoint = FaultyRpc(self.chain)
         self.signer = LocalSigner(Account.from_key(self.key))
         self.lines = io.StringIO()
@@ -137,7 +139,9 @@ class World:
             config, rpc, self.oracle, RegistryContract(rpc, REGISTRY), self.signer, self.served
         )
         self.prover = FakeProver(swap, slots=config.workers)
-        self.store = Store.open(config.store, config.chain_id, ORACLE, self.clock)
+        self.store = Store.open(
+            config.store, config.chain_id, ORACLE, self.clock, common=self.common
+        )
         log = make_logger(self.lines, json=True)
         self.node = Node(parts, self.store, self.prover, self.clock, log)
         self.node.recover()

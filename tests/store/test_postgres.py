@@ -51,6 +51,22 @@ def test_running__is_what_the_nodes_themselves_say(url: SecretStr) -> None:
     beside.close()
 
 
+def test_leases__run_by_the_servers_clock(url: SecretStr) -> None:
+    # Of machines whose clocks are centuries apart.
+    nodes = [make_store(url, clock=lambda now=now: now) for now in (0.0, 1e10)]
+    for node, payee in zip(nodes, ("0xa", "0xb"), strict=True):
+        node.join(name=payee, account=payee, payee=payee, workers=1, lease=3600)
+    assert nodes[0].has_duty("read")
+    for node in nodes:
+        node.take_over()
+        assert {member.name for member in node.members()} == {"0xa", "0xb"}
+        assert node.has_rivals()
+        assert all(abs(member.expires_at - time.time() - 3600) < 600 for member in node.members())
+    assert not nodes[1].has_duty("read")
+    for node in nodes:
+        node.close()
+
+
 def test_password__in_the_url__opens_the_store(guarded: PostgresServer) -> None:
     make_store(guarded.fresh("guarded", PASSWORD)).close()
 
