@@ -16,6 +16,8 @@ from oracle.prover.child import Limits, environment, result_of, run_in, write_jo
 #: What nothing is loaded for beforehand: its memory is measured, and the blinding of a proof must
 #: not come from a random generator whose state children share.
 _ALONE = "prove"
+#: What threads help: the rest is small steps in their thousands, and threads would wait for each other.
+_PARALLEL = frozenset({"setup", "srs"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,8 @@ class Sandbox:
             return run_in(job_dir, verb, params, self.limits, self.home)
         try:
             write_job(job_dir, verb, params, self.limits)
-            variables = environment(self.home or job_dir, self.limits.threads)
+            threads = self.limits.threads if verb in _PARALLEL else 1
+            variables = environment(self.home or job_dir, threads)
             code = nursery.run(job_dir, variables, self.limits.timeout)
             if code is None:
                 raise ProverCrashed("the process that starts provers was ended")
