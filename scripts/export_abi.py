@@ -17,6 +17,8 @@ from oracle.chain.artifacts import contract
 from oracle.config import project_root
 
 CONTRACTS = ("InferenceLens", "InferenceOracle", "ModelRegistry")
+#: Contracts that only the npm package has the ABIs of besides.
+BESIDE = ("OraAdapter",)
 #: Contracts that a call brings along, as `oracle.chain.lens` does.
 CARRIED = ("InferenceLens",)
 #: Contracts whose code is known by heart, as to `oracle.chain.input_ranges`.
@@ -88,6 +90,7 @@ def _literal(value: Any) -> str:
 def main() -> None:
     for name in CONTRACTS:
         abi_path(name).write_text(abi_text(name))
+    for name in CONTRACTS + BESIDE:
         for path, text in npm_files(name).items():
             path.parent.mkdir(exist_ok=True)
             path.write_text(text)

@@ -25,6 +25,7 @@ CONTRACTS = {
     "InferenceOracle": "contracts/InferenceOracle.sol",
     "ModelRegistry": "contracts/ModelRegistry.sol",
     "InferenceLens": "contracts/InferenceLens.sol",
+    "OraAdapter": "contracts/OraAdapter.sol",
     "TextCoder": "contracts/TextCoder.sol",
     "InputRanges": "contracts/InputRanges.sol",
     "InferenceConsumer": "contracts/InferenceConsumer.sol",
@@ -36,6 +37,7 @@ TYPES = (
     "contracts/interfaces/IInferenceOracle.sol",
     "contracts/interfaces/IModelRegistry.sol",
     "contracts/interfaces/IInferenceLens.sol",
+    "contracts/interfaces/IOraAdapter.sol",
 )
 _CODE_WIDTH = 80
 #: Doubles and examples are not the protocol.

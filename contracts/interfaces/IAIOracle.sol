@@ -127,7 +127,7 @@ interface IAIOracleCallbackReceiver {
 }
 
 /// @title What ORA's oracle calls on a consumer that wants to hear of bad requests
-/// @notice This oracle never calls it: a request that could cause it reverts instead.
+/// @notice The oracle never calls it: a request that could cause it reverts instead. `OraAdapter` does.
 interface IAIOracleErrorReceiver is IAIOracleCallbackReceiver {
     /// @notice Receives ORA's report of a bad request.
     /// @param code 0 invalid input, 1 invalid batch size.

@@ -5,6 +5,7 @@ import pytest
 from oracle.chain.artifacts import contract
 from oracle.errors import ToolchainError
 from scripts.export_abi import (
+    BESIDE,
     CARRIED,
     CONTRACTS,
     KNOWN,
@@ -24,7 +25,7 @@ def test_committed_abi__equals_the_sources(name: str) -> None:
     assert abi_path(name).read_text() == abi_text(name), "run: make abi"
 
 
-@pytest.mark.parametrize("name", CONTRACTS)
+@pytest.mark.parametrize("name", CONTRACTS + BESIDE)
 def test_npm_packages_abi__equals_the_sources(name: str) -> None:
     for path, text in npm_files(name).items():
         assert path.read_text() == text, "run: make abi"
@@ -40,7 +41,7 @@ def test_committed_deployed_code__equals_the_sources(name: str) -> None:
     assert deployed_path(name).read_text() == deployed_text(name), "run: make abi"
 
 
-@pytest.mark.parametrize("name", ["InferenceOracle", "ModelRegistry", "InferenceLens"])
+@pytest.mark.parametrize("name", [*CONTRACTS, *BESIDE])
 def test_contract__fits_the_code_size_limit(name: str) -> None:
     assert 0 < len(contract(name).deployed_bytecode) <= 24_576
 

@@ -1,0 +1,1 @@
+exports.oraAdapterAbi = require("./OraAdapter.json");
