@@ -364,3 +364,26 @@ contract Both {
         require(success, "second");
     }
 }
+
+/// @notice Takes its answer for one ABI-encoded number of a hundred at most.
+contract ScoreReader is OraReceiver {
+    uint256 public score;
+
+    constructor(address aiOracle_) OraReceiver(aiOracle_) {}
+
+    function ask(uint256 modelId, bytes calldata input) external payable returns (uint256) {
+        return IOlderOra(aiOracle).requestCallback{value: msg.value}(
+            modelId, input, address(this), 100_000, ""
+        );
+    }
+
+    function aiOracleCallback(uint256, bytes calldata output, bytes calldata)
+        external
+        override
+        onlyAIOracleCallback
+    {
+        uint256 found = abi.decode(output, (uint256));
+        require(found >= 1 && found <= 100, "Invalid score range");
+        score = found;
+    }
+}

@@ -463,6 +463,22 @@ def test_nested__with_the_consumers_own_money__is_answered_in_its_turn(ora: Ora)
     assert ora.adapter.read("isFinalized", nested.request_id)
 
 
+def test_nested__with_the_money_of_the_callback__has_none(ora: Ora) -> None:
+    consumer = ora.scripted()
+    consumer("onAnswer", ora.address, 0, ora.call(target=consumer.address))
+    ora.answer(ora.ticket(ora.ask(consumer, gas=900_000)))
+    assert not consumer.read("succeeded")
+    assert consumer.read("reason")[:4] == keccak(text="Underpaid(uint256,uint256)")[:4]
+
+
+def test_answer__decoded_as_a_word__fails_the_callback_and_nothing_else(ora: Ora) -> None:
+    consumer = ora.world.chain.deploy("ScoreReader", ora.address)
+    receipt = consumer("ask", LLAMA, PROMPT, sender=ALICE, value=VALUE)
+    done = ora.answer(ora.ticket(receipt))
+    assert not done.event("RequestFulfilled")["callbackSucceeded"]
+    assert consumer.read("score") == 0
+
+
 def test_nested__in_a_retry__refunds_the_outer_requester(ora: Ora) -> None:
     consumer = ora.scripted(wei=VALUE)
     asked = ora.ticket(ora.ask(consumer, gas=50_000))

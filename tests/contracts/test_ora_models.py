@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
+from eth_utils import keccak
 
+from oracle.config import project_root
 from tests.contracts.evm import Contract, Reverted, selector, signature_hash
 from tests.contracts.ora import DIFFUSION, HASHED, LLAMA, NAME, Ora, make_ora
 from tests.contracts.world import ALICE, FEE, OWNER, RECEIVER, THIEF, ZERO, make_world
@@ -47,6 +50,28 @@ def test_face__selectors_and_topics__are_oras(ora: Ora) -> None:
 
     assert set(SELECTORS.values()) <= {found[:8] for found in hashes("function")}
     assert set(TOPICS) <= set(hashes("event"))
+
+
+def test_face__what_is_oras_servers_own__is_not_there(ora: Ora) -> None:
+    entries = [e for e in ora.adapter.artifact.abi if e["type"] == "function"]
+    names = {entry["name"] for entry in entries}
+    assert not names & {"invokeCallback", "updateResult", "confirm", "getOutputHash", "opml"}
+    # Of ORA's first interface, where the callback is any function.
+    first = "requestCallback(uint256,bytes,address,bytes4,uint64)"
+    assert keccak(text=first)[:4] not in map(selector, entries)
+
+
+def test_page__every_test_it_names__exists() -> None:
+    page = (project_root() / "docs" / "ora.md").read_text()
+    files = (project_root() / "tests").rglob("test_*.py")
+    existing = {
+        name
+        for file in files
+        for name in re.findall(r"^(?:def )?(\w+)[( ]", file.read_text(), re.M)
+    }
+    named = set(re.findall(r"`(test_\w+|Test\w+)`", page))
+    assert len(named) > 50
+    assert named <= existing
 
 
 #: What the oracle can say against a request.
