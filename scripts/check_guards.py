@@ -21,6 +21,7 @@ from oracle.config import build_dir, project_root
 from scripts.bench_report import table, write
 
 _ORACLE = "contracts/InferenceOracle.sol"
+_ADAPTER = "contracts/OraAdapter.sol"
 _LEDGER = "oracle/store/ledger.py"
 _SUBMITTER = "oracle/services/submitter.py"
 _WATCHER = "oracle/services/watcher.py"
@@ -192,6 +193,70 @@ GUARDS = (
         'if digest.hexdigest() != params["srs_hash"]:',
         "if not digest.hexdigest():",
         ("tests/circuits/test_prover.py", "tests/circuits/test_srs.py"),
+    ),
+    # --- ORA's consumers behind the adapter ---
+    Guard(
+        "only the oracle answers the adapter's consumers",
+        _ADAPTER,
+        "if (msg.sender != address(oracle)) revert NotOracle(msg.sender);",
+        "",
+        ("tests/contracts/test_ora_answers.py",),
+    ),
+    Guard(
+        "nobody feeds a stranger's consumer",
+        _ADAPTER,
+        "if (callbackContract != address(0)) _requireAccepted(callbackContract, msg.sender);",
+        "",
+        ("tests/contracts/test_ora_answers.py",),
+    ),
+    Guard(
+        "consent can be withdrawn",
+        _ADAPTER,
+        "_requireAccepted(target, entry.account);",
+        "",
+        ("tests/contracts/test_ora_answers.py", "tests/contracts/test_ora_errors.py"),
+    ),
+    Guard(
+        "an error is told once",
+        _ADAPTER,
+        "delete refusals[requestId];",
+        "",
+        ("tests/contracts/test_ora_errors.py",),
+    ),
+    Guard(
+        "no error is told in the transaction of its request",
+        _ADAPTER,
+        "if (_refusedNow(requestId).tload()) revert TooEarly(requestId);",
+        "",
+        ("tests/contracts/test_ora_errors.py",),
+    ),
+    Guard(
+        "no error is told while the oracle delivers",
+        _ADAPTER,
+        "if (!_isOracleIdle()) revert OracleBusy();",
+        "",
+        ("tests/contracts/test_ora_errors.py",),
+    ),
+    Guard(
+        "the node gets none of the money of bad input",
+        _ADAPTER,
+        "if (!_isOracleIdle()) return address(0);",
+        "",
+        ("tests/contracts/test_ora_errors.py",),
+    ),
+    Guard(
+        "what is asked in an answer's callback is not the error's around it",
+        _ADAPTER,
+        "if (_deliveringFor != address(0) && !_deliveringError) return _deliveringFor;",
+        "if (_deliveringFor != address(0)) return _deliveringFor;",
+        ("tests/contracts/test_ora_errors.py",),
+    ),
+    Guard(
+        "the money of bad input goes back",
+        _ADAPTER,
+        "if (msg.value != 0) oracle.deposit{value: msg.value}(ask.refundTo);",
+        "",
+        ("tests/contracts/test_ora_errors.py", "tests/contracts/test_ora_money.py"),
     ),
     # --- the ledger of nonces, raw bytes first ---
     Guard(
