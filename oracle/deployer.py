@@ -1,4 +1,4 @@
-"""Registry, oracle and lens on a chain: once, whatever happens on the way.
+"""Registry, oracle and lens on a chain, and an adapter beside them: once, whatever happens on the way.
 
 What is on a chain is written in ``deployments/<chain id>.json``. Where that file says that all is
 there and the chain agrees, nothing is sent. While there is none, every transaction goes through a
@@ -43,6 +43,8 @@ from oracle.publisher import Registered, register
 
 #: What `verify/` describes: the oracle creates its text coder itself.
 VERIFIED = ("ModelRegistry", "InferenceOracle", "InferenceLens", "TextCoder")
+#: What may stand beside them.
+ADAPTER = "OraAdapter"
 
 
 def deploy(
@@ -145,6 +147,47 @@ def deploy_model(
     return made
 
 
+def deploy_adapter(
+    rpc: Rpc,
+    signer: Signer,
+    *,
+    owner: str | None = None,
+    folder: Path | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> tuple[str, bool]:
+    """Make sure that an adapter for ORA's consumers stands beside the chain's recorded oracle.
+
+    Its owner, who gives ids to models there, is the account itself by default.
+
+    Returns:
+        Its address, and whether this call put it there.
+
+    Raises:
+        ConfigError: no deployment is recorded.
+        ChainUnsuited: the chain cannot carry the contracts; nothing was sent.
+        ChainError: a transaction failed.
+    """
+    beside = deployment_path(rpc.chain_id, folder).with_suffix("")
+    genesis = _genesis(rpc)
+    with _alone(beside):
+        recorded = _recorded(rpc.chain_id, genesis, folder)
+        if recorded is None:
+            raise ConfigError(
+                f"no deployment is recorded for chain {rpc.chain_id}", remedy="Run: oracle deploy"
+            )
+        for each in recorded.contracts:
+            if each.name == ADAPTER:
+                return each.address, False
+        fork.require(rpc)
+        account = JournaledAccount(rpc, signer, beside / "adapter.journal", genesis)
+        progress(f"creating {ADAPTER}")
+        made, _ = _create(rpc, account, ADAPTER, recorded.oracle, owner or signer.address)
+        write_verification(made, beside / "verify")
+        save(replace(recorded, contracts=(*recorded.contracts, made)), folder)
+        account.finish()
+    return made.address, True
+
+
 def deployed_model(bundle: Bundle, registered: Registered) -> DeployedModel:
     """What is recorded of a bundle's registration."""
     return DeployedModel(
@@ -164,35 +207,17 @@ def _create_all(
 
     def create(name: str, *arguments: Any) -> str:
         progress(f"creating {name}")
-        built = contract(name)
-        encoded = _encoded(built, arguments)
-        receipt = account.send(None, built.bytecode + encoded)
-        if receipt.contract is None or not rpc.code(receipt.contract):
-            raise ContractMismatch(
-                f"the transaction 0x{receipt.transaction_hash.hex()} left no {name}",
-                remedy="Ask another RPC endpoint",
-            )
-        blocks.append(receipt.block_number)
-        note(built, receipt.contract, encoded, receipt.transaction_hash)
-        return receipt.contract
-
-    def note(built: Artifact, address: str, arguments: bytes, transaction: bytes) -> None:
-        contracts.append(
-            DeployedContract(
-                name=built.name,
-                address=address,
-                code_hash="0x" + code_hash(rpc, address).hex(),
-                creation_hash="0x" + keccak(built.bytecode).hex(),
-                arguments="0x" + arguments.hex(),
-                transaction="0x" + transaction.hex(),
-            )
-        )
+        made, block = _create(rpc, account, name, *arguments)
+        contracts.append(made)
+        blocks.append(block)
+        return made.address
 
     registry = create("ModelRegistry")
     oracle = create("InferenceOracle", registry, owner)
     created_oracle = bytes.fromhex(contracts[-1].transaction.removeprefix("0x"))
     create("InferenceLens", oracle)
-    note(contract("TextCoder"), _first_created_by(oracle), b"", created_oracle)
+    coder = contract("TextCoder")
+    contracts.append(_described(rpc, coder, _first_created_by(oracle), b"", created_oracle))
     return Deployment(
         chain_id=rpc.chain_id,
         oracle=oracle,
@@ -202,6 +227,33 @@ def _create_all(
         versions={"solc_contracts": SOLC_CONTRACTS},
         genesis=genesis,
         contracts=tuple(contracts),
+    )
+
+
+def _create(rpc: Rpc, account: Account, name: str, *arguments: Any) -> tuple[DeployedContract, int]:
+    """Create a contract; what is recorded of it, and the block that it is in."""
+    built = contract(name)
+    encoded = _encoded(built, arguments)
+    receipt = account.send(None, built.bytecode + encoded)
+    if receipt.contract is None or not rpc.code(receipt.contract):
+        raise ContractMismatch(
+            f"the transaction 0x{receipt.transaction_hash.hex()} left no {name}",
+            remedy="Ask another RPC endpoint",
+        )
+    made = _described(rpc, built, receipt.contract, encoded, receipt.transaction_hash)
+    return made, receipt.block_number
+
+
+def _described(
+    rpc: Rpc, built: Artifact, address: str, arguments: bytes, transaction: bytes
+) -> DeployedContract:
+    return DeployedContract(
+        name=built.name,
+        address=address,
+        code_hash="0x" + code_hash(rpc, address).hex(),
+        creation_hash="0x" + keccak(built.bytecode).hex(),
+        arguments="0x" + arguments.hex(),
+        transaction="0x" + transaction.hex(),
     )
 
 
@@ -224,7 +276,7 @@ def _check(rpc: Rpc, recorded: Deployment, owner: str | None) -> None:
         f"Check --rpc; to deploy anew, move {recorded.chain_id}.json and the folder "
         f"{recorded.chain_id} in deployments away"
     )
-    if {each.name for each in recorded.contracts} != set(VERIFIED):
+    if {each.name for each in recorded.contracts} - {ADAPTER} != set(VERIFIED):
         raise ContractMismatch(
             f"the record of chain {recorded.chain_id} does not say what its code must be",
             remedy=remedy,

@@ -25,7 +25,7 @@ from oracle.cli.chain import (
 from oracle.cli.options import Json, SrsFolder, examples
 from oracle.cli.progress import report
 from oracle.deployer import deploy as deploy_contracts
-from oracle.deployer import deploy_model
+from oracle.deployer import deploy_adapter, deploy_model
 
 app = typer.Typer(rich_markup_mode="rich", add_completion=False)
 
@@ -46,6 +46,13 @@ def deploy(
     owner: Annotated[
         str | None, typer.Option(help="May pause new requests; the account by default.")
     ] = None,
+    ora_adapter: Annotated[
+        bool,
+        typer.Option(
+            "--ora-adapter",
+            help="An adapter for consumers written for ORA as well; the owner gives ids to models there.",
+        ),
+    ] = False,
     bundle: Annotated[
         Path | None, typer.Option(help="A bundle, to register its model as well.")
     ] = None,
@@ -70,6 +77,10 @@ def deploy(
     with steps.step(f"Deploy on chain {endpoint.chain_id}") as detail:
         found, is_new = deploy_contracts(endpoint, signer, owner=chosen, progress=detail)
         detail("done" if is_new else "all there, as recorded; nothing sent")
+    adapter = None
+    if ora_adapter:
+        with steps.step("Adapter for consumers written for ORA") as detail:
+            adapter, _ = deploy_adapter(endpoint, signer, owner=chosen, progress=detail)
     model = None
     if loaded is not None:
         with steps.step(f"Register {loaded.name}") as detail:
@@ -85,6 +96,7 @@ def deploy(
                     "registry": found.registry,
                     "block": found.block,
                     "deployed": is_new,
+                    "adapter": adapter,
                     "record": str(path),
                     "model": None if model is None else dataclasses.asdict(model),
                 }
@@ -92,5 +104,7 @@ def deploy(
         )
     else:
         typer.echo(f"oracle {found.oracle}, registry {found.registry}; recorded in {path}")
+        if adapter is not None:
+            typer.echo(f"adapter {adapter}")
         if model is not None:
             typer.echo(f"model {model.model_id}: {model.name}")

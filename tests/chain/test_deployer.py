@@ -28,7 +28,7 @@ from oracle.chain.signer import LocalSigner
 from oracle.chain.toolchain import SOLC_CONTRACTS, toolchain
 from oracle.cli.main import app
 from oracle.config import build_dir
-from oracle.deployer import VERIFIED, deploy
+from oracle.deployer import ADAPTER, VERIFIED, deploy, deploy_adapter
 from oracle.devnet import CHAIN_ID, Anvil, fund_new_key
 from oracle.errors import (
     ConfigError,
@@ -409,6 +409,75 @@ def test_two_deployments_at_once__the_second_is_refused(
             deploy(rpc_to(anvil), signer, folder=tmp_path)
 
     assert deploy(rpc_to(anvil), signer, folder=tmp_path, progress=second)[1]
+
+
+# An adapter for consumers written for ORA, beside the oracle.
+
+
+def test_deploy_adapter__beside_the_oracle__is_recorded_and_sent_once(
+    anvil: Anvil, signer: LocalSigner, tmp_path: Path
+) -> None:
+    made, _ = deploy(rpc_to(anvil), signer, folder=tmp_path)
+    address, is_new = deploy_adapter(rpc_to(anvil), signer, owner=OWNER, folder=tmp_path)
+    assert is_new
+    adapter = anvil.w3.eth.contract(
+        address=Web3.to_checksum_address(address), abi=contract(ADAPTER).abi
+    )
+    assert adapter.functions.oracle().call() == made.oracle
+    assert adapter.functions.owner().call() == Web3.to_checksum_address(OWNER)
+    recorded = load(CHAIN_ID, tmp_path)
+    assert recorded.contracts[:-1] == made.contracts
+    assert (recorded.contracts[-1].name, recorded.contracts[-1].address) == (ADAPTER, address)
+    assert (tmp_path / str(CHAIN_ID) / "verify" / f"{ADAPTER}.input.json").exists()
+    assert deploy_adapter(rpc_to(anvil), signer, folder=tmp_path) == (address, False)
+    assert deploy(rpc_to(anvil), signer, folder=tmp_path) == (recorded, False)
+    assert sent(anvil, signer) == 4
+
+
+def test_deploy_adapter__no_oracle__is_refused(
+    anvil: Anvil, signer: LocalSigner, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="no deployment is recorded"):
+        deploy_adapter(rpc_to(anvil), signer, folder=tmp_path)
+    assert sent(anvil, signer) == 0
+
+
+def test_deploy_adapter__killed_at_any_call__goes_on_where_it_was(
+    anvil: Anvil, tmp_path: Path
+) -> None:
+    runs = 0
+    for calls in range(1, 50):
+        folder = tmp_path / str(calls)
+        folder.mkdir()
+        signer = funded(anvil, folder / "key")
+        deploy(rpc_to(anvil), signer, folder=folder)
+
+        def dying(url: str, timeout: float, calls: int = calls) -> KilledAt:
+            return KilledAt(url, timeout, calls, after=True)
+
+        with contextlib.suppress(Killed):
+            deploy_adapter(Rpc([anvil.url], CHAIN_ID, transport=dying), signer, folder=folder)
+            break
+        assert deploy_adapter(rpc_to(anvil), signer, folder=folder)[1]
+        assert sent(anvil, signer) == 4
+        assert {path.name for path in (folder / str(CHAIN_ID)).iterdir()} == {"verify"}
+        runs += 1
+    assert runs > 5
+
+
+def test_deploy_command__with_adapter__says_where_it_is(
+    anvil: Anvil, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORACLE_DEPLOYMENTS", str(tmp_path))
+    funded(anvil, tmp_path / "key")
+    command = ["deploy", "--rpc", anvil.url, "--chain-id", str(CHAIN_ID), "--ora-adapter"]
+    command += ["--key-file", str(tmp_path / "key")]
+    done = CliRunner().invoke(app, [*command, "--json"])
+    assert done.exit_code == 0, done.output
+    address = json.loads(done.stdout)["adapter"]
+    assert load(CHAIN_ID, tmp_path).contracts[-1].address == address
+    again = CliRunner().invoke(app, command)
+    assert f"adapter {address}" in again.stdout
 
 
 # What block explorers are given.
