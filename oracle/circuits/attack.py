@@ -27,6 +27,7 @@ from oracle.circuits.probes import inside
 from oracle.circuits.promise import Kind
 from oracle.circuits.reference import Reference
 from oracle.circuits.reveal import Kind as Policy
+from oracle.circuits.steep import halfway
 from oracle.circuits.trial import Floats
 
 Number = TypeVar("Number", np.float64, np.int64)
@@ -40,6 +41,8 @@ _LEAST_EACH = 8
 _MANY = 160
 #: Samples at most.
 _SAMPLES, _FEWER_SAMPLES = 512, 128
+#: Numbers of samples whose rounding is measured.
+_ROUNDED_NUMBERS = 1_000_000
 #: Segments on which a row beside a jump is looked for, of so many numbers in all at most.
 _SEGMENTS, _SEGMENT_NUMBERS = 240, 40_000
 #: Steps of the climb, rows that climb, and tries of each in a step.
@@ -54,6 +57,18 @@ _SEED = 20_000
 
 
 @dataclass(frozen=True, slots=True)
+class Rounding:
+    """What rounding inputs to a request's numbers makes of the file's own answers."""
+
+    #: Greatest difference of a score.
+    most: float
+    #: Share of the rows that get another answer by the policy.
+    moved: float
+    #: Samples that were compared.
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class Attacked:
     """What came of an attack."""
 
@@ -61,8 +76,8 @@ class Attacked:
     rows: int
     #: Greatest error outside the margins of jumps, of the witness that our prover makes.
     error: float
-    #: Greatest difference that rounding a sample to the grid makes to the file's own answer.
-    rounding: float
+    #: What rounding samples to the grid makes of the file's own answers.
+    rounding: Rounding
     #: Share of the samples whose answer may differ by a jump.
     near: float
     #: Greatest less least score of the float model, over the samples; of one score, the most.
@@ -131,6 +146,7 @@ class _Attack:
             self._arithmetic = arithmetic
         elif self._promise.kind is Kind.RANGES:
             self._try(self._beside(each))
+            self._try(self._steep(each))
             for _ in range(_STEPS):
                 self._try(self._higher(_CLIMBERS, _TRIES))
         if self._arithmetic is not None:
@@ -138,6 +154,7 @@ class _Attack:
             if self._promise.kind is Kind.RANGES:
                 self._try(self._kinds(_MANY, _SEED + 1))
                 self._try(self._beside(_SEGMENTS))
+                self._try(self._steep(_SEGMENTS))
                 self._try(self._towards_others(self._arithmetic))
                 for _ in range(_MORE_STEPS):
                     self._try(self._higher(_MORE_CLIMBERS, _MORE_TRIES))
@@ -153,13 +170,24 @@ class _Attack:
         """Rows just beyond the margin of a jump, on segments between rows of any kind."""
         if not self._jumps:
             return self._rows[:0]
+        ends = self._segments(segments)
+        return self._fitting(boundary.beside(*ends, self._distances, self._random))
+
+    def _steep(self, segments: int) -> npt.NDArray[np.int64]:
+        """Rows where scores change fastest, on segments between rows of any kind."""
+        return self._fitting(halfway(*self._segments(segments), self._answers))
+
+    def _segments(self, segments: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         count = max(1, min(segments, _SEGMENT_NUMBERS // self._rows.shape[1]))
         first, second = self._rows[self._random.integers(0, len(self._rows), (2, count))]
-        return self._fitting(boundary.beside(first, second, self._distances, self._random))
+        return first, second
+
+    def _answers(self, rows: npt.NDArray[np.int64]) -> Floats:
+        return self._reference.answers(self._real(rows))
 
     def _distances(self, rows: npt.NDArray[np.int64]) -> Floats:
         """How far rows are from the next jump, in margins."""
-        scores = self._reference.answers(self._real(rows))
+        scores = self._answers(rows)
         return np.minimum(self._of_policy(scores), self._of_model(rows))
 
     def _of_policy(self, scores: Floats) -> Floats:
@@ -314,16 +342,26 @@ class _Attack:
         broken = np.flatnonzero(~(self._errors <= self._bound * self._share))
         broken = broken[np.argsort(-self._errors[broken], kind="stable")]
         finite = self._errors[np.isfinite(self._errors)]
-        samples = _thinned(self._samples, _FEWER_SAMPLES)
         return Attacked(
             rows=len(self._rows),
             error=float(finite.max(initial=0.0)),
-            rounding=float(np.abs(self._reference.answers(samples) - self._of_samples).max()),
+            rounding=self._rounding(),
             near=near,
             spread=float(np.ptp(self._of_samples, axis=0).max()),
             vanished=0 if arithmetic is None else arithmetic.vanished,
             broken=self._real(self._rows[broken[:_HANDED_BACK]]),
             finding=self._finding(int(broken[0])) if len(broken) else "",
+        )
+
+    def _rounding(self) -> Rounding:
+        samples = _thinned(self._samples, max(1, _ROUNDED_NUMBERS // self._samples.shape[1]))
+        given = self._reference.answers(samples)
+        rounded = self._reference.answers(self._real(self._on_grid(samples)))
+        answers = self._tuned.subject.reveal.answers
+        return Rounding(
+            most=float(np.abs(given - rounded).max()),
+            moved=float(np.mean((answers(given) != answers(rounded)).any(axis=1))),
+            rows=len(samples),
         )
 
     def _finding(self, index: int) -> str:

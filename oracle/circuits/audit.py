@@ -16,7 +16,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
 from eth_utils.crypto import keccak
 from google.protobuf.message import DecodeError
@@ -26,11 +28,15 @@ from oracle.chain.registration import circuits_of
 from oracle.chain.toolchain import toolchain
 from oracle.circuits import bundle as files
 from oracle.circuits import keys, verifier
-from oracle.circuits.bundle import Origin
+from oracle.circuits.bundle import Bundle, Measures, Origin
+from oracle.circuits.card import card
 from oracle.circuits.curves import flatten
+from oracle.circuits.evaluate import OK, evaluate
 from oracle.circuits.fixed import Unplannable, planned
 from oracle.circuits.norms import widen
 from oracle.circuits.onnx import TAG, add_tag, load
+from oracle.circuits.probes import inside
+from oracle.circuits.promise import Kind
 from oracle.circuits.reveal import Reveal, apply
 from oracle.circuits.roots import tabulate
 from oracle.circuits.srs import Srs, SrsSource, ceremony_pins, find, sha256_file
@@ -52,6 +58,9 @@ _BINDING = {
 _MISSING = "missing"
 _NONE = "none"
 _SAME_MODEL = "the one-row model, for more rows"
+_HELD = "those that the contract accepts"
+#: Of the rows that a promise is tried on.
+_SEED, _SEED_ROWS = 4_096, 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +146,7 @@ def audit(
     if source is not None:
         progress("making the proved model again")
         checks += _from_source(path, spec, origin, source, sandbox)
+    checks += _stated(path, manifest, spec, origin)
     code_hashes = []
     for circuit in circuits_of(spec):
         folder = path / files.folder_of(circuit.size)
@@ -147,6 +157,9 @@ def audit(
         remade = _remade(folder, circuit, srs, sandbox)
         code_hashes.append(remade.code_hash)
         checks += remade.checks
+    if source is not None and all(check.ok for check in checks):
+        progress("trying the promise")
+        checks += _tried(Bundle.load(path, srs.folder), source, sandbox)
     if on_chain is not None:
         checks += _registered(spec, code_hashes, on_chain)
     return Audit(name, claimed, tuple(checks), files.srs_unsafe(spec))
@@ -184,6 +197,59 @@ def _from_source(
         hashlib.sha256(tagged).hexdigest(),
         _hash(path / files.MODEL),
     )
+
+
+def _stated(
+    path: Path, manifest: dict[str, Any], spec: ModelSpec, origin: Origin
+) -> Iterator[Check]:
+    """What the manifest says of answers against what follows from it, and from the specification."""
+    subject = "what is said of the answers"
+    try:
+        stated = files.stated_from(manifest)
+        measures = [Measures(**each) for each in manifest["measures"]]
+        written = card(str(manifest["name"]), spec, origin, stated, measures)
+    except (KeyError, TypeError, ValueError) as error:
+        yield Check(subject, "readable", f"lacks or garbles {error}")
+        return
+    yield Check(
+        "ranges of the promise",
+        _HELD,
+        _HELD if files.is_held(stated.ranges, spec) else "others than the contract accepts",
+    )
+    within = f"at most {origin.max_error:g}"
+    errors = stated.errors
+    yield Check(
+        "measured error",
+        within,
+        within
+        if stated.kind == Kind.SAMPLES or errors.measured <= origin.max_error
+        else f"{errors.measured:g}",
+    )
+    digest = hashlib.sha256(written.encode()).hexdigest()
+    yield Check(f"{files.CARD} made again", digest, _hash(path / files.CARD))
+
+
+def _tried(bundle: Bundle, source: Path, sandbox: Sandbox) -> Iterator[Check]:
+    """The promise on rows that nobody chose: what it says of the publisher's file.
+
+    Not an attack as a build makes it: enough to find a bound or a range that somebody wrote himself.
+    """
+    if bundle.stated.kind == Kind.SAMPLES:
+        return
+    low, high = (
+        np.array([getattr(each, end) for each in bundle.stated.ranges]) for end in ("low", "high")
+    )
+    whole = np.concatenate(
+        [np.full(info.length, not info.is_float) for info in bundle.origin.inputs]
+    )
+    seeds = np.random.default_rng(_SEED).uniform(low, high, (_SEED_ROWS, len(low)))
+    rows = inside(low, high, seeds, whole, seed=_SEED)
+    found = evaluate(bundle, rows, sandbox, source=source)
+    subject = f"{len(rows)} rows of the promised ranges"
+    yield Check(f"{subject}: accepted and proved", str(len(rows)), str(found.count(OK)))
+    if not bundle.stated.margin:
+        # Beside a jump another answer may be right: how near a row is, only a build measures.
+        yield Check(f"{subject}: over {found.max_error:g}", "0", str(len(found.over_bound)))
 
 
 def _settings(folder: Path, spec: ModelSpec, size: int) -> Iterator[Check]:

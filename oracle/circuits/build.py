@@ -493,7 +493,8 @@ def _stated(chosen: Chosen, tuned: Tuned) -> Stated:
         errors=Errors(
             certified=None if certain is None else certain.error,
             measured=attacked.error,
-            rounding=attacked.rounding,
+            rounding=attacked.rounding.most,
+            rounded=attacked.rounding.rows,
             rows=attacked.rows,
         ),
         margin=chosen.margin(tuned),

@@ -44,7 +44,7 @@ from oracle.errors import BundleInvalid, SrsUnsafe, UsageError
 from oracle.tensor import Ranges, dequantize
 from oracle.types import BatchVerifier, CircuitFiles, Codec, ModelSpec, TagLayout, TensorSpec
 
-FORMAT = 9
+FORMAT = 10
 #: Chain ids of development nodes, the only ones where a home-made SRS will do.
 LOCAL_CHAINS = (1337, 31337)
 MODEL = "model.onnx"
@@ -125,6 +125,8 @@ class Errors:
     measured: float
     #: What rounding a sample to those numbers changes in the file's own answer, at most.
     rounding: float
+    #: Samples that were rounded for that.
+    rounded: int
     #: Rows that the attack computed.
     rows: int
 
@@ -266,7 +268,7 @@ class Bundle:
             if manifest["files"][file] != expected.hex():
                 raise BundleInvalid(f"{path / file} is not the file that the specification names")
         stated = stated_from(manifest)
-        if not _is_held(stated.ranges, spec):
+        if not is_held(stated.ranges, spec):
             raise BundleInvalid(
                 f"{path / MANIFEST}: the promise has other ranges than the contract"
             )
@@ -425,11 +427,11 @@ def _are_of(ranges: Ranges, spec: TensorSpec) -> bool:
     )
 
 
-def _is_held(promised: Sequence[Range], spec: ModelSpec) -> bool:
-    """Whether a contract holds requests to what is promised: only its ranges have a hash."""
+def is_held(promised: Sequence[Range], spec: ModelSpec) -> bool:
+    """Whether what is promised is what a contract accepts: only its ranges have a hash."""
     given = spec.input
     return len(promised) == given.length and all(
-        dequantize(low, given.scale) <= each.low <= each.high <= dequantize(high, given.scale)
+        (each.low, each.high) == (dequantize(low, given.scale), dequantize(high, given.scale))
         for each, (low, high) in zip(promised, spec.input_bounds, strict=True)
     )
 

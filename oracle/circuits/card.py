@@ -10,6 +10,7 @@ from oracle.types import ModelSpec
 
 #: Ranges that are listed; all are in the manifest.
 _LISTED = 32
+_HASHED = " (`oracle model inspect` says it of a file; with data files beside it, the hash of all their hashes)"
 
 
 def card(
@@ -29,7 +30,7 @@ def card(
         ["## Answers", "", *_answers(origin), ""],
         ["## Inputs", "", *_inputs(origin, stated), ""],
         ["## Circuits", "", *_circuits(spec, measures), ""],
-        [f"Built from the file with SHA-256 `{origin.file_hash.hex()}`.", ""],
+        [f"Built from the file with SHA-256 `{origin.file_hash.hex()}`{_HASHED}.", ""],
     )
     return "\n".join(line for part in parts for line in part)
 
@@ -62,8 +63,8 @@ def promise(origin: Origin, stated: Stated) -> Iterator[str]:
         )
     yield ""
     yield (
-        "Rounding an input to what a request carries changes the file's own answer by "
-        f"{errors.rounding:.6f} at most on the samples."
+        "Rounding an input to what a request carries changes the file's own scores by "
+        f"{errors.rounding:.6f} at most on {errors.rounded:,} samples; no error above has it."
     )
     for said in (*stated.narrowed, *stated.warnings):
         yield ""

@@ -14,6 +14,7 @@ from oracle.circuits import cost, onnx, shapes
 from oracle.circuits import reveal as policies
 from oracle.circuits.cost import Estimate, Objective
 from oracle.circuits.reveal import Reveal
+from oracle.circuits.source import file_hash
 from oracle.circuits.trial import Graph
 from oracle.circuits.verifier import MAX_CODE_BYTES, too_large
 from oracle.errors import ModelMalformed, ModelUnsupported, ProverError
@@ -87,6 +88,7 @@ class Inspection:
     """What can be said of a file without building it."""
 
     size_bytes: int
+    #: `source.Source.sha256`: with data files beside it, of the hashes of all.
     sha256: bytes
     given: Description
     #: None if the model is refused.
@@ -134,12 +136,14 @@ def inspect(
         ) from None
     given = _describe(path, sandbox)
     provable, refusal = None, ""
+    digest = hashlib.sha256(data).digest()
     try:
+        digest = file_hash(path, sandbox)
         model = policies.apply(onnx.load(path, sandbox, dims=dims, outputs=outputs), reveal)
         provable = _provable(model, sorted({*batches}), speed, sandbox)
     except ModelUnsupported as error:
         refusal = error.line()
-    return Inspection(len(data), hashlib.sha256(data).digest(), given, provable, refusal)
+    return Inspection(len(data), digest, given, provable, refusal)
 
 
 def _provable(model: onnx.Model, sizes: Sequence[int], speed: float, sandbox: Sandbox) -> Provable:

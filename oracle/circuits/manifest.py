@@ -124,6 +124,7 @@ class _Errors(_Part):
     certified: _Error | None
     measured: _Error
     rounding: _Error
+    rounded: _Count
     rows: _Count
 
 

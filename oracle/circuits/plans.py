@@ -210,7 +210,7 @@ def search(
                 break
     except Unplannable as error:
         # The circuit of ezkl's own arithmetic serves.
-        ended = f"no plan for {error}"
+        ended = f"circuits of a planned arithmetic, often smaller, were not tried, for {error}"
     except ProverError as error:
         # More work than there is time or memory for.
         ended = f"the search for plans ended early: {error.message}"

@@ -103,6 +103,17 @@ class Reveal:
             return int(self.parameter)
         return scores
 
+    def answers(self, scores: Floats) -> Floats:
+        """What would be published of exact scores [n, scores], float [n, `length`]."""
+        if self.kind is Kind.FULL:
+            return scores
+        if self.kind is Kind.THRESHOLD:
+            return np.asarray(scores >= self.parameter, dtype=np.float64)
+        if self.kind is Kind.ROUND:
+            return np.asarray(np.floor(scores * 10**self.parameter + 0.5), dtype=np.float64)
+        order = np.argsort(-scores, axis=1, kind="stable")
+        return np.asarray(order[:, : self.length(scores.shape[1])], dtype=np.float64)
+
     def error(self, scores: Floats, revealed: Floats) -> Floats:
         """By how much scores are off, at the least, where they give what was revealed, float [n].
 
@@ -355,13 +366,17 @@ def _winner(end: _End, scores: str, indices: str | Indices, count: int) -> str:
 
 
 def _order_misses(scores: Floats, chosen: npt.NDArray[np.int64]) -> Floats:
-    """Half of what each chosen score lacks to the greatest that is left, [n, chosen]."""
+    """Half of what each chosen score lacks to the greatest that is left, [n, chosen].
+
+    Infinite for an index that no score has: an arithmetic that is too coarse may give one.
+    """
     left = scores.copy()
     rows = np.arange(len(scores))
     misses = []
     for index in chosen.T:
-        if not ((index >= 0) & (index < scores.shape[1])).all():
-            raise ValueError(f"an index is not one of {scores.shape[1]} scores")
-        misses.append((left.max(axis=1) - left[rows, index]) / 2)
-        left[rows, index] = -np.inf
+        known = (index >= 0) & (index < scores.shape[1])
+        column = np.where(known, index, 0)
+        lacking = (left.max(axis=1) - left[rows, column]) / 2
+        misses.append(np.where(known, lacking, np.inf))
+        left[rows[known], column[known]] = -np.inf
     return np.stack(misses, axis=1)

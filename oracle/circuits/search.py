@@ -81,10 +81,16 @@ class Chosen:
                 f"the bound {bound:g} is no less than the spread of the answers on the samples, "
                 f"{attacked.spread:.3g}: a proof says little; give a smaller --max-error"
             )
-        if attacked.vanished:
+        rounding = attacked.rounding
+        if rounding.most > bound:
+            steps = 1 << tuned.input.scale
             found.append(
-                f"{attacked.vanished} weights are zero in the circuit and not in the model"
+                f"a request carries numbers in steps of 1/{steps}: to round to them changes the file's "
+                f"own scores by up to {rounding.most:.3g}, more than the bound {bound:g}, and "
+                f"{rounding.moved:.1%} of its answers on the samples"
             )
+        if attacked.vanished:
+            found.append(f"{_weights(attacked.vanished)} zero in the circuit and not in the model")
         agreement = tuned.accuracy.label_agreement
         if agreement is not None and agreement < _FEW_LABELS:
             found.append(
@@ -220,3 +226,7 @@ class _Keeping:
         subject = Subject(model, graph, self._reveal, self._promise)
         judge = Judge(subject, self._samples, self._goal, self._reference, self._broken)
         return subject, judge
+
+
+def _weights(count: int) -> str:
+    return "1 weight is" if count == 1 else f"{count} weights are"

@@ -24,6 +24,8 @@ from oracle.config import build_dir
 from oracle.errors import AuditFailed, UsageError
 from oracle.types import ZERO_ADDRESS
 
+#: Differences that an error names.
+_NAMED = 3
 #: Characters of a hash that a table shows.
 _SHOWN = 24
 
@@ -69,10 +71,10 @@ def audit(
     else:
         _show(Console(), found)
     if found.differences:
-        first = found.differences[0].subject
-        more = len(found.differences) - 1
+        named = [each.subject for each in found.differences]
         raise AuditFailed(
-            f"{first}{f' and {more} more' if more else ''} of {len(found.checks)} checks differ",
+            f"{len(named)} of {len(found.checks)} checks failed: {', '.join(named[:_NAMED])}"
+            f"{' ...' if len(named) > _NAMED else ''}",
             remedy="Do not trust this bundle before each difference is explained",
         )
 

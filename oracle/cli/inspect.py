@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +18,19 @@ from oracle.chain.toolchain import toolchain
 from oracle.circuits import bundle as files
 from oracle.circuits import card
 from oracle.circuits.build import LIMITS
-from oracle.circuits.bundle import Origin, Stated
+from oracle.circuits.bundle import Measures, Origin, Stated
 from oracle.circuits.inspect import Estimated, Inspection, Tensor
 from oracle.circuits.inspect import inspect as inspect_model
 from oracle.circuits.reveal import Reveal
+from oracle.circuits.row import Range
 from oracle.circuits.speed import speed
 from oracle.cli.options import Batch, Dim, Json, Model, Output, RevealPolicy, dims_of, sizes_of
 from oracle.config import build_dir
 from oracle.errors import BundleInvalid
 from oracle.prover.sandbox import Sandbox
 
-#: Ranges that are listed.
-_SPANS = 3
+#: Groups of ranges that are listed.
+_SPANS = 6
 
 
 def inspect(
@@ -69,28 +72,58 @@ def _show_bundle(folder: Path, *, as_json: bool) -> None:
     manifest = files.read_manifest(folder)
     try:
         stated, origin = files.stated_from(manifest), files.origin_from(manifest["origin"])
-        name = str(manifest["name"])
+        name, bundle_id = str(manifest["name"]), str(manifest["bundle_id"])
+        spec = files.spec_from(manifest["spec"])
+        measures = [Measures(**each) for each in manifest["measures"]]
     except (KeyError, TypeError, ValueError) as error:
         raise BundleInvalid(
             f"{folder / files.MANIFEST} lacks or garbles {error}", remedy="Build the bundle again"
         ) from None
     if as_json:
-        values = {"name": name, "origin": files.origin_json(origin), **files.stated_json(stated)}
+        values = {
+            "name": name,
+            "bundle_id": bundle_id,
+            "origin": files.origin_json(origin),
+            **files.stated_json(stated),
+            "measures": manifest["measures"],
+        }
         typer.echo(json.dumps(values))
         return
     console = Console()
-    console.print(escape(name), highlight=False)
+    console.print(escape(f"{name}  {bundle_id}"), highlight=False, soft_wrap=True)
     show_promise(console, origin, stated)
+    lines = [f"Published: {origin.reveal}"]
+    lines += [f"Classes, by index: {', '.join(origin.labels)}"] if origin.labels else []
+    for size, each in zip(files.sizes(spec), measures, strict=True):
+        lines.append(
+            f"Circuit for {size} {'row' if size == 1 else 'rows'}: 2^{each.logrows}, "
+            f"{each.verify_gas:,} gas to verify, {each.prove_seconds:.2f} s to prove here"
+        )
+    for line in lines:
+        console.print(escape(line), highlight=False, soft_wrap=True)
 
 
 def show_promise(console: Console, origin: Origin, stated: Stated) -> None:
     """What is promised, and what a publisher should know of it."""
-    ranges = dict.fromkeys(stated.ranges)
-    spans = ", ".join(f"{each.low:g} to {each.high:g}" for each in list(ranges)[:_SPANS])
-    more = f" and {len(ranges) - _SPANS} more" if len(ranges) > _SPANS else ""
     lines = [each.replace("**", "") for each in card.promise(origin, stated) if each]
-    for line in (*lines, f"Ranges: {spans}{more}"):
+    for line in (*lines, f"Ranges: {_spans(stated.ranges)}"):
         console.print(escape(line), highlight=False, soft_wrap=True)
+
+
+def _spans(ranges: Sequence[Range]) -> str:
+    """Ranges by the positions of inputs, neighbours with the same one together."""
+    groups = [
+        (each, [position for position, _ in members])
+        for each, members in itertools.groupby(enumerate(ranges), key=lambda pair: pair[1])
+    ]
+    if len(groups) == 1:
+        return f"each input from {ranges[0].low:g} to {ranges[0].high:g}"
+    parts = [
+        f"{f'{at[0]} to {at[-1]}' if len(at) > 1 else at[0]}: {each.low:g} to {each.high:g}"
+        for each, at in groups[:_SPANS]
+    ]
+    more = f"; {len(groups) - _SPANS} more" if len(groups) > _SPANS else ""
+    return f"input {'; '.join(parts)}{more}"
 
 
 def _values(found: Inspection) -> dict[str, Any]:

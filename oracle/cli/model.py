@@ -303,7 +303,7 @@ def _show(console: Console, bundle: Bundle) -> None:
     sizes = [circuit.size for circuit in bundle.circuits]
     rows = {
         "circuit, rows and columns": [f"2^{m.logrows}*{m.columns}" for m in each],
-        "greatest error on held-back samples": [f"{m.max_abs_error:.6f}" for m in each],
+        "error on held-back samples, rounded": [f"{m.max_abs_error:.6f}" for m in each],
         "seconds to prove": [f"{m.prove_seconds:.2f}" for m in each],
         "memory to prove, MiB": [f"{m.prove_memory_bytes / 2**20:,.0f}" for m in each],
         "gas to verify": [f"{m.verify_gas:,}" for m in each],

@@ -75,10 +75,12 @@ def nearest(data: bytes, input_name: str, rows: Floats) -> Floats:
     }
     graph.output.extend(kinds[name] for name in names if name not in known)
     apart = [_apart([makers.get(name) for name in inputs], constants) for _, inputs in watched]
+    (given,) = [value for value in graph.input if value.name == input_name]
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(given.type.tensor_type.elem_type)
     found = []
     session = onnxruntime.InferenceSession(model.SerializeToString())
     for row in rows:
-        feed = {input_name: row[np.newaxis].astype(np.float32)}
+        feed = {input_name: row[np.newaxis].astype(dtype)}
         values = constants | feed | dict(zip(names, session.run(names, feed), strict=True))
         found.append(
             min(

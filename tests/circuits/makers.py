@@ -16,6 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 from oracle import tensor
 from oracle.circuits import bundle as files
 from oracle.circuits.bundle import Bundle
+from oracle.circuits.card import card
+from oracle.circuits.srs import sha256_file
 from oracle.prover.base import ProofOutcome, Prover, memory_cap
 from oracle.types import ProofJob
 from tests.patience import PATIENCE
@@ -48,8 +50,22 @@ def ranged(bundle: Bundle, folder: Path, ranges: tensor.Ranges) -> Bundle:
         [tensor.dequantize(low, scale), tensor.dequantize(high, scale)] for low, high in ranges
     ]
     manifest["bundle_id"] = files.spec_id(files.spec_from(manifest["spec"]))
+    write_card(path, manifest)
     (path / files.MANIFEST).write_text(json.dumps(manifest))
     return Bundle.load(path, bundle.circuit.srs.parent)
+
+
+def write_card(path: Path, manifest: dict[str, Any]) -> None:
+    """Make the card of a bundle whose manifest was changed; its hash is put into the manifest."""
+    written = card(
+        manifest["name"],
+        files.spec_from(manifest["spec"]),
+        files.origin_from(manifest["origin"]),
+        files.stated_from(manifest),
+        [files.Measures(**each) for each in manifest["measures"]],
+    )
+    (path / files.CARD).write_text(written)
+    manifest["files"][files.CARD] = sha256_file(path / files.CARD).hex()
 
 
 def outcome(prover: Prover, within: float = PATIENCE) -> ProofOutcome:

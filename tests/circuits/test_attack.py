@@ -132,6 +132,20 @@ def test_attack__a_policy_that_hides_scores__their_error_found(reveal: str, tmp_
     assert 0 < attacked.near < 1
 
 
+def test_attack__rounding__is_of_every_sample_and_of_the_file_alone(
+    found: tuple[Tuned, Judge],
+) -> None:
+    tuned, judge = found
+    samples = np.random.default_rng(8).uniform(-1, 1, (700, 3))
+    attacked = attack(tuned, judge.reference, samples, GOAL, None)
+    scale = tuned.input.scale
+    grid = np.ldexp(tuned.subject.promise.on_grid(samples, scale).astype(float), -scale)
+    lost = np.abs(judge.reference.answers(samples) - judge.reference.answers(grid))
+    assert attacked.rounding.rows == 700
+    assert attacked.rounding.most == lost.max()
+    assert attacked.rounding.moved == np.mean(lost.any(axis=1))
+
+
 def test_attack__twice__the_same(found: tuple[Tuned, Judge]) -> None:
     tuned, judge = found
     one, other = (attack(tuned, judge.reference, SAMPLES, GOAL, None) for _ in range(2))

@@ -27,7 +27,7 @@ from oracle.circuits.srs import SrsSource, sha256_file
 from oracle.errors import BundleInvalid, SrsMismatch
 from oracle.prover.sandbox import Sandbox
 from oracle.types import RegisteredModel
-from tests.circuits.makers import linear, ranged, saved
+from tests.circuits.makers import linear, ranged, saved, write_card
 
 ACCEPTS_ALL = """// SPDX-License-Identifier: MIT
 pragma solidity ^0.8.0;
@@ -309,6 +309,55 @@ def test_audit__publishers_file__makes_the_proved_model_and_another_file_does_no
         "the publisher's file",
         "model.onnx made again from it",
     }
+
+
+def promised(path: Path, **changes: object) -> None:
+    """A manifest that promises something else, and a card that says the same."""
+    manifest = json.loads((path / files.MANIFEST).read_text())
+    for place, value in changes.items():
+        *parents, last = place.split("__")
+        target = manifest
+        for key in parents:
+            target = target[key]
+        target[last] = value
+    write_card(path, manifest)
+    (path / files.MANIFEST).write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize("ranges", [[[-100.0, 100.0]] * 2, [[-0.5, 0.5]] * 2])
+def test_audit__ranges_that_no_contract_holds__named(
+    single: Path, devnet_srs: SrsSource, ranges: list[list[float]]
+) -> None:
+    promised(single, promise__ranges=ranges)
+    assert differing(audited(single, devnet_srs)) == {"ranges of the promise"}
+    with pytest.raises(BundleInvalid, match="other ranges"):
+        Bundle.load(single, devnet_srs.folder)
+
+
+def test_audit__bound_that_somebody_wrote_himself__broken_on_the_publishers_file(
+    other: Bundle, single: Path, devnet_srs: SrsSource, tmp_path: Path
+) -> None:
+    source = saved(linear("Identity"), tmp_path)
+    unknown = {"certified": 0.0, "measured": 0.0, "rounding": 0.0, "rounded": 16, "rows": 9}
+    promised(single, origin__max_error=1e-9, error=unknown)
+    assert differing(audited(single, devnet_srs)) == set()
+    found = audit(single, SrsSource(devnet_srs.folder), LIMITS, source=source)
+    (difference,) = found.differences
+    assert difference.subject.endswith("of the promised ranges: over 1e-09")
+    honest = audit(other.path, SrsSource(devnet_srs.folder), LIMITS, source=source)
+    assert honest.differences == ()
+
+
+def test_audit__card_that_says_something_else__named(single: Path, devnet_srs: SrsSource) -> None:
+    text = (single / files.CARD).read_text()
+    (single / files.CARD).write_text(text.replace("0.1", "0.0001"))
+    seal(single)
+    assert differing(audited(single, devnet_srs)) == {"card.md made again"}
+
+
+def test_audit__error_beyond_the_bound__named(single: Path, devnet_srs: SrsSource) -> None:
+    promised(single, error__measured=0.2)
+    assert differing(audited(single, devnet_srs)) == {"measured error"}
 
 
 def test_audit__no_bundle__says_so(tmp_path: Path, devnet_srs: SrsSource) -> None:

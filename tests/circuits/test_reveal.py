@@ -252,9 +252,22 @@ def test_error__what_the_scores_lack(text: str, revealed: list[float], error: fl
     assert Reveal.parse(text).error(scores, np.array([revealed])) == pytest.approx([error])
 
 
-def test_error__no_such_index__refused() -> None:
-    with pytest.raises(ValueError, match="not one of 3 scores"):
-        Reveal.parse("top1").error(np.zeros((1, 3)), np.array([[3.0]]))
+@pytest.mark.parametrize("text", POLICIES)
+def test_answers__of_exact_scores__as_defined_and_off_by_nothing(text: str) -> None:
+    # Of few values, so that there are ties and scores at the edge.
+    scores = np.random.default_rng(4).integers(-4, 5, (400, 5)) / 4
+    reveal = Reveal.parse(text)
+    answers = reveal.answers(scores)
+    assert answers.tolist() == defined(text, scores).tolist()
+    assert not reveal.error(scores, answers).any()
+
+
+@pytest.mark.parametrize("revealed", [[[3.0], [0.0]], [[-1.0], [0.0]], [[1e9], [0.0]]])
+def test_error__no_such_index__is_as_wrong_as_can_be(revealed: list[list[float]]) -> None:
+    scores = np.array([[0.2, 0.1, 0.0]] * 2)
+    assert Reveal.parse("top1").error(scores, np.array(revealed)).tolist() == [np.inf, 0]
+    both = np.array([[0.0, 0.0], [0.0, 1.0]])
+    assert Reveal.parse("topk:2").error(scores, both).tolist() == [np.inf, 0]
 
 
 @pytest.mark.parametrize("text", ["top1", "topk:2", "threshold:0.25", "round:1"])
