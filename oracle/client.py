@@ -257,8 +257,6 @@ class OracleClient:
                 f"an output is bytes, not {type(output).__name__}",
                 remedy="Make bytes of hex digits by bytes.fromhex",
             )
-        if not output:
-            raise TensorLength("there are no bytes", remedy="Give an answer's output")
         return _decode(bytes(output), spec.output, spec.codec)
 
     def request(
@@ -771,10 +769,4 @@ def _encode(rows: Array, spec: ModelSpec) -> bytes:
 
 def _decode(data: bytes, spec: TensorSpec, codec: Codec) -> Array:
     """Result bytes as [rows, outputs]."""
-    if codec is Codec.TEXT:
-        texts = data.split(b",")
-        pieces = [b",".join(texts[i : i + spec.length]) for i in range(0, len(texts), spec.length)]
-    else:
-        width = spec.length * spec.width
-        pieces = [data[i : i + width] for i in range(0, len(data), width)]
-    return np.array([tensor.decode(piece, spec, codec) for piece in pieces], dtype=np.float64)
+    return np.array(tensor.decode_rows(data, spec, codec), dtype=np.float64)

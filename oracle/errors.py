@@ -111,6 +111,13 @@ class TensorRange(TensorError):
 
     code = "TENSOR_RANGE"
 
+    def __init__(
+        self, message: str | None = None, *, remedy: str | None = None, index: int | None = None
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        #: Which of a row's values, where one is at fault.
+        self.index = index
+
 
 class TensorEncoding(TensorError):
     """The bytes are not a valid encoding."""

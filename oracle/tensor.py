@@ -100,12 +100,39 @@ def check(integers: Sequence[int], spec: TensorSpec, ranges: Ranges = ()) -> Non
                 f"value {index} is {dequantize(integer, spec.scale)}, outside "
                 f"[{dequantize(low, spec.scale)}, {dequantize(high, spec.scale)}]",
                 remedy="Scale the input to the range that the model was built for",
+                index=index,
             )
 
 
 def ranges_of(spec: TensorSpec, ranges: Ranges) -> Ranges:
     """Least and greatest integer of each element of a row; that of ``spec`` where there are none."""
     return ranges or ((spec.minimum, spec.maximum),) * spec.length
+
+
+def fixed(values: Iterable[float], spec: TensorSpec, ranges: Ranges = ()) -> tuple[int, ...]:
+    """A row of real values as the fixed-point integers of a request, checked as in `check`.
+
+    Raises:
+        TensorRange: also where a value has a fraction and the model takes whole numbers: it would
+            be asked something else. Inputs without fractional bits are of integers and bits alone.
+    """
+    integers = []
+    for index, value in enumerate(values):
+        try:
+            integer = quantize(value, spec.scale)
+        except TensorRange as error:
+            raise TensorRange(
+                f"value {index}: {error.message}", remedy="Give a finite number", index=index
+            ) from None
+        if spec.scale == 0 and integer != value:
+            raise TensorRange(
+                f"value {index} is {value}, and the model takes whole numbers",
+                remedy="Give a whole number",
+                index=index,
+            )
+        integers.append(integer)
+    check(integers, spec, ranges)
+    return tuple(integers)
 
 
 def encode(
@@ -116,24 +143,62 @@ def encode(
     In text each number is the shortest that reads back as its fixed-point integer; that is exact up
     to scale 59, beyond it 18 fraction digits do not name every integer.
     """
-    integers = [quantize(value, spec.scale) for value in values]
-    check(integers, spec, ranges)
+    integers = fixed(values, spec, ranges)
     if codec is Codec.PACKED:
         return pack(integers, spec.width)
     numbers = [_shortest(integer, spec.scale) for integer in integers]
     for index, number in enumerate(numbers):
         if len(number.lstrip("-").partition(".")[0]) > _WHOLE_DIGITS:
-            raise TensorRange(f"value {index} has more than {_WHOLE_DIGITS} digits in text")
+            raise TensorRange(
+                f"value {index} has more than {_WHOLE_DIGITS} digits in text", index=index
+            )
     return ",".join(numbers).encode()
 
 
 def decode(data: bytes, spec: TensorSpec, codec: Codec = Codec.PACKED) -> tuple[float, ...]:
-    """Result bytes as real values."""
-    if codec is Codec.PACKED:
-        return tuple(dequantize(v, spec.scale) for v in unpack(data, spec))
-    numbers = _numbers(data, _RESULT_WHOLE_DIGITS)
-    _require_count(len(numbers), spec)
-    return tuple(digits / 10**places for digits, places in numbers)
+    """Result bytes of one row as real values.
+
+    Raises:
+        TensorLength, TensorEncoding: they are not those of one row.
+    """
+    values, given, row = _answered(data, spec, codec)
+    if given != row:
+        raise _not_answer(given, row, codec)
+    return tuple(values)
+
+
+def decode_rows(data: bytes, spec: TensorSpec, codec: Codec) -> tuple[tuple[float, ...], ...]:
+    """Result bytes of one row or more as real values.
+
+    Raises:
+        TensorLength: not whole rows, or none.
+        TensorEncoding: as in `parse`.
+    """
+    values, given, row = _answered(data, spec, codec)
+    if not given or given % row:
+        raise _not_answer(given, row, codec)
+    starts = range(0, len(values), spec.length)
+    return tuple(tuple(values[i : i + spec.length]) for i in starts)
+
+
+def _answered(data: bytes, spec: TensorSpec, codec: Codec) -> tuple[list[float], int, int]:
+    """The numbers of result bytes, their length, and that of a row: in bytes, of text in numbers."""
+    if codec is Codec.TEXT:
+        numbers = _numbers(data, _RESULT_WHOLE_DIGITS)
+        return [digits / 10**places for digits, places in numbers], len(numbers), spec.length
+    values = [
+        dequantize(int.from_bytes(data[i : i + spec.width], "big", signed=True), spec.scale)
+        for i in range(0, len(data), spec.width)
+    ]
+    return values, len(data), spec.length * spec.width
+
+
+def _not_answer(given: int, row: int, codec: Codec) -> TensorLength:
+    unit = "numbers" if codec is Codec.TEXT else "bytes"
+    return TensorLength(
+        f"the model answers with {row} {unit} a row, got {given}",
+        remedy="Give the whole output of an answer, and the model that gave it",
+    )
 
 
 def read(data: bytes, spec: TensorSpec, codec: Codec) -> tuple[int, ...]:

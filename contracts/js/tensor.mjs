@@ -18,9 +18,17 @@ const SEPARATOR = /[, [\]\n\r]/;
 const NUMBER = /([+-]?)([0-9]+)(?:\.([0-9]*))?/y;
 /** The bytes that ask a model: those of one row of numbers. */
 export function encode(values, tensor, { codec = PACKED, ranges } = {}) {
-    const integers = rowOf(values).map((value) => quantize(value, tensor.scale));
+    const integers = rowOf(values).map((value, index) => fixed(value, index, tensor.scale));
     check(integers, tensor, ranges);
     return isText(codec) ? fromLatin(texts(integers, tensor)) : pack(integers, tensor.width);
+}
+/** A value of a request. Inputs without fractional bits are of whole numbers alone. */
+function fixed(value, index, scale) {
+    const integer = quantize(value, scale);
+    if (Number(scale) === 0 && !Number.isInteger(Number(value))) {
+        throw new InferenceError("TENSOR_RANGE", `value ${index} is ${value}, and the model takes whole numbers`, { index, value: integer });
+    }
+    return integer;
 }
 /** The bytes that ask a model for several rows at once. */
 export function encodeRows(rows, tensor, how = {}) {

@@ -58,9 +58,22 @@ export function encode(
   tensor: Tensor,
   { codec = PACKED, ranges }: Encoding = {},
 ): Hex {
-  const integers = rowOf(values).map((value) => quantize(value, tensor.scale));
+  const integers = rowOf(values).map((value, index) => fixed(value, index, tensor.scale));
   check(integers, tensor, ranges);
   return isText(codec) ? fromLatin(texts(integers, tensor)) : pack(integers, tensor.width);
+}
+
+/** A value of a request. Inputs without fractional bits are of whole numbers alone. */
+function fixed(value: Integer, index: number, scale: Integer): bigint {
+  const integer = quantize(value, scale);
+  if (Number(scale) === 0 && !Number.isInteger(Number(value))) {
+    throw new InferenceError(
+      "TENSOR_RANGE",
+      `value ${index} is ${value}, and the model takes whole numbers`,
+      { index, value: integer },
+    );
+  }
+  return integer;
 }
 
 /** The bytes that ask a model for several rows at once. */

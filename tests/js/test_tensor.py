@@ -172,6 +172,7 @@ def test_encode_and_decode__random_shapes_and_values__as_the_python_twin(
 
 
 ROW = TensorSpec(2, 2, 8, -2000, 2000)
+WHOLE = TensorSpec(2, 2, 0, -20, 20)
 
 
 @pytest.mark.parametrize(
@@ -179,6 +180,7 @@ ROW = TensorSpec(2, 2, 8, -2000, 2000)
     [
         (["encode", [1], shape(ROW)], "TENSOR_LENGTH", "rows have 2 values, got 1"),
         (["encode", [1, 8], shape(ROW)], "TENSOR_RANGE", "value 1 is 8, outside [-7.8125, 7.8125]"),
+        (["encode", [1, 1.5], shape(WHOLE)], "TENSOR_RANGE", "value 1 is 1.5, and the model takes"),
         (["encode", [1, "8"], shape(ROW)], "TENSOR_ENCODING", 'the string "8" is not a number'),
         (["encode", [1, None], shape(ROW)], "TENSOR_ENCODING", "null is not a number"),
         (["encode", [1, 2], shape(ROW), {"codec": 2}], "USAGE", "no codec 2"),

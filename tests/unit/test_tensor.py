@@ -331,3 +331,54 @@ def test_rows__none_or_not_whole__refused(data: bytes, codec: Codec) -> None:
 def test_rows__text__are_split_by_number() -> None:
     spec = TensorSpec(length=2, width=1, scale=1, minimum=-128, maximum=127)
     assert tensor.rows(b"[1, 2.5], [-3, 0]", spec, Codec.TEXT) == ((2, 5), (-6, 0))
+
+
+WHOLE = TensorSpec(length=2, width=2, scale=0, minimum=-100, maximum=100)
+
+
+@pytest.mark.parametrize("codec", list(Codec))
+@pytest.mark.parametrize("value", [1.5, -0.25, 1e-300])
+def test_encode__fraction_for_a_model_of_whole_numbers__refused_not_rounded(
+    codec: Codec, value: float
+) -> None:
+    """Publisher 18: 1.5 was rounded to 2, paid and answered."""
+    assert tensor.decode(tensor.encode([3.0, -2], WHOLE, codec), WHOLE, codec) == (3, -2)
+    with pytest.raises(TensorRange, match=r"value 1 is .*, and the model takes whole") as caught:
+        tensor.encode([3, value], WHOLE, codec)
+    assert caught.value.index == 1
+
+
+@pytest.mark.parametrize(("row", "index"), [((0, math.nan, 0), 1), ((0, 0, 99), 2)])
+def test_encode__value_at_fault__error_has_its_index(row: Any, index: int) -> None:
+    with pytest.raises(TensorRange, match=f"value {index}") as caught:
+        tensor.encode(row, SPEC)
+    assert caught.value.index == index
+
+
+@pytest.mark.parametrize(
+    ("data", "codec", "words"),
+    [
+        (bytes(17), Codec.PACKED, "the model answers with 6 bytes a row, got 17"),
+        (b"", Codec.PACKED, "got 0"),
+        (b"1,2,3,4", Codec.TEXT, "the model answers with 3 numbers a row, got 4"),
+        (b"", Codec.TEXT, "got 0"),
+    ],
+)
+def test_decode_rows__no_whole_rows__counts_what_was_given(
+    data: bytes, codec: Codec, words: str
+) -> None:
+    """Publisher 23: of 17 bytes the last 2 were counted, and called an input."""
+    with pytest.raises(TensorLength, match=words) as caught:
+        tensor.decode_rows(data, SPEC, codec)
+    assert "input" not in caught.value.line()
+    with pytest.raises(TensorLength, match=words):
+        tensor.decode(data, SPEC, codec)
+
+
+def test_decode__two_rows__are_not_one() -> None:
+    data = tensor.pack([1, 2, 3, 4, 5, 6], 2)
+    assert tensor.decode_rows(data, SPEC, Codec.PACKED) == tuple(
+        tuple(v / 128 for v in row) for row in ((1, 2, 3), (4, 5, 6))
+    )
+    with pytest.raises(TensorLength, match="got 12"):
+        tensor.decode(data, SPEC)
