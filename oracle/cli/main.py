@@ -20,6 +20,8 @@ from oracle.cli.options import examples
 from oracle.errors import OracleError, UsageError
 
 _NAME = "oracle"
+#: What the parser returns after Ctrl-C, by the convention of shells.
+_INTERRUPTED = 128 + signal.SIGINT
 #: Why standard output cannot be written: the disk is full, or it is closed.
 _NO_OUTPUT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EBADF, errno.EIO})
 
@@ -138,10 +140,11 @@ def run() -> None:
                 remedy="Send it where there is room",
             )
         )
-    except typer.Abort:
-        # Ctrl-C, by the convention of shells.
+    except typer.Abort as stop:
+        # The parser's word for an EOFError, which nobody typed: no command asks for anything.
+        raise stop.__cause__ or stop from None
+    if code == _INTERRUPTED:
         sys.stderr.write("stopped\n")
-        code = 128 + signal.SIGINT
     sys.exit(code if isinstance(code, int) else 0)
 
 
