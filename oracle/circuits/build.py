@@ -11,7 +11,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from oracle.circuits.make import Bench, Made, make
 from oracle.circuits.manifest import A_NAME, is_name
 from oracle.circuits.promise import Wanted
 from oracle.circuits.reveal import Reveal
+from oracle.circuits.row import TensorInfo
 from oracle.circuits.search import Chosen
 from oracle.circuits.source import file_hash
 from oracle.circuits.speed import speed
@@ -40,12 +42,13 @@ from oracle.config import build_dir
 from oracle.errors import (
     BundleInvalid,
     CircuitError,
+    ProverUnavailable,
     SrsMismatch,
     TensorLength,
     UsageError,
     VerifierTooLarge,
 )
-from oracle.prover.child import Limits
+from oracle.prover.child import FULL, Limits
 from oracle.prover.sandbox import Sandbox
 from oracle.tensor import MAX_TEXT_SCALE
 from oracle.types import Codec, ModelSpec
@@ -126,8 +129,7 @@ def build(
         UsageError: unusable samples or batch sizes, or ``out`` exists.
     """
     started = time.monotonic()
-    if out.exists():
-        raise UsageError(f"{out} exists already", remedy="Choose another folder or delete it")
+    _require_new(out)
     if not is_name(name):
         raise UsageError("a model cannot have this name", remedy=f"Name it: {A_NAME}")
     if not (math.isfinite(max_error) and max_error > 0):
@@ -136,12 +138,7 @@ def build(
         )
     sizes = _check_sizes(batches)
     sandbox = Sandbox(limits, toolchain().ezkl_home)
-    _make_folder(out.parent)
-    with tempfile.TemporaryDirectory(
-        prefix=f".{out.name}-",
-        dir=out.parent,
-        ignore_cleanup_errors=True,  # it is renamed away in the good case
-    ) as temporary:
+    with _workplace(out) as temporary, _room_in(out.parent, srs.folder):
         work = Path(temporary)
         (work / _SEARCH).mkdir()
         chosen = search(
@@ -217,7 +214,7 @@ def build(
         )
         work.chmod(0o755)
         # The rename is the commit: a build that died leaves only a hidden folder behind.
-        work.rename(out)
+        _seal(work, out)
     advance(1.0)
     return Bundle.load(out, srs.folder)
 
@@ -277,6 +274,18 @@ def search(
         sandbox=sandbox,
         progress=progress,
     )
+
+
+def inputs_of(
+    onnx_path: Path,
+    *,
+    dims: Mapping[str, int] = _NONE,
+    outputs: Sequence[str] = (),
+    limits: Limits = LIMITS,
+) -> tuple[TensorInfo, ...]:
+    """A model's inputs, as they lie in a row. Arguments and errors as `build`."""
+    sandbox = Sandbox(limits, toolchain().ezkl_home)
+    return onnx.load(onnx_path, sandbox, dims=dims, outputs=outputs).inputs
 
 
 def build_cached(
@@ -384,13 +393,56 @@ def _code_hash() -> str:
     return hashlib.sha256(b"".join(sha256_file(path) for path in sources)).hexdigest()
 
 
-def _make_folder(path: Path) -> None:
+def _require_new(out: Path) -> None:
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        is_taken = out.exists()
     except OSError as error:
-        raise UsageError(
-            f"{path} cannot be made ({error.strerror})", remedy="Choose another folder"
-        ) from None
+        raise _no_folder(out, error) from None
+    if is_taken:
+        raise UsageError(f"{out} exists already", remedy="Choose another folder or delete it")
+
+
+def _workplace(out: Path) -> tempfile.TemporaryDirectory[str]:
+    """A hidden folder beside ``out``, which can be renamed to it."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(
+            prefix=f".{out.name}-",
+            dir=out.parent,
+            ignore_cleanup_errors=True,  # it is renamed away in the good case
+        )
+    except OSError as error:
+        raise _no_folder(out, error) from None
+
+
+def _seal(work: Path, out: Path) -> None:
+    try:
+        work.rename(out)
+    except OSError as error:
+        raise _no_folder(out, error) from None
+
+
+def _no_folder(out: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"{out} cannot be made ({error.strerror})",
+        remedy="Give --out a new folder where you may write",
+    )
+
+
+@contextmanager
+def _room_in(*folders: Path) -> Iterator[None]:
+    """Tell of a disk that is full which one it is: the one with the least room."""
+    try:
+        yield
+    except (OSError, ProverUnavailable) as error:
+        if isinstance(error, OSError) and error.errno not in FULL:
+            raise
+        there = [each for each in (*folders, Path(tempfile.gettempdir())) if each.is_dir()]
+        least = min(there, key=lambda each: shutil.disk_usage(each).free)
+        raise CircuitError(
+            f"no room is left on the disk of {least.resolve()}",
+            remedy="Make room there, or build elsewhere: --out, --srs, TMPDIR",
+        ) from error
 
 
 def check_samples(samples: Floats) -> trial.Floats:

@@ -9,6 +9,7 @@ which happens even when the parent is killed, sends the child a fatal signal (se
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -31,6 +32,7 @@ from oracle.errors import (
     ProverInput,
     ProverMemory,
     ProverTimeout,
+    ProverUnavailable,
     SrsMismatch,
 )
 
@@ -55,6 +57,9 @@ _MEMORY_SIGNS = (
     "resource temporarily unavailable",
     "failed to spawn thread",
 )
+#: Error numbers of a disk without room, and their words, which Rust and Python both repeat.
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_FULL_SIGNS = tuple(os.strerror(number).lower() for number in sorted(FULL))
 _LOG_TAIL_BYTES = 4096
 
 
@@ -189,6 +194,8 @@ def result_of(job_dir: Path, code: int, limits: Limits) -> dict[str, Any]:
         message = error["message"]
         if _is_memory(message):
             raise _out_of_memory(limits)
+        if _is_full(message):
+            raise _no_room()
         if error["code"] == ProverInput.code and (detail := _last_line(job_dir)):
             # ezkl raises a general error and prints which number did not fit.
             message = f"{message} ({detail})"
@@ -202,6 +209,8 @@ def _death(job_dir: Path, code: int, limits: Limits) -> ProverError:
         return _timed_out(limits)
     if _is_memory(_log_tail(job_dir)):
         return _out_of_memory(limits)
+    if _is_full(last):
+        return _no_room()
     how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
     return ProverCrashed(f"the prover process {how}" + (f": {last}" if last else ""))
 
@@ -216,6 +225,14 @@ def _timed_out(limits: Limits) -> ProverTimeout:
 def _out_of_memory(limits: Limits) -> ProverMemory:
     return ProverMemory(
         f"the prover needed more than {limits.memory_bytes >> 20} MiB", remedy="Allow more memory"
+    )
+
+
+def _no_room() -> ProverUnavailable:
+    # No fault of the job's: with room, it can be done.
+    return ProverUnavailable(
+        "no room is left on the disk that the prover writes to",
+        remedy="Make room on the disks of the work folder and of temporary files",
     )
 
 
@@ -265,6 +282,11 @@ def environment(home: Path, threads: int) -> dict[str, str]:
         "OPENBLAS_NUM_THREADS": "1",
         "RUST_BACKTRACE": "0",
     }
+
+
+def _is_full(text: str) -> bool:
+    text = text.lower()
+    return any(sign in text for sign in _FULL_SIGNS)
 
 
 def _is_memory(text: str) -> bool:
