@@ -7,7 +7,9 @@ loses by rounding the given floats to that grid is another figure.
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from oracle import tensor
-from oracle.circuits import onnx, trial
+from oracle.circuits import classes, onnx, trial
 from oracle.circuits.bundle import Bundle
 from oracle.circuits.reveal import Kind, Reveal
 from oracle.circuits.source import file_hash
@@ -31,7 +33,6 @@ from oracle.errors import (
     UsageError,
 )
 from oracle.prover.sandbox import Sandbox
-from oracle.types import ModelSpec
 
 OK, REFUSED, UNPROVABLE = "ok", "refused", "unprovable"
 #: Rows that one child computes.
@@ -42,17 +43,35 @@ _QUANTILES = (0.5, 0.9, 0.99)
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why the contract would not take a row: the first of its numbers that is at fault."""
+
+    #: Which of the row's numbers, from 0.
+    element: int
+    #: Name of the input that it belongs to.
+    input: str
+    value: float
+    #: What that number may be, both inclusive.
+    low: float
+    high: float
+    #: In words.
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """What became of each row, in the order in which they were given."""
 
     #: Of each row: `OK`, `REFUSED` by the contract's check of inputs, or `UNPROVABLE`.
     status: tuple[str, ...]
+    #: Of the rows that are `REFUSED`.
+    refusals: dict[int, Refusal]
     #: Proved numbers of each row, None where it is not `OK`.
     outputs: tuple[tuple[float, ...] | None, ...]
     #: Of the rows that are `OK`, from the publisher's file; None without it. See `Reveal.error`.
     errors: dict[int, float] | None
     #: By how much the publisher's answer to the given floats differs from that to the rounded ones;
-    #: greatest over the rows, None without the file.
+    #: greatest over the rows, None without the file or a row that is `OK`.
     rounding_error: float | None
     #: The bound that the bundle promises.
     max_error: float
@@ -82,6 +101,13 @@ class Evaluation:
             return None
         return float(np.mean([self.proved_labels[row] == label for row, label in theirs.items()]))
 
+    def accuracy(self, labels: Sequence[str]) -> float | None:
+        """Share of the proved rows whose label is the given one; None where there are none."""
+        proved = self.proved_labels
+        if not proved:
+            return None
+        return float(np.mean([labels[row] == label for row, label in proved.items()]))
+
     def confusion(self, labels: Sequence[str]) -> dict[tuple[str, str], int]:
         """How often each given label met each proved one: (given, proved) -> rows."""
         pairs = Counter((labels[row], proved) for row, proved in self.proved_labels.items())
@@ -89,26 +115,32 @@ class Evaluation:
 
     def values(self, labels: Sequence[str] | None = None) -> dict[str, Any]:
         """All of it as JSON values."""
-        errors = None if self.errors is None else np.array(list(self.errors.values()))
+        errors = np.array(list(self._errors.values()))
         found: dict[str, Any] = {
             "rows": len(self.status),
             "refused": self.count(REFUSED),
             "unprovable": self.count(UNPROVABLE),
             "max_error": self.max_error,
-            "max_abs_error": None if errors is None else float(errors.max(initial=0)),
-            "over_bound": None if errors is None else len(self.over_bound),
+            # What was not measured, for want of the file or of a proved row, is no zero.
+            "max_abs_error": float(errors.max()) if errors.size else None,
+            "over_bound": len(self.over_bound) if errors.size else None,
             "label_agreement": self.label_agreement,
             "rounding_error": self.rounding_error,
-            "error_quantiles": None
-            if errors is None or not errors.size
-            else {str(q): float(np.quantile(errors, q)) for q in _QUANTILES},
-            "worst": None
-            if errors is None
-            else [{"row": row, "error": self._errors[row]} for row in self.worst[:_WORST]],
+            "error_quantiles": {str(q): float(np.quantile(errors, q)) for q in _QUANTILES}
+            if errors.size
+            else None,
+            "worst": [{"row": row, "error": self._errors[row]} for row in self.worst[:_WORST]]
+            if errors.size
+            else None,
             "status": list(self.status),
+            "refusals": [
+                {"row": row, **dataclasses.asdict(each), "value": _finite(each.value)}
+                for row, each in self.refusals.items()
+            ],
             "outputs": [None if row is None else list(row) for row in self.outputs],
         }
         if labels is not None:
+            found["label_accuracy"] = self.accuracy(labels)
             found["confusion"] = [
                 {"label": given, "proved": proved, "rows": rows}
                 for (given, proved), rows in self.confusion(labels).items()
@@ -141,6 +173,34 @@ def evaluate(
         TensorLength: rows of another length.
         UsageError: there are no rows, or the file is not the bundle's.
     """
+    check_rows(bundle, inputs)
+    if source is not None and file_hash(source, sandbox) != bundle.origin.file_hash:
+        raise UsageError(
+            f"{source} is not the file that {bundle.name} was built from",
+            remedy="Give the publisher's file, byte for byte",
+        )
+    refusals: dict[int, Refusal] = {}
+    quantized: dict[int, tuple[int, ...]] = {}
+    for row, values in enumerate(inputs.tolist()):
+        try:
+            quantized[row] = tensor.fixed(values, bundle.spec.input, bundle.spec.input_ranges)
+        except TensorRange as error:
+            refusals[row] = _refusal(bundle, values, error)
+    accepted = list(quantized)
+    proved: dict[int, list[int]] = {}
+    for start in range(0, len(accepted), _CHUNK):
+        chunk = accepted[start : start + _CHUNK]
+        computed = _computed(bundle, [quantized[row] for row in chunk], sandbox)
+        found = zip(chunk, computed, strict=True)
+        proved |= {row: integers for row, integers in found if integers is not None}
+        advance((start + len(chunk)) / len(accepted))
+    scale = bundle.spec.output.scale
+    answers = {row: [tensor.dequantize(v, scale) for v in each] for row, each in proved.items()}
+    return _compared(bundle, inputs, quantized, refusals, answers, source, sandbox)
+
+
+def check_rows(bundle: Bundle, inputs: Floats) -> None:
+    """Refuse what are no rows of the model's. Errors as `evaluate`."""
     spec = bundle.spec.input
     if inputs.ndim != 2 or inputs.shape[1] != spec.length:
         raise TensorLength(
@@ -149,31 +209,26 @@ def evaluate(
         )
     if not len(inputs):
         raise UsageError("there are no rows", remedy="Give at least one")
-    if source is not None and file_hash(source, sandbox) != bundle.origin.file_hash:
-        raise UsageError(
-            f"{source} is not the file that {bundle.name} was built from",
-            remedy="Give the publisher's file, byte for byte",
-        )
-    quantized = [_quantized(row, bundle.spec) for row in inputs.tolist()]
-    accepted = [row for row, numbers in enumerate(quantized) if numbers is not None]
-    proved: dict[int, list[int]] = {}
-    for start in range(0, len(accepted), _CHUNK):
-        chunk = accepted[start : start + _CHUNK]
-        rows = [numbers for row in chunk if (numbers := quantized[row]) is not None]
-        found = zip(chunk, _computed(bundle, rows, sandbox), strict=True)
-        proved |= {row: integers for row, integers in found if integers is not None}
-        advance((start + len(chunk)) / len(accepted))
-    scale = bundle.spec.output.scale
-    answers = {row: [tensor.dequantize(v, scale) for v in each] for row, each in proved.items()}
-    return _compared(bundle, inputs, quantized, answers, source, sandbox)
 
 
-def _quantized(row: list[float], spec: ModelSpec) -> tuple[int, ...] | None:
-    """What a request would carry; None if the contract refuses it."""
-    try:
-        return tensor.unpack(tensor.encode(row, spec.input, ranges=spec.input_ranges), spec.input)
-    except TensorRange:
-        return None
+def _refusal(bundle: Bundle, row: list[float], error: TensorRange) -> Refusal:
+    element = error.index or 0
+    names = [info.name for info in bundle.origin.inputs for _ in range(info.length)]
+    low, high = bundle.spec.input_bounds[element]
+    scale = bundle.spec.input.scale
+    return Refusal(
+        element=element,
+        input=names[element],
+        value=row[element],
+        low=tensor.dequantize(low, scale),
+        high=tensor.dequantize(high, scale),
+        reason=error.message,
+    )
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no other numbers."""
+    return value if math.isfinite(value) else None
 
 
 def _computed(
@@ -193,7 +248,8 @@ def _computed(
 def _compared(
     bundle: Bundle,
     inputs: Floats,
-    quantized: Sequence[tuple[int, ...] | None],
+    quantized: dict[int, tuple[int, ...]],
+    refusals: dict[int, Refusal],
     answers: dict[int, list[float]],
     source: Path | None,
     sandbox: Sandbox,
@@ -201,10 +257,10 @@ def _compared(
     reveal, rows = Reveal.parse(bundle.origin.reveal), sorted(answers)
     errors = model_labels = rounding = None
     if source is not None:
-        errors, model_labels, rounding = {}, {}, 0.0
+        errors, model_labels = {}, {}
         if rows:
             scale = bundle.spec.input.scale
-            grid = [[tensor.dequantize(v, scale) for v in quantized[row] or ()] for row in rows]
+            grid = [[tensor.dequantize(v, scale) for v in quantized[row]] for row in rows]
             scores = _scores(bundle, source, np.asarray(grid), sandbox)
             given = _scores(bundle, source, inputs[rows], sandbox)
             misses = reveal.error(scores, np.array([answers[row] for row in rows]))
@@ -213,11 +269,12 @@ def _compared(
             model_labels = _labels(bundle, rows, _revealed(reveal, scores))
     return Evaluation(
         status=tuple(
-            REFUSED if numbers is None else OK if row in answers else UNPROVABLE
-            for row, numbers in enumerate(quantized)
+            REFUSED if row in refusals else OK if row in answers else UNPROVABLE
+            for row in range(len(inputs))
         ),
+        refusals=refusals,
         outputs=tuple(
-            tuple(answers[row]) if row in answers else None for row in range(len(quantized))
+            tuple(answers[row]) if row in answers else None for row in range(len(inputs))
         ),
         errors=errors,
         rounding_error=rounding,
@@ -250,26 +307,5 @@ def _revealed(reveal: Reveal, scores: Floats) -> Floats:
 
 
 def _labels(bundle: Bundle, rows: Sequence[int], answers: npt.NDArray[Any]) -> dict[int, str]:
-    """The label that each answer gives; none where answers are neither labels nor scores."""
-    chosen = _chosen(bundle, answers) if len(rows) else None
-    if chosen is None:
-        return {}
-    names = bundle.origin.labels
-    found = [round(value) for value in chosen.tolist()]
-    texts = [names[i] if 0 <= i < len(names) else str(i) for i in found]
-    return dict(zip(rows, texts, strict=True))
-
-
-def _chosen(bundle: Bundle, answers: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
-    """The class, or the whole number, that each answer says."""
-    kind, outputs = Reveal.parse(bundle.origin.reveal).kind, bundle.origin.outputs
-    is_one_number = answers.shape[1] == 1
-    if kind in (Kind.TOP1, Kind.TOPK):
-        return answers[:, 0]
-    if len(outputs) != 1 or kind is Kind.ROUND:
-        return None
-    if kind is Kind.THRESHOLD:
-        return answers[:, 0] if is_one_number else None
-    if not outputs[0].is_float:
-        return answers[:, 0]
-    return None if is_one_number else np.asarray(answers.argmax(axis=1))
+    """The label that each answer says; none where answers are neither labels nor scores."""
+    return dict(zip(rows, classes.spoken(bundle.origin, answers) or (), strict=False))

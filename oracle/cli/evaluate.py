@@ -13,14 +13,19 @@ from rich.table import Table
 
 from oracle.chain.toolchain import toolchain
 from oracle.circuits.build import LIMITS
-from oracle.circuits.bundle import Bundle
-from oracle.circuits.evaluate import REFUSED, UNPROVABLE, Evaluation
+from oracle.circuits.bundle import Bundle, Origin
+from oracle.circuits.classes import Classes
+from oracle.circuits.evaluate import OK, REFUSED, UNPROVABLE, Evaluation, check_rows
 from oracle.circuits.evaluate import evaluate as evaluate_bundle
+from oracle.circuits.reveal import Reveal
 from oracle.circuits.rows import read_labels, read_rows
 from oracle.cli.options import Json
 from oracle.cli.progress import report
+from oracle.errors import UsageError
 from oracle.prover.sandbox import Sandbox
 
+#: Refused rows that the text names.
+_FIRST = 5
 #: Labels that a table of who was taken for whom has room for.
 _MOST_LABELS = 12
 
@@ -31,7 +36,10 @@ def evaluate(
         Path, typer.Option(help="Rows: .npy, .npz or .csv, with a header or without.")
     ],
     labels: Annotated[
-        Path | None, typer.Option(help="The right label of each row, to be compared with.")
+        Path | None,
+        typer.Option(
+            help="The right label of each row, to be compared with: classes, or their indices."
+        ),
     ] = None,
     model: Annotated[
         Path | None,
@@ -46,10 +54,15 @@ def evaluate(
 
     No proof is made; the integers are those that a proof would hold. A row is refused where the
     contract would refuse it, and unprovable where it would be taken and no proof could be made.
+    Exits with 2 if no row could be proved.
     """
     loaded = Bundle.load(bundle, srs)
-    rows = read_rows(inputs)
-    given = None if labels is None else read_labels(labels, len(rows))
+    rows = read_rows(inputs, inputs=lambda: loaded.origin.inputs)
+    check_rows(loaded, rows)
+    given, are_indices = None, False
+    if labels is not None:
+        classes = _classes(loaded.origin)
+        given, are_indices = classes.matched(read_labels(labels, len(rows), classes.all))
     with report().step(f"Evaluate {bundle}") as detail:
         found = evaluate_bundle(
             loaded,
@@ -59,9 +72,35 @@ def evaluate(
             advance=lambda share: detail(f"{share:.0%} of the rows"),
         )
     if as_json:
-        typer.echo(json.dumps(found.values(given)))
+        values = {"name": loaded.name, "bundle_id": loaded.bundle_id, **found.values(given)}
+        if given is not None:
+            values["labels_are_indices"] = are_indices
+        typer.echo(json.dumps(values))
     else:
         _show(Console(), loaded, found, given)
+        if are_indices:
+            typer.echo("labels: taken for the indices of the bundle's classes, from 0")
+    if not found.count(OK):
+        raise typer.Exit(2)
+
+
+def agreement(origin: Origin) -> str:
+    """What it is called that the file's greatest output, or its label, is the proved one's."""
+    # Of numbers that nobody named, it is not known whether they are scores of classes.
+    is_label = origin.labels or origin.reveal != str(Reveal())
+    return "label agreement with the float model" if is_label else "same output the greatest"
+
+
+def _classes(origin: Origin) -> Classes:
+    classes = Classes.of(origin)
+    if classes is None:
+        numbers = sum(info.length for info in origin.outputs)
+        raise UsageError(
+            f"there is nothing to compare labels with: the bundle reveals {origin.reveal} of "
+            f"{numbers} number{'s' if numbers > 1 else ''}, which says no label",
+            remedy="Leave --labels out",
+        )
+    return classes
 
 
 def _show(console: Console, bundle: Bundle, found: Evaluation, labels: list[str] | None) -> None:
@@ -74,28 +113,42 @@ def _show(console: Console, bundle: Bundle, found: Evaluation, labels: list[str]
     ):
         count = found.count(status)
         table.add_row(meaning, f"[red]{count:,}[/]" if count else "0")
-    if found.errors is None:
+    if not found.count(OK):
+        table.add_row("error", "not measured: no row could be proved")
+    elif found.errors is None:
         table.add_row("error", "not stated: give the publisher's file with --model")
     else:
-        values = found.values()
-        over = len(found.over_bound)
-        table.add_row("greatest error", f"{values['max_abs_error']:.6g}")
-        table.add_row(
-            f"over the bound of {found.max_error:g}", f"[red]{over:,}[/]" if over else "0"
-        )
-        for share, error in (values["error_quantiles"] or {}).items():
-            table.add_row(f"error of {float(share):.0%} of the rows at most", f"{error:.6g}")
-        table.add_row("lost by rounding the inputs", f"{found.rounding_error or 0:.6g}")
-        if found.label_agreement is not None:
-            table.add_row("the file's label", f"{found.label_agreement:.1%}")
-    if labels is not None and found.proved_labels:
-        right = sum(labels[row] == proved for row, proved in found.proved_labels.items())
-        table.add_row("the right label", f"{right / len(found.proved_labels):.1%}")
+        _add_errors(table, bundle, found)
+    accuracy = None if labels is None else found.accuracy(labels)
+    if accuracy is not None:
+        table.add_row("the right label", f"{accuracy:.1%}")
     console.print(table)
+    _show_refusals(console, found)
     if found.errors and found.over_bound:
         console.print("worst rows: " + ", ".join(map(str, found.over_bound[:5])))
     if labels is not None:
         _show_confusion(console, found, labels)
+
+
+def _add_errors(table: Table, bundle: Bundle, found: Evaluation) -> None:
+    values = found.values()
+    over = len(found.over_bound)
+    table.add_row("greatest error", f"{values['max_abs_error']:.6g}")
+    table.add_row(f"over the bound of {found.max_error:g}", f"[red]{over:,}[/]" if over else "0")
+    for share, error in values["error_quantiles"].items():
+        table.add_row(f"error of {float(share):.0%} of the rows at most", f"{error:.6g}")
+    table.add_row("lost by rounding the inputs", f"{found.rounding_error:.6g}")
+    if found.label_agreement is not None:
+        table.add_row(agreement(bundle.origin), f"{found.label_agreement:.1%}")
+
+
+def _show_refusals(console: Console, found: Evaluation) -> None:
+    for row, refusal in list(found.refusals.items())[:_FIRST]:
+        line = f"refused: row {row}, input '{refusal.input}': {refusal.reason}"
+        console.print(escape(line), highlight=False, soft_wrap=True)
+    more = len(found.refusals) - _FIRST
+    if more > 0:
+        console.print(f"and {more:,} more (--json lists them)", highlight=False)
 
 
 def _show_confusion(console: Console, found: Evaluation, labels: list[str]) -> None:

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from oracle.circuits import bundle as files
 from oracle.circuits.build import build as build_bundle
+from oracle.circuits.build import inputs_of
 from oracle.circuits.bundle import Bundle
 from oracle.circuits.cost import Objective
 from oracle.circuits.manifest import read_json
@@ -25,7 +26,7 @@ from oracle.circuits.reveal import Reveal
 from oracle.circuits.rows import read_rows
 from oracle.circuits.srs import SrsSource
 from oracle.cli.audit import audit
-from oracle.cli.evaluate import evaluate
+from oracle.cli.evaluate import agreement, evaluate
 from oracle.cli.inspect import inspect, show_promise
 from oracle.cli.options import (
     Batch,
@@ -141,7 +142,10 @@ def build(
     console = Console(stderr=True)
     if unsafe_devnet_srs:
         console.print("[bold yellow]UNSAFE SRS:[/] this bundle's proofs can be forged; devnet only")
-    rows = read_rows(samples, "samples")
+    dims = dims_of(dim)
+    rows = read_rows(
+        samples, "samples", lambda: inputs_of(model, dims=dims, outputs=tuple(output or ()))
+    )
     with _bar(console, f"Build {out}") as (detail, advance):
         bundle = build_bundle(
             model,
@@ -155,7 +159,7 @@ def build(
             optimize=optimize,
             reveal=Reveal.parse(reveal),
             wanted=wanted_of(promise, margin, range_),
-            dims=dims_of(dim),
+            dims=dims,
             outputs=tuple(output or ()),
             progress=detail,
             advance=advance,
@@ -173,14 +177,22 @@ def list_bundles(
     as_json: Json = False,
 ) -> None:
     """The bundles in a folder, by their manifests; `oracle model audit` checks one."""
+    if not folder.is_dir():
+        raise UsageError(
+            f"{folder} is no folder", remedy="Name the folder that holds the bundles' folders"
+        )
     found = []
-    for manifest in sorted(folder.glob(f"*/{files.MANIFEST}")):
+    own = (folder / files.MANIFEST,) if (folder / files.MANIFEST).is_file() else ()
+    for manifest in (*own, *sorted(folder.glob(f"*/{files.MANIFEST}"))):
         try:
             found.append(_entry(manifest.parent))
         except (BundleInvalid, LookupError, TypeError, ValueError) as error:
             found.append({"path": str(manifest.parent), "error": str(error)})
     if as_json:
         typer.echo(json.dumps(found))
+        return
+    if not found:
+        typer.echo(f"no bundles in {folder}")
         return
     table = Table("bundle", "name", "batches", "rows", "gas", "seconds", "SRS")
     for entry in found:
@@ -287,7 +299,7 @@ def _show_candidates(console: Console, bundle: Bundle) -> None:
             f"{measured['gas']:,}" if measured else "",
             f"{estimate['prove_seconds']:.2f}",
             f"{measured['prove_seconds']:.2f}" if measured else "",
-            each["outcome"],
+            escape(each["outcome"]),
             style="bold green" if each["outcome"] == "chosen" else "",
         )
     console.print(table)
@@ -318,12 +330,9 @@ def _show(console: Console, bundle: Bundle) -> None:
     unsafe = any(m.srs_unsafe for m in each)
     console.print(f"SRS: {'[yellow]UNSAFE, devnet only[/]' if unsafe else 'Powers of Tau'}")
     show_promise(console, bundle.origin, bundle.stated)
-    agreement = bundle.measures.label_agreement
-    if agreement is not None:
-        # Of numbers that nobody named, it is not known whether they are scores of classes.
-        is_label = bundle.origin.labels or bundle.origin.reveal != str(Reveal())
-        what = "label agreement with the float model" if is_label else "same output the greatest"
-        console.print(f"{what}: {agreement:.1%} of held-back samples")
+    agreed = bundle.measures.label_agreement
+    if agreed is not None:
+        console.print(f"{agreement(bundle.origin)}: {agreed:.1%} of held-back samples")
     if bundle.spec.input_ranges:
         console.print(
             f"each of {len(bundle.spec.input_ranges)} inputs has a range of its own, beyond which a "
@@ -341,4 +350,5 @@ def _show(console: Console, bundle: Bundle) -> None:
         console.print("square roots and reciprocals are looked up", highlight=False)
     if bundle.origin.widened:
         console.print("norms enlarge what they divide", highlight=False)
-    console.print(f"reveals: {bundle.origin.reveal}; plot: {bundle.path / files.PLOT}")
+    said = f"reveals: {bundle.origin.reveal}; plot: {bundle.path / files.PLOT}"
+    console.print(escape(said), highlight=False, soft_wrap=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from oracle.circuits.build import LIMITS, build_cached
 from oracle.circuits.bundle import Bundle
 from oracle.circuits.evaluate import Evaluation, evaluate
 from oracle.circuits.reveal import Reveal
-from oracle.circuits.rows import read_labels, read_rows
+from oracle.circuits.row import TensorInfo
 from oracle.circuits.srs import SrsSource
+from oracle.cli.evaluate import agreement
 from oracle.cli.model import app
 from oracle.errors import TensorLength, UsageError
 from oracle.prover.local import LocalProver
@@ -217,57 +219,117 @@ def test_command__json__has_the_promised_keys_and_counts_who_was_taken_for_whom(
     assert "refused by the contract" in text.output
 
 
-# --- rows in files --------------------------------------------------------------------------------
+def asked(tmp_path: Path, rows: np.ndarray, *more: object, labels: str = "") -> list[str]:
+    """The command for rows, and for labels a line each."""
+    np.save(tmp_path / "rows.npy", rows)
+    if labels:
+        (tmp_path / "labels.csv").write_text(labels)
+        more = (*more, "--labels", tmp_path / "labels.csv")
+    return ["--inputs", str(tmp_path / "rows.npy"), *map(str, more)]
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["1,2\n3,4.5\n", "a,b\n1,2\n3,4.5\n", "\ufeff1,2\r\n3,4.5\r\n\r\n", '"x 1","y"\n1,2\n3,4.5'],
-    ids=["plain", "header", "windows", "quoted header"],
-)
-def test_read_rows__csv__with_or_without_header(tmp_path: Path, text: str) -> None:
-    (tmp_path / "rows.csv").write_text(text, encoding="utf-8")
-    assert read_rows(tmp_path / "rows.csv").tolist() == [[1, 2], [3, 4.5]]
-
-
-def test_read_rows__tensors__are_flattened(tmp_path: Path) -> None:
-    images = np.arange(24, dtype=np.uint8).reshape(2, 1, 3, 4)
-    np.save(tmp_path / "images.npy", images)
-    np.savez(tmp_path / "images.npz", images)
-    for name in ("images.npy", "images.npz"):
-        assert read_rows(tmp_path / name).tolist() == images.reshape(2, 12).tolist()
-
-
-def test_read_rows__what_holds_none__says_so(tmp_path: Path) -> None:
-    np.savez(tmp_path / "two.npz", a=np.ones(2), b=np.ones(2))
-    np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
-    (tmp_path / "text.csv").write_text("a,b\nc,d\n")
-    (tmp_path / "ragged.csv").write_text("1,2\n3\n")
-    (tmp_path / "empty.csv").write_text("")
-    (tmp_path / "broken.npy").write_bytes(b"\x93NUMPY")
-    names = (
-        "two.npz",
-        "objects.npy",
-        "text.csv",
-        "ragged.csv",
-        "empty.csv",
-        "broken.npy",
-        "no.npy",
+def test_command__no_row_is_taken__nothing_measured_and_the_reason_of_each(
+    iris_bundle: Bundle, iris_onnx: Path, tmp_path: Path
+) -> None:
+    """Publisher 15: "greatest error 0, over the bound 0", and not which row, nor why."""
+    rows = np.full((8, 4), 1.0)
+    rows[:, 2] = [-9e9, 9e9, np.nan, np.inf, -np.inf, 1e300, 1e9, -1e9]
+    words = ["evaluate", str(iris_bundle.path), *asked(tmp_path, rows, "--model", iris_onnx)]
+    result = CliRunner().invoke(app, [*words, "--json"])
+    assert result.exit_code == 2
+    values = json.loads(result.stdout, parse_constant=pytest.fail)
+    for key in ("max_abs_error", "over_bound", "rounding_error", "error_quantiles", "worst"):
+        assert values[key] is None, key
+    first, *others = values["refusals"]
+    spec, (info,) = iris_bundle.spec.input, iris_bundle.origin.inputs
+    assert (first["row"], first["element"], first["input"]) == (0, 2, info.name)
+    assert first["value"] == -9e9
+    assert (first["low"], first["high"]) == (
+        tensor.dequantize(spec.minimum, spec.scale),
+        tensor.dequantize(spec.maximum, spec.scale),
     )
-    for name in names:
-        with pytest.raises(UsageError, match="cannot read rows") as caught:
-            read_rows(tmp_path / name)
-        assert "\n" not in caught.value.line(), name
+    assert [each["row"] for each in others] == list(range(1, 8))
+    assert others[1]["value"] is None
+    assert "nan is not a finite number" in others[1]["reason"]
+    text = CliRunner().invoke(app, words)
+    assert text.exit_code == 2
+    assert "greatest error" not in text.output
+    assert "no row could be proved" in text.output
+    assert f"refused: row 0, input '{info.name}': value 2 is -9000000000.0, outside" in text.output
+    assert text.output.count("refused: row") == 5
+    assert "and 3 more" in text.output
 
 
-def test_read_labels__of_any_kind__as_text(tmp_path: Path) -> None:
-    np.save(tmp_path / "numbers.npy", np.array([0.0, 2.0]))
-    np.save(tmp_path / "texts.npy", np.array(["ash", "elm"]))
-    (tmp_path / "texts.csv").write_text("ash\nelm\n")
-    (tmp_path / "numbers.csv").write_text("label\n0\n2\n")
-    assert read_labels(tmp_path / "numbers.npy", 2) == ["0", "2"]
-    assert read_labels(tmp_path / "numbers.csv", 2) == ["0", "2"]
-    for name in ("texts.npy", "texts.csv"):
-        assert read_labels(tmp_path / name, 2) == ["ash", "elm"]
-    with pytest.raises(UsageError, match="2 labels for 3 rows"):
-        read_labels(tmp_path / "texts.csv", 3)
+def test_command__json__says_of_which_bundle_and_how_many_labels_are_right(
+    iris_bundle: Bundle, iris_samples: np.ndarray, tmp_path: Path
+) -> None:
+    """Publisher 16."""
+    words = asked(tmp_path, iris_samples[:4], "--json", labels="0\n0\n0\n1\n")
+    result = CliRunner().invoke(app, ["evaluate", str(iris_bundle.path), *words])
+    assert result.exit_code == 0, result.exception
+    values = json.loads(result.stdout)
+    assert (values["name"], values["bundle_id"]) == (iris_bundle.name, iris_bundle.bundle_id)
+    proved = [str(np.argmax(row)) for row in values["outputs"]]
+    right = np.mean([a == b for a, b in zip(proved, "0001", strict=True)])
+    assert values["label_accuracy"] == right
+    assert values["labels_are_indices"] is False
+
+
+def changed(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, **origin: Any) -> None:
+    """Have commands load the bundle with another origin."""
+    other = dataclasses.replace(bundle, origin=dataclasses.replace(bundle.origin, **origin))
+    monkeypatch.setattr(Bundle, "load", lambda *_: other)
+
+
+def test_command__indices_of_named_classes__are_taken_for_them_and_that_is_said(
+    iris_bundle: Bundle, iris_samples: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Publisher 13: integers against names were 0.0% right, under a diagonal table."""
+    changed(iris_bundle, monkeypatch, labels=("setosa", "versicolor", "virginica"))
+    proved = evaluate(iris_bundle, iris_samples[:4], SANDBOX).proved_labels
+    words = asked(
+        tmp_path, iris_samples[:4], labels="".join(f"{proved[row]}\n" for row in range(4))
+    )
+    result = CliRunner().invoke(app, ["evaluate", "there", *words])
+    assert result.exit_code == 0, result.exception
+    assert "100.0%" in result.output
+    assert "taken for the indices" in result.output
+    values = json.loads(CliRunner().invoke(app, ["evaluate", "there", *words, "--json"]).stdout)
+    assert values["labels_are_indices"] is True
+    assert all(cell["label"] == cell["proved"] for cell in values["confusion"])
+    words = asked(tmp_path, iris_samples[:4], labels="species\n" + "rose\n" * 4)
+    result = CliRunner().invoke(app, ["evaluate", "there", *words])
+    assert isinstance(result.exception, UsageError)
+    assert "rose; its classes are setosa, versicolor, virginica" in result.exception.message
+
+
+def test_command__labels_for_answers_that_say_none__refused(
+    iris_bundle: Bundle, iris_samples: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Publisher 14: they were ignored without a word."""
+    changed(iris_bundle, monkeypatch, reveal="threshold:0.5")
+    words = asked(tmp_path, iris_samples[:2], labels="0\n1\n")
+    result = CliRunner().invoke(app, ["evaluate", "there", *words])
+    assert isinstance(result.exception, UsageError)
+    assert "reveals threshold:0.5 of 3 numbers, which says no label" in result.exception.message
+
+
+def test_command__array_for_each_input__rows_of_both(
+    iris_bundle: Bundle, iris_samples: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Publisher 17."""
+    inputs = (TensorInfo("sepal", (1, 3), "float32"), TensorInfo("petal", (1, 1), "float32"))
+    changed(iris_bundle, monkeypatch, inputs=inputs)
+    rows = iris_samples[:3]
+    np.savez(tmp_path / "rows.npz", petal=rows[:, 3], sepal=rows[:, :3])
+    words = ["evaluate", "there", "--inputs", str(tmp_path / "rows.npz"), "--json"]
+    values = json.loads(CliRunner().invoke(app, words).stdout)
+    assert values["outputs"] == evaluate(iris_bundle, rows, SANDBOX).values()["outputs"]
+
+
+def test_agreement__outputs_that_nobody_named__are_not_called_labels(iris_bundle: Bundle) -> None:
+    """Publisher 26: a build and an evaluation call the same thing the same."""
+    plain = dataclasses.replace(iris_bundle.origin, labels=(), reveal="full")
+    assert agreement(plain) == "same output the greatest"
+    for named in ({"labels": ("a", "b", "c")}, {"reveal": "top1"}):
+        assert "label" in agreement(dataclasses.replace(plain, **named))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from eth_account import Account
+from onnx import TensorProto, helper
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from oracle.chain.deployments import load
@@ -17,7 +20,7 @@ from oracle.chain.rpc import Rpc
 from oracle.chain.signer import LocalSigner
 from oracle.circuits.bundle import Bundle
 from oracle.circuits.srs import SrsSource
-from oracle.cli.model import app
+from oracle.cli.model import _show, app
 from oracle.deployer import deploy as deploy_contracts
 from oracle.deployer import deploy_model
 from oracle.devnet import CHAIN_ID, Anvil, Deployed, deploy, fund_new_key
@@ -144,6 +147,60 @@ def test_build__samples_of_any_shape__are_rows(folder: Path, tmp_path: Path) -> 
     )
     assert isinstance(result.exception, TensorLength), result.output
     assert "the samples have shape [8, 6]" in result.exception.message
+
+
+def test_build__array_for_each_input__rows_in_the_models_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Publisher 17: they were refused, by a line that asked for .npz."""
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", width])
+        for name, width in (("right→in", 1), ("left in", 2), ("y", 3))
+    ]
+    node = helper.make_node("Concat", ["right→in", "left in"], ["y"], axis=1)
+    graph = helper.make_graph([node], "two", values[:2], values[2:])
+    opsets = [helper.make_opsetid("", 17)]
+    model = saved(helper.make_model(graph, opset_imports=opsets, ir_version=8), tmp_path)
+    left, right = np.arange(16.0).reshape(8, 2), np.full(8, -1.0)
+    np.savez(tmp_path / "samples.npz", **{"left in": left, "right→in": right})
+    taken: list[np.ndarray] = []
+
+    def build(_: Path, rows: np.ndarray, **__: object) -> None:
+        taken.append(rows)
+        raise UsageError("enough")
+
+    monkeypatch.setattr("oracle.cli.model.build_bundle", build)
+    words = ("build", model, "--samples", tmp_path / "samples.npz", "--out", tmp_path / "bundle")
+    assert "enough" in str(oracle_model(*words, "--unsafe-devnet-srs").exception)
+    assert taken[0].tolist() == np.hstack([right[:, np.newaxis], left]).tolist()
+
+
+def test_build__summary__shows_names_as_they_are(
+    iris_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Publisher 26: of "b [red]x" it showed "b x"."""
+    folder = Path("b [red]x")
+    _show(Console(width=200), dataclasses.replace(iris_bundle, path=folder))
+    assert "plot: b [red]x/pareto.svg" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["nosuch", "file"])
+def test_list__no_folder__said(tmp_path: Path, name: str) -> None:
+    """Publisher 26: it was an empty table."""
+    (tmp_path / "file").touch()
+    result = oracle_model("list", tmp_path / name)
+    assert isinstance(result.exception, UsageError)
+    assert "is no folder" in result.exception.line()
+
+
+def test_list__folder_without_bundles__said(tmp_path: Path) -> None:
+    assert "no bundles in" in oracle_model("list", tmp_path).output
+    assert json.loads(oracle_model("list", tmp_path, "--json").stdout) == []
+
+
+def test_list__bundle_itself__is_listed(iris_bundle: Bundle) -> None:
+    (entry,) = json.loads(oracle_model("list", iris_bundle.path, "--json").stdout)
+    assert entry["bundle_id"] == iris_bundle.bundle_id
 
 
 def audited(bundle: Path, anvil: Anvil, *options: object) -> Result:
