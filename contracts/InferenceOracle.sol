@@ -18,13 +18,14 @@ import {BitMaps} from "@openzeppelin/contracts/utils/structs/BitMaps.sol";
 import {IAIOracle, IAIOracleCallbackReceiver} from "./interfaces/IAIOracle.sol";
 import {IInferenceOracle} from "./interfaces/IInferenceOracle.sol";
 import {IModelRegistry} from "./interfaces/IModelRegistry.sol";
-import {IVerifier} from "./interfaces/IVerifier.sol";
 import {TextCoder} from "./TextCoder.sol";
 import {ExactCall} from "./libraries/ExactCall.sol";
 import {FieldElements} from "./libraries/FieldElements.sol";
+import {ModelData} from "./libraries/ModelData.sol";
 import {ProofTag} from "./libraries/ProofTag.sol";
 import {RequestTerms, RequestTermsLibrary} from "./libraries/RequestTerms.sol";
 import {TensorCodec} from "./libraries/TensorCodec.sol";
+import {VerifierCall} from "./libraries/VerifierCall.sol";
 
 // The preimage is hashed where it lies: twice a request, and once for each item of a batch.
 // solhint-disable no-inline-assembly
@@ -290,13 +291,13 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         }
         commitments[requestId] = FULFILLED;
 
-        IModelRegistry.ProofTerms memory terms = registry.proofTerms(req.modelId, 1);
+        IModelRegistry.ProofTerms memory terms = _proofTerms(req.modelId);
         uint256 rows = _rows(terms, input);
-        if (rows != 1) terms = registry.proofTerms(req.modelId, rows);
-        uint256[] memory instances = _newInstances(terms, outputs);
+        if (rows != 1) ModelData.fit(terms, address(registry), req.modelId, rows);
+        (bytes memory call, uint256[] memory instances) = _newCall(terms, outputs, proof);
         _writeRow(terms, input, rows, instances, 0);
         _padRows(terms, rows, instances);
-        _verify(terms, instances, keccak256(abi.encodePacked(requestId)), payee, proof);
+        _verify(terms, call, instances, keccak256(abi.encodePacked(requestId)), payee);
 
         Totals memory totals;
         _addFee(totals, terms.receiverBps, req);
@@ -326,14 +327,15 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         _requireNoPull();
         if (items.length == 0) revert NothingToDeliver();
         uint256 modelId = items[0].req.modelId;
-        IModelRegistry.ProofTerms memory terms = registry.proofTerms(modelId, items.length);
-        uint256[] memory instances = _newInstances(terms, outputs);
+        IModelRegistry.ProofTerms memory terms = _proofTerms(modelId);
+        ModelData.fit(terms, address(registry), modelId, items.length);
+        (bytes memory call, uint256[] memory instances) = _newCall(terms, outputs, proof);
         (bool[] memory live, bytes32 idsHash, Totals memory totals) =
             _closeItems(items, modelId, terms, instances);
         delivered = totals.delivered;
         if (delivered == 0) revert NothingToDeliver();
         _padRows(terms, items.length, instances);
-        _verify(terms, instances, idsHash, payee, proof);
+        _verify(terms, call, instances, idsHash, payee);
 
         _creditFees(totals, terms, payee);
         uint256 overhead = gasAtStart - gasleft() + UNMEASURED_GAS
@@ -378,7 +380,7 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         _requirePreimage(requestId, req);
         if (block.timestamp <= req.deadline) revert DeadlineNotPassed(req.deadline);
         commitments[requestId] = REFUNDED;
-        _credit(registry.tokenOf(req.modelId), req.refundTo, req.fee);
+        _credit(_proofTerms(req.modelId).token, req.refundTo, req.fee);
         _credit(address(0), req.refundTo, req.gasMoney);
         emit RequestRefunded(requestId, req.refundTo, req.fee, req.gasMoney);
     }
@@ -500,7 +502,7 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         view
         returns (uint256[] memory limbs)
     {
-        IModelRegistry.ProofTerms memory terms = registry.proofTerms(modelId, 1);
+        IModelRegistry.ProofTerms memory terms = _proofTerms(modelId);
         limbs = new uint256[](terms.tagLimbs);
         _writeTag(terms, keccak256(abi.encodePacked(requestIds)), payee, limbs, 0);
     }
@@ -887,20 +889,26 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         revert CommitmentMismatch(requestId);
     }
 
-    /// @dev Prove the statement in `instances`, completed by the tag that names the requests and
-    ///      the payee.
+    /// @dev What a result of one row is checked and paid against; `ModelData.fit` has other circuits.
+    function _proofTerms(uint256 modelId)
+        private
+        view
+        returns (IModelRegistry.ProofTerms memory)
+    {
+        return ModelData.proofTerms(address(registry), modelId);
+    }
+
+    /// @dev Prove the statement in `instances`, which lie in `call`, completed by the tag that names
+    ///      the requests and the payee.
     function _verify(
         IModelRegistry.ProofTerms memory terms,
+        bytes memory call,
         uint256[] memory instances,
         bytes32 idsHash,
-        address payee,
-        bytes calldata proof
+        address payee
     ) private view {
         _writeTag(terms, idsHash, payee, instances, uint256(terms.size) * terms.inputLength);
         if (terms.verifier.codehash != terms.codeHash) revert VerifierChanged(terms.verifier);
-        // The call is encoded here, never by the node: generated verifiers read fixed calldata
-        // positions, and hand-made offsets would show them another statement.
-        bytes memory call = abi.encodeCall(IVerifier.verifyProof, (proof, instances));
         if (!ExactCall.staticCallReturnsTrue(terms.verifier, terms.verifyGas, call)) {
             revert ProofRejected();
         }
@@ -1010,17 +1018,19 @@ contract InferenceOracle is IInferenceOracle, Ownable2Step, EIP712, ReentrancyGu
         }
     }
 
-    /// @dev Public inputs of the circuit: all rows' inputs, the tag, all rows' outputs. The outputs
-    ///      are written here.
-    function _newInstances(IModelRegistry.ProofTerms memory terms, uint256[] calldata outputs)
-        private
-        pure
-        returns (uint256[] memory instances)
-    {
+    /// @dev The verifier's call with the proof, and in it the public inputs of the circuit: all rows'
+    ///      inputs, the tag, all rows' outputs. The outputs are written here. Encoded by us, never by
+    ///      the node: generated verifiers read fixed calldata positions, and hand-made offsets would
+    ///      show them another statement.
+    function _newCall(
+        IModelRegistry.ProofTerms memory terms,
+        uint256[] calldata outputs,
+        bytes calldata proof
+    ) private pure returns (bytes memory call, uint256[] memory instances) {
         uint256 expected = uint256(terms.size) * terms.outputLength;
         if (outputs.length != expected) revert OutputLength(outputs.length, expected);
         uint256 outputOffset = uint256(terms.size) * terms.inputLength + terms.tagLimbs;
-        instances = new uint256[](outputOffset + expected);
+        (call, instances) = VerifierCall.prepare(proof, outputOffset + expected);
         TensorCodec.copyCalldata(outputs, instances, outputOffset);
     }
 

@@ -4,16 +4,21 @@ pragma solidity ^0.8.24;
 import {IInputChecker} from "./interfaces/IInputChecker.sol";
 import {IModelRegistry} from "./interfaces/IModelRegistry.sol";
 import {CeremonySrs} from "./libraries/CeremonySrs.sol";
+import {DataContract} from "./libraries/DataContract.sol";
+import {ModelData} from "./libraries/ModelData.sol";
 import {RequestTerms, RequestTermsLibrary as Terms} from "./libraries/RequestTerms.sol";
 import {TensorCodec} from "./libraries/TensorCodec.sol";
 
 /// @title Append-only registry of proved models
+/// @dev What never changes of a model is in its data contract; storage has what may change and the one
+///      word that a request reads. Invariant: this contract creates the data contract of each model
+///      and nothing else, so that its nonce is the next model's id (EIP-161: nonces begin at 1).
 contract ModelRegistry is IModelRegistry {
     /// @notice Most gas a verifier may ask for: with the largest callback, a fulfilment still fits
     ///         one transaction (2^24 gas, EIP-7825).
     uint32 public constant MAX_VERIFY_GAS = 10_000_000;
-    /// @notice Most batch sizes of a model: their sizes share one storage slot.
-    uint256 public constant MAX_VERIFIERS = 16;
+    /// @notice Most batch sizes of a model: their sizes share one word.
+    uint256 public constant MAX_VERIFIERS = ModelData.MAX_CIRCUITS;
     /// @notice Most fractional bits with the text codec: its arithmetic stays in 256 bits.
     uint8 public constant MAX_TEXT_SCALE = 64;
 
@@ -27,114 +32,76 @@ contract ModelRegistry is IModelRegistry {
     uint256 private constant GANACHE_CHAIN = 1337;
     uint256 private constant ANVIL_CHAIN = 31337;
 
-    uint256 private constant SIZE_BITS = 16;
-    uint256 private constant SIZE_MASK = type(uint16).max;
-
-    /// @dev A `Model` in the order that keeps reads few: a request of one row reads slot 0, a
-    ///      fulfilment 0 to 2 and two of its verifier; wide bounds, a fee in a token and an input
-    ///      checker add some.
-    struct Entry {
-        // Slot 0, with the gas of the first verifier.
-        RequestTerms terms;
-        // Slot 1.
-        address receiver;
-        uint16 receiverBps;
-        uint8 outputWidth;
-        uint8 outputScale;
-        uint8 tagLimbs;
-        uint8 tagBits;
-        // Slot 2.
-        int128 outputMinimum;
-        int128 outputMaximum;
-        // Slots 3 to 8, one each. `sizes` holds the batch sizes, 16 bits each, the least lowest.
-        address token;
-        address publisher;
-        bytes32 onnxHash;
-        uint256 sizes;
-        uint256 successor;
-        address inputChecker;
-    }
-
     /// @inheritdoc IModelRegistry
     uint256 public count;
 
-    mapping(uint256 modelId => Entry) private _entries;
-    // By their place in `Entry.sizes`.
-    mapping(uint256 modelId => mapping(uint256 index => Verifier)) private _verifiers;
-    // Input minimum and maximum, output minimum and maximum, where they exceed `Entry`.
-    mapping(uint256 modelId => int256[4]) private _wideBounds;
+    /// @inheritdoc IModelRegistry
+    mapping(uint256 modelId => address) public publisherOf;
+
+    /// @inheritdoc IModelRegistry
+    mapping(uint256 modelId => uint256) public successorOf;
+
+    mapping(uint256 modelId => RequestTerms) private _terms;
 
     /// @inheritdoc IModelRegistry
     function register(Model calldata model) external returns (uint256 modelId) {
         _validate(model);
         modelId = ++count;
-        Entry storage entry = _entries[modelId];
-        entry.terms = _storeBounds(modelId, entry, model);
-        entry.outputWidth = model.output.width;
-        entry.outputScale = model.output.scale;
-        entry.tagLimbs = model.tagLimbs;
-        entry.tagBits = model.tagBits;
-        entry.receiverBps = model.receiverBps;
-        entry.receiver = model.receiver;
-        entry.inputChecker = model.inputChecker;
-        entry.token = model.token;
-        entry.publisher = msg.sender;
-        entry.onnxHash = model.onnxHash;
-        entry.sizes = _storeVerifiers(modelId, model.verifiers);
+        _terms[modelId] = _requestTerms(model);
+        publisherOf[modelId] = msg.sender;
+        address data = ModelData.create(model);
+        if (data != DataContract.addressOf(address(this), modelId)) {
+            revert DataMisplaced(modelId, data);
+        }
         emit ModelRegistered(modelId, msg.sender, model.verifiers[0].verifier, model.onnxHash);
     }
 
     /// @inheritdoc IModelRegistry
     function close(uint256 modelId) external {
-        Entry storage entry = _published(modelId);
-        if (!entry.terms.isOpen()) return;
-        entry.terms = entry.terms.with(Terms.CLOSED);
+        RequestTerms terms = _published(modelId);
+        if (!terms.isOpen()) return;
+        _terms[modelId] = terms.with(Terms.CLOSED);
         emit ModelClosed(modelId);
     }
 
     /// @inheritdoc IModelRegistry
     function setSuccessor(uint256 modelId, uint256 successor) external {
-        Entry storage entry = _published(modelId);
-        if (entry.successor != 0 || successor <= modelId || successor > count) {
+        _published(modelId);
+        if (successorOf[modelId] != 0 || successor <= modelId || successor > count) {
             revert InvalidSuccessor(modelId, successor);
         }
-        entry.successor = successor;
+        successorOf[modelId] = successor;
         emit ModelSucceeded(modelId, successor);
     }
 
     /// @inheritdoc IModelRegistry
     function getModel(uint256 modelId) external view returns (Model memory model) {
-        Entry storage entry = _known(modelId);
-        RequestTerms terms = entry.terms;
-        (int256 inputMinimum, int256 inputMaximum) = _inputBounds(modelId, terms);
-        (int256 outputMinimum, int256 outputMaximum) = _outputBounds(modelId, entry);
-        model.onnxHash = entry.onnxHash;
-        model.codec = terms.codec();
-        model.tagLimbs = entry.tagLimbs;
-        model.tagBits = entry.tagBits;
+        RequestTerms terms = _known(modelId);
+        ModelData.Fixed memory data = ModelData.fixedOf(address(this), modelId);
+        model.onnxHash = data.onnxHash;
+        model.codec = data.codec;
+        model.tagLimbs = data.tagLimbs;
+        model.tagBits = data.tagBits;
         model.input = Tensor({
-            elements: terms.inputLength(),
-            width: terms.inputWidth(),
-            scale: terms.inputScale(),
-            minimum: inputMinimum,
-            maximum: inputMaximum
+            elements: data.inputLength,
+            width: data.inputWidth,
+            scale: data.inputScale,
+            minimum: data.inputMinimum,
+            maximum: data.inputMaximum
         });
         model.output = Tensor({
-            elements: terms.outputLength(),
-            width: entry.outputWidth,
-            scale: entry.outputScale,
-            minimum: outputMinimum,
-            maximum: outputMaximum
+            elements: data.outputLength,
+            width: data.outputWidth,
+            scale: data.outputScale,
+            minimum: data.outputMinimum,
+            maximum: data.outputMaximum
         });
-        model.inputChecker = entry.inputChecker;
-        model.token = entry.token;
+        model.inputChecker = data.inputChecker;
+        model.token = data.token;
         model.fee = terms.fee();
-        model.receiver = entry.receiver;
-        model.receiverBps = entry.receiverBps;
-        model.verifiers = new Verifier[](_verifierCount(entry));
-        for (uint256 i = 0; i < model.verifiers.length; ++i) {
-            model.verifiers[i] = _verifiers[modelId][i];
-        }
+        model.receiver = data.receiver;
+        model.receiverBps = data.receiverBps;
+        model.verifiers = ModelData.circuitsOf(address(this), modelId, data.sizes);
     }
 
     /// @inheritdoc IModelRegistry
@@ -143,46 +110,11 @@ contract ModelRegistry is IModelRegistry {
         view
         returns (RequestTerms terms, uint256 size, address token)
     {
-        Entry storage entry = _entries[modelId];
-        terms = entry.terms;
+        terms = _terms[modelId];
         if (!terms.exists()) return (terms, 0, address(0));
-        size = 1;
-        if (rows != 1) {
-            Verifier storage verifier = _verifierFor(modelId, entry, rows);
-            size = verifier.size;
-            terms = terms.withVerifyGas(verifier.verifyGas);
-        }
-        if (terms.has(Terms.HAS_TOKEN)) token = entry.token;
-    }
-
-    /// @inheritdoc IModelRegistry
-    function proofTerms(uint256 modelId, uint256 rows)
-        external
-        view
-        returns (ProofTerms memory terms)
-    {
-        Entry storage entry = _entries[modelId];
-        RequestTerms known = entry.terms;
-        if (!known.exists()) return terms;
-        Verifier storage verifier =
-            rows == 1 ? _verifiers[modelId][0] : _verifierFor(modelId, entry, rows);
-        terms.verifier = verifier.verifier;
-        terms.codeHash = verifier.codeHash;
-        terms.verifyGas = verifier.verifyGas;
-        terms.size = verifier.size;
-        terms.codec = known.codec();
-        terms.tagLimbs = entry.tagLimbs;
-        terms.tagBits = entry.tagBits;
-        terms.inputLength = known.inputLength();
-        terms.inputWidth = known.inputWidth();
-        terms.inputScale = known.inputScale();
-        terms.outputLength = known.outputLength();
-        terms.outputWidth = entry.outputWidth;
-        terms.outputScale = entry.outputScale;
-        (terms.outputMinimum, terms.outputMaximum) = _outputBounds(modelId, entry);
-        if (known.has(Terms.HAS_TOKEN)) terms.token = entry.token;
-        terms.receiverBps = entry.receiverBps;
-        terms.receiver = entry.receiver;
+        if (rows == 1 && !terms.has(Terms.HAS_TOKEN)) return (terms, 1, address(0));
+        ProofTerms memory data = proofTerms(modelId, rows);
+        return (terms.withVerifyGas(data.verifyGas), data.size, data.token);
     }
 
     /// @inheritdoc IModelRegistry
@@ -191,140 +123,49 @@ contract ModelRegistry is IModelRegistry {
         view
         returns (int256, int256)
     {
-        Entry storage entry = _entries[modelId];
-        RequestTerms terms = entry.terms;
+        RequestTerms terms = _terms[modelId];
+        ModelData.Fixed memory data = ModelData.fixedOf(address(this), modelId);
         if (terms.has(Terms.HAS_CHECKER)) {
-            IInputChecker(entry.inputChecker)
+            IInputChecker(data.inputChecker)
                 .check(input, terms.codec(), terms.inputWidth(), terms.inputScale());
         }
-        return _inputBounds(modelId, terms);
-    }
-
-    /// @inheritdoc IModelRegistry
-    function tokenOf(uint256 modelId) external view returns (address) {
-        return _entries[modelId].token;
+        return (data.inputMinimum, data.inputMaximum);
     }
 
     /// @inheritdoc IModelRegistry
     function isOpen(uint256 modelId) external view returns (bool) {
-        return _entries[modelId].terms.isOpen();
+        return _terms[modelId].isOpen();
     }
 
     /// @inheritdoc IModelRegistry
     function isSrsUnsafe(uint256 modelId) external view returns (bool) {
-        uint256 verifiers = _verifierCount(_known(modelId));
-        for (uint256 i = 0; i < verifiers; ++i) {
-            if (!CeremonySrs.includes(_verifiers[modelId][i].srsHash)) return true;
+        _known(modelId);
+        ModelData.Fixed memory data = ModelData.fixedOf(address(this), modelId);
+        Verifier[] memory circuits = ModelData.circuitsOf(address(this), modelId, data.sizes);
+        for (uint256 i = 0; i < circuits.length; ++i) {
+            if (!CeremonySrs.includes(circuits[i].srsHash)) return true;
         }
         return false;
     }
 
     /// @inheritdoc IModelRegistry
-    function publisherOf(uint256 modelId) external view returns (address) {
-        return _entries[modelId].publisher;
-    }
-
-    /// @inheritdoc IModelRegistry
-    function successorOf(uint256 modelId) external view returns (uint256) {
-        return _entries[modelId].successor;
-    }
-
-    /// @dev The model's terms; bounds that do not fit them or `entry` go to slots of their own.
-    function _storeBounds(uint256 modelId, Entry storage entry, Model calldata model)
-        private
-        returns (RequestTerms terms)
-    {
-        terms = Terms.pack(
-            model.verifiers[0].verifyGas,
-            model.fee,
-            model.input.elements,
-            model.input.width,
-            model.input.scale,
-            model.output.elements,
-            model.codec
-        );
-        if (model.token != address(0)) terms = terms.with(Terms.HAS_TOKEN);
-        // 32 bytes hold more than the field: of that nothing gets in, whatever a checker says.
-        bool checked = model.inputChecker != address(0) && model.input.width < 32;
-        if (model.codec != CODEC_TEXT && (checked || _coversWidth(model.input))) {
-            terms = terms.with(Terms.INPUT_UNBOUNDED);
-        }
-        if (model.inputChecker != address(0)) terms = terms.with(Terms.HAS_CHECKER);
-        Tensor calldata input = model.input;
-        Tensor calldata output = model.output;
-        if (input.minimum < type(int32).min || input.maximum > type(int32).max) {
-            terms = terms.with(Terms.WIDE_INPUT);
-            _wideBounds[modelId][0] = input.minimum;
-            _wideBounds[modelId][1] = input.maximum;
-        } else {
-            terms = terms.withBounds(int32(input.minimum), int32(input.maximum));
-        }
-        if (output.minimum < type(int128).min || output.maximum > type(int128).max) {
-            terms = terms.with(Terms.WIDE_OUTPUT);
-            _wideBounds[modelId][2] = output.minimum;
-            _wideBounds[modelId][3] = output.maximum;
-        } else {
-            entry.outputMinimum = int128(output.minimum);
-            entry.outputMaximum = int128(output.maximum);
-        }
-    }
-
-    function _storeVerifiers(uint256 modelId, Verifier[] calldata verifiers)
-        private
-        returns (uint256 sizes)
-    {
-        for (uint256 i = 0; i < verifiers.length; ++i) {
-            _verifiers[modelId][i] = verifiers[i];
-            sizes |= uint256(verifiers[i].size) << (SIZE_BITS * i);
-        }
-    }
-
-    function _inputBounds(uint256 modelId, RequestTerms terms)
-        private
+    function proofTerms(uint256 modelId, uint256 rows)
+        public
         view
-        returns (int256, int256)
+        returns (ProofTerms memory terms)
     {
-        if (!terms.has(Terms.WIDE_INPUT)) return terms.inputBounds();
-        return (_wideBounds[modelId][0], _wideBounds[modelId][1]);
+        terms = ModelData.proofTerms(address(this), modelId);
+        ModelData.fit(terms, address(this), modelId, rows);
     }
 
-    function _outputBounds(uint256 modelId, Entry storage entry)
-        private
-        view
-        returns (int256, int256)
-    {
-        if (!entry.terms.has(Terms.WIDE_OUTPUT)) return (entry.outputMinimum, entry.outputMaximum);
-        return (_wideBounds[modelId][2], _wideBounds[modelId][3]);
+    function _known(uint256 modelId) private view returns (RequestTerms terms) {
+        terms = _terms[modelId];
+        if (!terms.exists()) revert UnknownModel(modelId);
     }
 
-    /// @dev The smallest circuit with room for `rows`.
-    function _verifierFor(uint256 modelId, Entry storage entry, uint256 rows)
-        private
-        view
-        returns (Verifier storage)
-    {
-        uint256 largest = 0;
-        uint256 index = 0;
-        for (uint256 sizes = entry.sizes; sizes != 0; sizes >>= SIZE_BITS) {
-            largest = sizes & SIZE_MASK;
-            if (rows != 0 && largest >= rows) return _verifiers[modelId][index];
-            ++index;
-        }
-        revert InvalidBatchSize(rows, largest);
-    }
-
-    function _verifierCount(Entry storage entry) private view returns (uint256 verifiers) {
-        for (uint256 sizes = entry.sizes; sizes != 0; sizes >>= SIZE_BITS) ++verifiers;
-    }
-
-    function _known(uint256 modelId) private view returns (Entry storage entry) {
-        entry = _entries[modelId];
-        if (!entry.terms.exists()) revert UnknownModel(modelId);
-    }
-
-    function _published(uint256 modelId) private view returns (Entry storage entry) {
-        entry = _known(modelId);
-        if (entry.publisher != msg.sender) revert NotPublisher(modelId, msg.sender);
+    function _published(uint256 modelId) private view returns (RequestTerms terms) {
+        terms = _known(modelId);
+        if (publisherOf[modelId] != msg.sender) revert NotPublisher(modelId, msg.sender);
     }
 
     function _validate(Model calldata model) private view {
@@ -386,6 +227,31 @@ contract ModelRegistry is IModelRegistry {
         if (elements != input.elements || minimum < input.minimum || maximum > input.maximum) {
             revert InvalidModel("inputChecker");
         }
+    }
+
+    /// @dev What a request reads of the model; bounds that do not fit are in its data contract alone.
+    function _requestTerms(Model calldata model) private pure returns (RequestTerms terms) {
+        Tensor calldata input = model.input;
+        terms = Terms.pack(
+            model.verifiers[0].verifyGas,
+            model.fee,
+            input.elements,
+            input.width,
+            input.scale,
+            model.output.elements,
+            model.codec
+        );
+        if (model.token != address(0)) terms = terms.with(Terms.HAS_TOKEN);
+        // 32 bytes hold more than the field: of that nothing gets in, whatever a checker says.
+        bool checked = model.inputChecker != address(0) && input.width < 32;
+        if (model.codec != CODEC_TEXT && (checked || _coversWidth(input))) {
+            terms = terms.with(Terms.INPUT_UNBOUNDED);
+        }
+        if (model.inputChecker != address(0)) terms = terms.with(Terms.HAS_CHECKER);
+        if (input.minimum < type(int32).min || input.maximum > type(int32).max) {
+            return terms.with(Terms.WIDE_INPUT);
+        }
+        return terms.withBounds(int32(input.minimum), int32(input.maximum));
     }
 
     /// @dev Whether every packed element of this width is in range. Never so for 32 bytes, which

@@ -160,6 +160,20 @@ GUARDS = (
         ("tests/contracts/test_callbacks.py",),
     ),
     Guard(
+        "an id that no model has stands for no other model",
+        "contracts/libraries/DataContract.sol",
+        "if (nonce == 0 || nonce > type(uint32).max) return address(0);",
+        "",
+        ("tests/contracts/test_model_data.py",),
+    ),
+    Guard(
+        "terms that are not there are none",
+        "contracts/libraries/ModelData.sol",
+        "if (terms.size == 0) revert IModelErrors.UnknownModel(modelId);",
+        "",
+        ("tests/contracts/test_model_data.py",),
+    ),
+    Guard(
         "an input element is held to its own range",
         "contracts/ModelRegistry.sol",
         "if (terms.has(Terms.HAS_CHECKER)) {",

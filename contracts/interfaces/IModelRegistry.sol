@@ -23,19 +23,19 @@ interface IModelRegistry is IModelErrors {
     }
 
     /// @notice A circuit of the model, for a number of rows, and its verifier.
-    /// @param size Rows that one proof covers.
-    /// @param verifyGas Gas given to one verifier call; the call fails if it needs more.
     /// @param verifier The generated verifier contract.
     /// @param codeHash `EXTCODEHASH` of the verifier; checked at registration and at every use.
+    /// @param verifyGas Gas given to one verifier call; the call fails if it needs more.
+    /// @param size Rows that one proof covers.
     /// @param settingsHash SHA-256 of the pinned ezkl settings.
     /// @param vkHash SHA-256 of the verifying key.
     /// @param srsHash SHA-256 of the structured reference string that key and verifier were made
     ///        with; it differs by circuit size.
     struct Verifier {
-        uint16 size;
-        uint32 verifyGas;
         address verifier;
         bytes32 codeHash;
+        uint32 verifyGas;
+        uint16 size;
         bytes32 settingsHash;
         bytes32 vkHash;
         bytes32 srsHash;
@@ -71,15 +71,17 @@ interface IModelRegistry is IModelErrors {
     }
 
     /// @notice What a result of some rows is checked and paid against.
+    /// @dev In the order of the model's data contract, which `ModelData` reads.
+    /// @param sizes Rows of each of the model's circuits, 16 bits each, the least lowest.
     /// @param verifier Verifier of the smallest circuit that is large enough.
     /// @param codeHash What its code must hash to.
     /// @param verifyGas Gas given to it.
     /// @param size Rows of the circuit.
     struct ProofTerms {
-        address verifier;
-        bytes32 codeHash;
-        uint32 verifyGas;
-        uint16 size;
+        uint256 sizes;
+        address token;
+        address receiver;
+        uint16 receiverBps;
         uint8 codec;
         uint8 tagLimbs;
         uint8 tagBits;
@@ -91,9 +93,10 @@ interface IModelRegistry is IModelErrors {
         uint8 outputScale;
         int256 outputMinimum;
         int256 outputMaximum;
-        address token;
-        address receiver;
-        uint16 receiverBps;
+        address verifier;
+        bytes32 codeHash;
+        uint32 verifyGas;
+        uint16 size;
     }
 
     /// @notice A model was registered.
@@ -116,6 +119,9 @@ interface IModelRegistry is IModelErrors {
     /// @notice The circuit of `size` rows is registered with an SRS that is not the ceremony's:
     ///         whoever made it can forge proofs. Only the local chains 1337 and 31337 take one.
     error UnsafeSrs(uint256 size, bytes32 srsHash);
+    /// @notice The model's data contract was not made where readers look for it: this chain finds the
+    ///         addresses of contracts in another way, and no model can be registered on it.
+    error DataMisplaced(uint256 modelId, address actual);
     /// @notice The successor must be a registered model with a greater id, and is set only once.
     error InvalidSuccessor(uint256 modelId, uint256 successor);
 
@@ -144,9 +150,6 @@ interface IModelRegistry is IModelErrors {
         view
         returns (RequestTerms terms, uint256 size, address token);
 
-    /// @notice Currency of the model's fee. Zero is ETH, and for unknown ids.
-    function tokenOf(uint256 modelId) external view returns (address);
-
     /// @notice Check the elements of an input, one row or several, against the ranges of their own, if
     ///         the model has an `inputChecker`; reverts as that does. The length is not checked.
     /// @return minimum Least integer that the model's circuits accept, whatever the element. Zero for
@@ -157,8 +160,9 @@ interface IModelRegistry is IModelErrors {
         view
         returns (int256 minimum, int256 maximum);
 
-    /// @notice The part of a model that a fulfilment of `rows` inputs needs. All zero for unknown
-    ///         ids; reverts with `InvalidBatchSize` as above.
+    /// @notice The part of a model that a fulfilment of `rows` inputs needs. Reverts with
+    ///         `UnknownModel`, and with `InvalidBatchSize` as above.
+    /// @dev The oracle asks the model's data contract instead (`ModelData`).
     function proofTerms(uint256 modelId, uint256 rows) external view returns (ProofTerms memory);
 
     /// @notice Whether new requests are accepted. False for unknown ids.

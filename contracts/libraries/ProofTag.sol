@@ -24,7 +24,7 @@ library ProofTag {
     }
 
     /// @notice Write the low `limbs * bits` bits of `tag`, cut into limbs, most significant first,
-    ///         into `fields[offset:offset + limbs]`.
+    ///         into `fields[offset:offset + limbs]`. The caller has checked the length.
     function toFields(
         uint256 tag,
         uint256 limbs,
@@ -33,9 +33,14 @@ library ProofTag {
         uint256 offset
     ) internal pure {
         uint256 mask = (1 << bits) - 1;
-        for (uint256 i = limbs; i > 0; --i) {
-            fields[offset + i - 1] = tag & mask;
-            tag >>= bits;
+        assembly ("memory-safe") {
+            let first := add(add(fields, 32), mul(32, offset))
+            // From the last limb to the first.
+            for { let target := add(first, mul(32, limbs)) } gt(target, first) {} {
+                target := sub(target, 32)
+                mstore(target, and(tag, mask))
+                tag := shr(bits, tag)
+            }
         }
     }
 }

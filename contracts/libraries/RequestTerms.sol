@@ -23,10 +23,8 @@ library RequestTermsLibrary {
     uint256 internal constant INPUT_UNBOUNDED = 4;
     /// @notice The input's range is beyond 32 bits: `IModelRegistry.checkInput` has it.
     uint256 internal constant WIDE_INPUT = 8;
-    /// @notice The output's range is beyond 128 bits.
-    uint256 internal constant WIDE_OUTPUT = 16;
     /// @notice Input elements have ranges of their own: `IModelRegistry.checkInput` holds them.
-    uint256 internal constant HAS_CHECKER = 32;
+    uint256 internal constant HAS_CHECKER = 16;
 
     uint256 private constant FEE = 32;
     uint256 private constant INPUT_LENGTH = 128;

@@ -90,7 +90,7 @@ contract MockInferenceOracle is IInferenceOracle {
     /// @notice As OpenZeppelin's `SafeCast`.
     error SafeCastOverflowedUintDowncast(uint8 bits, uint256 value);
 
-    /// @notice As the registry's `InvalidModel`, of `addModel`; so are the next four its own.
+    /// @notice As the registry's `InvalidModel`, of `addModel`; so are the next five its own.
     error InvalidModel(bytes32 field);
     /// @notice As `IModelRegistry.VerifierCodeMismatch`.
     error VerifierCodeMismatch(address verifier, bytes32 actual, bytes32 declared);
@@ -98,6 +98,8 @@ contract MockInferenceOracle is IInferenceOracle {
     error EmptyRange(uint256 index);
     /// @notice As `IModelRegistry.UnsafeSrs`.
     error UnsafeSrs(uint256 size, bytes32 srsHash);
+    /// @notice As `IModelRegistry.DataMisplaced`.
+    error DataMisplaced(uint256 modelId, address actual);
     /// @notice As `IModelRegistry.NotPublisher`, of `closeModel`.
     error NotPublisher(uint256 modelId, address caller);
 

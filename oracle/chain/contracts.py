@@ -392,7 +392,7 @@ class RegistryContract:
             raise
         (onnx, codec, limbs, bits, input_, output, checker, *rest) = row
         token, fee, receiver, receiver_bps, verifiers = rest
-        (_, gas, verifier, code, settings, vk, srs), *batches = verifiers
+        (verifier, code, gas, _, settings, vk, srs), *batches = verifiers
         if codec not in Codec.__members__.values():
             raise ModelUnsupported(f"model {model_id} uses codec {codec}, unknown to this version")
         return RegisteredModel(
@@ -417,7 +417,7 @@ class RegistryContract:
                         verifier_code_hash=code,
                         verify_gas=gas,
                     )
-                    for size, gas, _, code, settings, vk, srs in batches
+                    for _, code, gas, size, settings, vk, srs in batches
                 ),
                 input_ranges=self._input_ranges(checker),
             ),
@@ -427,7 +427,7 @@ class RegistryContract:
             receiver_bps=receiver_bps,
             is_open=self._read("isOpen", model_id, then=bool),
             token=_checksum(token),
-            batch_verifiers=tuple(_checksum(address) for _, _, address, *_ in batches),
+            batch_verifiers=tuple(_checksum(address) for address, *_ in batches),
             input_checker=_checksum(checker),
         )
 

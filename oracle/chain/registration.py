@@ -61,10 +61,10 @@ def registration(
         # Tuples in the struct's order: Ape encodes no mappings inside a list.
         "verifiers": [
             (
-                circuit.size,
-                circuit.verify_gas,
                 verifier,
                 circuit.verifier_code_hash,
+                circuit.verify_gas,
+                circuit.size,
                 circuit.settings_hash,
                 circuit.vk_hash,
                 circuit.srs_hash,

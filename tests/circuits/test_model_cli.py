@@ -300,7 +300,7 @@ def test_register__bundle__a_model_with_every_verifier_that_an_audit_passes(
     assert result.exit_code == 0, result.exception
     found = json.loads(result.stdout)
     model = deployed.registry.functions.getModel(found["model_id"]).call()
-    assert [verifier[2] for verifier in model[-1]] == found["verifiers"]
+    assert [verifier[0] for verifier in model[-1]] == found["verifiers"]
     assert len(found["verifiers"]) == 2
     assert model[8] == 7
     audit = audited(

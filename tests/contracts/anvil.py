@@ -141,7 +141,7 @@ def register(devnet: Devnet, registry: Any, verifier: str, length: int = INPUT.l
         FEE,
         RECEIVER,
         RECEIVER_BPS,
-        [(1, VERIFY_GAS, verifier, code_hash, *zeros)],
+        [(verifier, code_hash, VERIFY_GAS, 1, *zeros)],
     )
     devnet.send(registry.functions.register(model), devnet.accounts[0])
     return int(registry.functions.count().call())

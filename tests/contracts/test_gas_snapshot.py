@@ -17,7 +17,7 @@ BOUNDS = {
     "request_4": 75_000,
     "request_4_repeated": 75_000,
     "request_784": 160_000,
-    "fulfil_overhead": 70_000,
+    "fulfil_overhead": 50_000,
     "batch32_fulfil_per_inference": 45_000,
     "batch32_all_in_per_inference": 110_000,
 }

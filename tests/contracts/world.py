@@ -90,10 +90,10 @@ class World:
     def circuit(self, **changes: Any) -> tuple[Any, ...]:
         """One of a registration's verifiers, with fields replaced by name."""
         fields: dict[str, Any] = {
-            "size": 1,
-            "verifyGas": VERIFY_GAS,
             "verifier": self.verifier.address,
             "codeHash": None,
+            "verifyGas": VERIFY_GAS,
+            "size": 1,
             "settingsHash": b"\2" * 32,
             "vkHash": b"\3" * 32,
             "srsHash": SRS_HASH,

@@ -193,7 +193,7 @@ class World:
     def _register(self, model: Model) -> None:
         code_hash = self.chain.code_hash(model.verifier)
         verifiers = [
-            (size, gas, model.verifier, code_hash, b"\1" * 32, b"\1" * 32, ceremony_pins()[11])
+            (model.verifier, code_hash, gas, size, b"\1" * 32, b"\1" * 32, ceremony_pins()[11])
             for size, gas in model.verify_gas.items()
         ]
         checker = ZERO

@@ -46,10 +46,10 @@ def model_id(project: Any, accounts: Any, oracle: Any) -> int:
             "receiverBps": 0,
             "verifiers": [
                 (
-                    1,
-                    VERIFY_GAS,
                     verifier.address,
                     keccak(accounts.provider.get_code(verifier.address)),
+                    VERIFY_GAS,
+                    1,
                     *[bytes(32)] * 3,
                 )
             ],
