@@ -3,10 +3,11 @@ pragma solidity ^0.8.24;
 
 import {IInputChecker} from "./interfaces/IInputChecker.sol";
 import {IModelRegistry} from "./interfaces/IModelRegistry.sol";
-import {CeremonySrs} from "./libraries/CeremonySrs.sol";
 import {DataContract} from "./libraries/DataContract.sol";
+import {DelegatedCode} from "./libraries/DelegatedCode.sol";
 import {ModelData} from "./libraries/ModelData.sol";
 import {RequestTerms, RequestTermsLibrary as Terms} from "./libraries/RequestTerms.sol";
+import {SetupRules} from "./libraries/SetupRules.sol";
 import {TensorCodec} from "./libraries/TensorCodec.sol";
 
 /// @title Append-only registry of proved models
@@ -23,12 +24,15 @@ contract ModelRegistry is IModelRegistry {
     uint8 public constant MAX_TEXT_SCALE = 64;
 
     uint16 private constant BPS = 10_000;
+    uint8 private constant CODEC_PACKED = 0;
     uint8 private constant CODEC_TEXT = 1;
+    // One contributor is one party.
+    uint16 private constant MIN_CONTRIBUTORS = 2;
     // Fewer bits and another payee's tag could be ground out; more would not fit one field element.
     uint16 private constant MIN_TAG_BITS = 96;
     uint16 private constant MAX_TAG_BITS = 248;
 
-    // The chains of one machine: nothing is at stake there, so anybody's SRS will do.
+    // The chains of one machine: nothing is at stake there, so anybody's set-up will do.
     uint256 private constant GANACHE_CHAIN = 1337;
     uint256 private constant ANVIL_CHAIN = 31337;
 
@@ -45,11 +49,11 @@ contract ModelRegistry is IModelRegistry {
 
     /// @inheritdoc IModelRegistry
     function register(Model calldata model) external returns (uint256 modelId) {
-        _validate(model);
+        Trust trust = _validate(model);
         modelId = ++count;
         _terms[modelId] = _requestTerms(model);
         publisherOf[modelId] = msg.sender;
-        address data = ModelData.create(model);
+        address data = ModelData.create(model, trust);
         if (data != DataContract.addressOf(address(this), modelId)) {
             revert DataMisplaced(modelId, data);
         }
@@ -82,6 +86,7 @@ contract ModelRegistry is IModelRegistry {
         model.codec = data.codec;
         model.tagLimbs = data.tagLimbs;
         model.tagBits = data.tagBits;
+        model.inputKind = data.inputKind;
         model.input = Tensor({
             elements: data.inputLength,
             width: data.inputWidth,
@@ -101,6 +106,8 @@ contract ModelRegistry is IModelRegistry {
         model.fee = terms.fee();
         model.receiver = data.receiver;
         model.receiverBps = data.receiverBps;
+        model.transcriptHash = data.transcriptHash;
+        model.contributors = data.contributors;
         model.verifiers = ModelData.circuitsOf(address(this), modelId, data.sizes);
     }
 
@@ -138,14 +145,15 @@ contract ModelRegistry is IModelRegistry {
     }
 
     /// @inheritdoc IModelRegistry
-    function isSrsUnsafe(uint256 modelId) external view returns (bool) {
+    function trustOf(uint256 modelId) external view returns (SetupTrust memory trust) {
         _known(modelId);
         ModelData.Fixed memory data = ModelData.fixedOf(address(this), modelId);
-        Verifier[] memory circuits = ModelData.circuitsOf(address(this), modelId, data.sizes);
-        for (uint256 i = 0; i < circuits.length; ++i) {
-            if (!CeremonySrs.includes(circuits[i].srsHash)) return true;
+        trust.kind = data.trust;
+        // Where something weaker decides, a transcript would only mislead.
+        if (data.trust == Trust.Ceremony) {
+            trust.transcriptHash = data.transcriptHash;
+            trust.contributors = data.contributors;
         }
-        return false;
     }
 
     /// @inheritdoc IModelRegistry
@@ -168,12 +176,14 @@ contract ModelRegistry is IModelRegistry {
         if (publisherOf[modelId] != msg.sender) revert NotPublisher(modelId, msg.sender);
     }
 
-    function _validate(Model calldata model) private view {
-        _validate(model.verifiers);
+    /// @return trust Of the model's weakest circuit.
+    function _validate(Model calldata model) private view returns (Trust trust) {
+        trust = _validateVerifiers(model);
         if (model.codec > CODEC_TEXT) revert InvalidModel("codec");
         uint256 tagBits = uint256(model.tagLimbs) * model.tagBits;
         if (tagBits < MIN_TAG_BITS || tagBits > MAX_TAG_BITS) revert InvalidModel("tag");
-        _validate(model.input, model.codec, "input");
+        if (model.inputKind == InputKind.Commitment) _validateCommitment(model);
+        else _validate(model.input, model.codec, "input");
         _validate(model.output, model.codec, "output");
         if (model.inputChecker != address(0)) _validateChecker(model.inputChecker, model.input);
         // A token without code would seem to accept every transfer.
@@ -184,28 +194,59 @@ contract ModelRegistry is IModelRegistry {
         if (model.receiverBps != 0 && model.receiver == address(0)) revert InvalidModel("receiver");
     }
 
-    function _validate(Verifier[] calldata verifiers) private view {
+    function _validateVerifiers(Model calldata model) private view returns (Trust weakest) {
+        Verifier[] calldata verifiers = model.verifiers;
         if (verifiers.length == 0 || verifiers.length > MAX_VERIFIERS || verifiers[0].size != 1) {
             revert InvalidModel("verifiers");
         }
         bool local = block.chainid == GANACHE_CHAIN || block.chainid == ANVIL_CHAIN;
         uint256 previous = 0;
+        bool hasCeremony = false;
+        weakest = Trust.Transparent;
         for (uint256 i = 0; i < verifiers.length; ++i) {
             Verifier calldata entry = verifiers[i];
             if (entry.size <= previous) revert InvalidModel("verifiers");
             previous = entry.size;
-            bytes32 codeHash = entry.verifier.codehash;
-            // An account without code has a hash too, so equality alone is not enough.
-            if (entry.verifier.code.length == 0 || codeHash != entry.codeHash) {
-                revert VerifierCodeMismatch(entry.verifier, codeHash, entry.codeHash);
+            _validate(entry);
+            Trust trust = SetupRules.trustOf(entry, model.transcriptHash);
+            if (trust == Trust.OneParty && !local) {
+                revert UnsafeSetup(entry.size, entry.setupHash);
             }
-            if (entry.verifyGas == 0 || entry.verifyGas > MAX_VERIFY_GAS) {
-                revert InvalidModel("verifyGas");
-            }
-            if (!local && !CeremonySrs.includes(entry.srsHash)) {
-                revert UnsafeSrs(entry.size, entry.srsHash);
-            }
+            if (trust == Trust.Ceremony) hasCeremony = true;
+            if (trust < weakest) weakest = trust;
         }
+        // A transcript is of something, and what it is of has contributors: all or nothing.
+        if (
+            hasCeremony
+                ? model.contributors < MIN_CONTRIBUTORS
+                : model.transcriptHash != 0 || model.contributors != 0
+        ) revert InvalidModel("transcript");
+    }
+
+    function _validate(Verifier calldata entry) private view {
+        bytes32 codeHash = entry.verifier.codehash;
+        // An account without code has a hash too, so equality alone is not enough.
+        if (entry.verifier.code.length == 0 || codeHash != entry.codeHash) {
+            revert VerifierCodeMismatch(entry.verifier, codeHash, entry.codeHash);
+        }
+        if (entry.verifyGas == 0 || entry.verifyGas > MAX_VERIFY_GAS) {
+            revert InvalidModel("verifyGas");
+        }
+        if (DelegatedCode.isAt(entry.verifier)) revert DelegatedVerifier(entry.verifier);
+        if (entry.system == ProofSystem.Unknown) revert InvalidModel("system");
+        if (entry.system == ProofSystem.Stark && entry.setupHash != 0) {
+            revert InvalidModel("setupHash");
+        }
+    }
+
+    /// @dev A commitment's elements have nothing that an oracle could hold them to but the field.
+    function _validateCommitment(Model calldata model) private pure {
+        Tensor calldata input = model.input;
+        if (
+            model.codec != CODEC_PACKED || model.inputChecker != address(0) || input.elements == 0
+                || input.width != 32 || input.scale != 0 || input.minimum != 0
+                || input.maximum != int256(TensorCodec.R - 1)
+        ) revert InvalidModel("commitment");
     }
 
     function _validate(Tensor calldata tensor, uint8 codec, bytes32 field) private pure {

@@ -61,6 +61,7 @@ from oracle.policy import (
     ServedModel,
     Terms,
     common_sizes,
+    is_ours,
     same_circuit,
 )
 from oracle.prover.base import Prover, memory_cap
@@ -76,7 +77,7 @@ from oracle.services.submitter import Submitter
 from oracle.services.watcher import DUTY, Watcher
 from oracle.store.ledger import Store
 from oracle.systemd import notify
-from oracle.types import RegisteredModel
+from oracle.types import RegisteredModel, Trust
 
 #: Seconds between two looks at running proofs.
 _PROOF_POLL = 0.02
@@ -917,7 +918,8 @@ def _serve(bundle: Bundle, prove_timeout: float) -> ServedModel:
 def _describe(registry: RegistryContract, served: ServedModel, model: RegisteredModel) -> str:
     sizes = ", ".join(map(str, common_sizes(model.spec, served.spec)))
     # A bundle with such an SRS is served on a local chain only.
-    mark = "; unsafe SRS" if registry.srs_unsafe(model.model_id) else ""
+    unsafe = registry.trust(model.model_id).kind is Trust.ONE_PARTY
+    mark = "; unsafe SRS" if unsafe else ""
     return f"{served.name} is model {model.model_id} (rows in a proof: {sizes}{mark})"
 
 
@@ -933,6 +935,13 @@ def _registered(rpc: Rpc, registry: RegistryContract, served: ServedModel) -> Re
         except ModelUnsupported:
             continue
         if model is None or not same_circuit(model.spec, served.spec):
+            continue
+        if not is_ours(model):
+            differs = ContractMismatch(
+                f"model {model_id} is registered with another proof system or kind of input than the "
+                f"bundle {served.name} has",
+                remedy="Use the bundle that the model was registered with",
+            )
             continue
         if model.spec.input_ranges != served.spec.input_ranges:
             differs = ContractMismatch(

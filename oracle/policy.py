@@ -10,7 +10,15 @@ from oracle import fees, tensor
 from oracle.chain.input_ranges import is_foreign_checker
 from oracle.chain.registration import circuits_of
 from oracle.errors import TensorError
-from oracle.types import BatchVerifier, CircuitFiles, ModelSpec, RegisteredModel, Request
+from oracle.types import (
+    BatchVerifier,
+    CircuitFiles,
+    InputKind,
+    ModelSpec,
+    ProofSystem,
+    RegisteredModel,
+    Request,
+)
 
 
 class Reason(StrEnum):
@@ -180,6 +188,14 @@ def decide(request: Request, situation: Situation) -> Skip | None:
     )
 
 
+def is_ours(model: RegisteredModel) -> bool:
+    """Whether a registered model is of the kind that bundles are of: Halo2-KZG circuits of values.
+
+    One with the same hashes that says otherwise makes a false claim about its set-up or its input.
+    """
+    return model.input_kind is InputKind.VALUES and set(model.systems) == {ProofSystem.HALO2_KZG}
+
+
 def same_circuit(registered: ModelSpec, served: ModelSpec) -> bool:
     """Whether a bundle is the registered model's: by the hashes of what its proofs depend on."""
     return (
@@ -264,6 +280,11 @@ def _statement(verifier: BatchVerifier) -> tuple[bytes, bytes, bytes]:
 
 def _check_identity(model: RegisteredModel, served: ServedModel) -> Skip | None:
     ours, theirs = served.spec, model.spec
+    if not is_ours(model):
+        return Skip(
+            Reason.BUNDLE_DIFFERS,
+            f"model {model.model_id} is registered with another proof system or kind of input",
+        )
     if (ours.input, ours.output, ours.tag, ours.codec) != (
         theirs.input,
         theirs.output,

@@ -30,7 +30,16 @@ from oracle.chain.rpc import Rpc, Transport
 from oracle.circuits.bundle import srs_unsafe
 from oracle.errors import OracleError, RpcLimit, RpcRejected
 from oracle.prover.base import ProofOutcome
-from oracle.types import ZERO_ADDRESS, ModelSpec, Proof, ProofJob, RegisteredModel
+from oracle.types import (
+    ZERO_ADDRESS,
+    InputKind,
+    ModelSpec,
+    Proof,
+    ProofJob,
+    ProofSystem,
+    RegisteredModel,
+    Trust,
+)
 
 ORACLE = to_checksum_address("0x" + "0a" * 20)
 REGISTRY = to_checksum_address("0x" + "0b" * 20)
@@ -297,7 +306,14 @@ class FakeChain:
     # --- what others do on the chain ---
 
     def register(
-        self, spec: ModelSpec, *, verifier_code: bytes, fee: int = 0, receiver_bps: int = 0
+        self,
+        spec: ModelSpec,
+        *,
+        verifier_code: bytes,
+        fee: int = 0,
+        receiver_bps: int = 0,
+        input_kind: InputKind = InputKind.VALUES,
+        system: ProofSystem = ProofSystem.HALO2_KZG,
     ) -> int:
         """Register a model; its verifiers' code is ``verifier_code``. Its id."""
         model_id = len(self._models) + 1
@@ -316,6 +332,8 @@ class FakeChain:
             is_open=True,
             batch_verifiers=tuple(others),
             input_checker=self._checker(model_id, spec),
+            input_kind=input_kind,
+            systems=(system,) * (1 + len(others)),
         )
         return model_id
 
@@ -509,7 +527,7 @@ class FakeChain:
         abi = self._registry
         if data[:4] == abi.selector("count"):
             return abi.encode_result("count", len(self._models))
-        functions = ("isOpen", "isSrsUnsafe", "getModel")
+        functions = ("isOpen", "trustOf", "getModel")
         function = next(name for name in functions if data[:4] == abi.selector(name))
         (model_id,) = abi.arguments(function, data)
         model = self._models.get(model_id)
@@ -517,8 +535,10 @@ class FakeChain:
             return abi.encode_result("isOpen", model is not None and model.is_open)
         if model is None:
             raise _reverted(abi, "UnknownModel", model_id)
-        if function == "isSrsUnsafe":
-            return abi.encode_result("isSrsUnsafe", srs_unsafe(model.spec))
+        if function == "trustOf":
+            unsafe = srs_unsafe(model.spec)
+            kind = Trust.ONE_PARTY if unsafe else Trust.UNIVERSAL_CEREMONY
+            return abi.encode_result("trustOf", (int(kind), bytes(32), 0))
         row = registration(
             model.spec,
             verifiers=[model.verifier, *model.batch_verifiers],
@@ -528,6 +548,11 @@ class FakeChain:
             token=model.token,
             input_checker=model.input_checker,
         )
+        row["inputKind"] = int(model.input_kind)
+        row["verifiers"] = [
+            (*circuit[:4], int(system), *circuit[5:])
+            for circuit, system in zip(row["verifiers"], model.systems, strict=True)
+        ]
         return abi.encode_result("getModel", _tuple(row))
 
     # --- execution ---

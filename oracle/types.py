@@ -21,6 +21,46 @@ class Codec(IntEnum):
     TEXT = 1
 
 
+class ProofSystem(IntEnum):
+    """How a circuit's proofs are made and checked. Values are the registry's."""
+
+    HALO2_KZG = 1
+    GROTH16 = 2
+    STARK = 3
+
+
+class InputKind(IntEnum):
+    """What the input of a request is. Values are the registry's."""
+
+    VALUES = 0
+    #: Field elements that commit to an input which the requester keeps.
+    COMMITMENT = 1
+
+
+class Trust(IntEnum):
+    """Who could forge a model's answers, the least trustworthy first. Values are the registry's."""
+
+    #: Whoever made a set-up alone.
+    ONE_PARTY = 0
+    #: All participants of a ceremony of the model's own together, as its transcript names them.
+    CEREMONY = 1
+    #: Likewise, of the Perpetual Powers of Tau.
+    UNIVERSAL_CEREMONY = 2
+    #: Nobody: there is no secret.
+    TRANSPARENT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class SetupTrust:
+    """The weakest of a model's circuits, as the registry has it."""
+
+    kind: Trust
+    #: SHA-256 of the transcript of the model's own ceremony, and how many are said to have
+    #: contributed; zero for other kinds.
+    transcript_hash: bytes = bytes(32)
+    contributors: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
     """A flat tensor of fixed-point integers: real value = integer / 2**scale."""
@@ -109,6 +149,10 @@ class RegisteredModel:
     #: Contract that holds requests to ``spec.input_ranges``; the zero address is none. These are
     #: empty all the same where its code is not the one that is known to hold some.
     input_checker: str = ZERO_ADDRESS
+    #: What the input is, and the proof systems of the verifiers, the one for a single row first. Our
+    #: circuits are Halo2-KZG of values: of others, ``spec`` has what the registry has in its place.
+    input_kind: InputKind = InputKind.VALUES
+    systems: tuple[ProofSystem, ...] = (ProofSystem.HALO2_KZG,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,6 +174,27 @@ GUARDS = (
         ("tests/contracts/test_model_data.py",),
     ),
     Guard(
+        "a model that one party could forge stays on local chains",
+        "contracts/ModelRegistry.sol",
+        "if (trust == Trust.OneParty && !local) {",
+        "if (trust > Trust.Transparent) {",
+        ("tests/contracts/test_trust.py",),
+    ),
+    Guard(
+        "a model is trusted as its weakest circuit",
+        "contracts/ModelRegistry.sol",
+        "if (trust < weakest) weakest = trust;",
+        "weakest = trust;",
+        ("tests/contracts/test_trust.py",),
+    ),
+    Guard(
+        "no account's key can exchange a verifier",
+        "contracts/ModelRegistry.sol",
+        "if (DelegatedCode.isAt(entry.verifier)) revert DelegatedVerifier(entry.verifier);",
+        "",
+        ("tests/contracts/test_trust.py",),
+    ),
+    Guard(
         "an input element is held to its own range",
         "contracts/ModelRegistry.sol",
         "if (terms.has(Terms.HAS_CHECKER)) {",

@@ -8,12 +8,57 @@ import {RequestTerms} from "../libraries/RequestTerms.sol";
 /// @notice A registered model never changes: a better model is a new id. Its publisher can only
 ///         stop new requests and name a successor; open requests are served as they were made.
 interface IModelRegistry is IModelErrors {
+    /// @notice How a circuit's proofs are made and checked, and so what set-up they need. Whatever the
+    ///         system, the verifier answers as `IVerifier`.
+    /// @dev `Halo2Kzg`: PLONK by halo2 with KZG commitments over BN254, as ezkl makes them; the set-up is
+    ///      a structured reference string that serves every circuit of its size. `Groth16`: a set-up for
+    ///      each circuit, on top of a common one. `Stark`: hash-based, without set-up. `Unknown` cannot
+    ///      be registered.
+    enum ProofSystem {
+        Unknown,
+        Halo2Kzg,
+        Groth16,
+        Stark
+    }
+
+    /// @notice What the input of a request is.
+    /// @dev `Values`: the model's input itself, fixed-point integers in a range. `Commitment`: field
+    ///      elements that commit to an input which the requester keeps; the circuit opens them.
+    enum InputKind {
+        Values,
+        Commitment
+    }
+
+    /// @notice Who could forge a model's answers, the least trustworthy first: `trustOf(id).kind >=
+    ///         Trust.Ceremony` is what a consumer may require.
+    /// @dev `OneParty`: whoever made a set-up alone; local chains only. `Ceremony`: all participants of
+    ///      a ceremony of the model's own together, nobody if one was honest; its transcript shows who
+    ///      they were. `UniversalCeremony`: likewise, of the Perpetual Powers of Tau. `Transparent`:
+    ///      nobody; there is no secret.
+    enum Trust {
+        OneParty,
+        Ceremony,
+        UniversalCeremony,
+        Transparent
+    }
+
+    /// @notice The weakest of a model's circuits.
+    /// @param kind See `Trust`.
+    /// @param transcriptHash If `Ceremony`: SHA-256 of its transcript. A number of contributors alone
+    ///        says nothing: require a transcript that you have checked.
+    /// @param contributors If `Ceremony`: how many contributed, as the publisher states it.
+    struct SetupTrust {
+        Trust kind;
+        bytes32 transcriptHash;
+        uint16 contributors;
+    }
+
     /// @notice A flat tensor of fixed-point integers: real value = integer / 2**scale.
     /// @param elements How many one row has.
     /// @param width Bytes per element in the packed codec, 1 to 32.
     /// @param scale Fractional bits (at most 64 with the text codec).
-    /// @param minimum Least integer the circuit accepts; at least -(R - 1) / 2.
-    /// @param maximum Greatest integer the circuit accepts; at most (R - 1) / 2.
+    /// @param minimum Least integer the circuit accepts; at least -(R - 1) / 2. Of commitments, 0.
+    /// @param maximum Greatest integer the circuit accepts; at most (R - 1) / 2. Of commitments, R - 1.
     struct Tensor {
         uint16 elements;
         uint8 width;
@@ -27,18 +72,22 @@ interface IModelRegistry is IModelErrors {
     /// @param codeHash `EXTCODEHASH` of the verifier; checked at registration and at every use.
     /// @param verifyGas Gas given to one verifier call; the call fails if it needs more.
     /// @param size Rows that one proof covers.
-    /// @param settingsHash SHA-256 of the pinned ezkl settings.
+    /// @param system Its proof system.
+    /// @param artifactHash SHA-256 of what the circuit is made from besides the model: of `Halo2Kzg`
+    ///        the pinned ezkl settings, of `Groth16` the R1CS.
     /// @param vkHash SHA-256 of the verifying key.
-    /// @param srsHash SHA-256 of the structured reference string that key and verifier were made
-    ///        with; it differs by circuit size.
+    /// @param setupHash SHA-256 of the set-up that key and verifier were made with: of `Halo2Kzg` the
+    ///        structured reference string, which differs by circuit size, of `Groth16` the powers of
+    ///        tau of its first phase, of `Stark` zero.
     struct Verifier {
         address verifier;
         bytes32 codeHash;
         uint32 verifyGas;
         uint16 size;
-        bytes32 settingsHash;
+        ProofSystem system;
+        bytes32 artifactHash;
         bytes32 vkHash;
-        bytes32 srsHash;
+        bytes32 setupHash;
     }
 
     /// @notice Everything a requester, a node or an auditor must know about a model.
@@ -46,6 +95,8 @@ interface IModelRegistry is IModelErrors {
     /// @param codec How request and result bytes carry the tensors: 0 = packed, 1 = text.
     /// @param tagLimbs Number of tag inputs of the circuits.
     /// @param tagBits Bits per tag input.
+    /// @param inputKind What the input is. Of commitments, elements are packed, 32 bytes each: whole
+    ///        field elements, without scale, range or checker.
     /// @param input Shape of one input.
     /// @param output Shape of one output.
     /// @param inputChecker Holds each input element to a range of its own, within that of `input`;
@@ -54,12 +105,16 @@ interface IModelRegistry is IModelErrors {
     /// @param fee Price of one inference in `token`, gas money (always ETH) not included.
     /// @param receiver Who gets the publisher's share of the fee.
     /// @param receiverBps Publisher's share in basis points, of the fee less the protocol's share.
+    /// @param transcriptHash SHA-256 of the transcript of the ceremony, both phases, in which the keys of
+    ///        all `Groth16` circuits were made; zero without one.
+    /// @param contributors How many contributed to it, at least 2; zero without one.
     /// @param verifiers One per batch size, ascending; the first has size 1. At most 16.
     struct Model {
         bytes32 onnxHash;
         uint8 codec;
         uint8 tagLimbs;
         uint8 tagBits;
+        InputKind inputKind;
         Tensor input;
         Tensor output;
         address inputChecker;
@@ -67,6 +122,8 @@ interface IModelRegistry is IModelErrors {
         uint96 fee;
         address receiver;
         uint16 receiverBps;
+        bytes32 transcriptHash;
+        uint16 contributors;
         Verifier[] verifiers;
     }
 
@@ -116,17 +173,20 @@ interface IModelRegistry is IModelErrors {
     error InvalidModel(bytes32 field);
     /// @notice The input checker has no integer at all for element `index`.
     error EmptyRange(uint256 index);
-    /// @notice The circuit of `size` rows is registered with an SRS that is not the ceremony's:
-    ///         whoever made it can forge proofs. Only the local chains 1337 and 31337 take one.
-    error UnsafeSrs(uint256 size, bytes32 srsHash);
+    /// @notice The circuit of `size` rows is registered with a set-up that is no ceremony's: whoever
+    ///         made it can forge proofs. Only the local chains 1337 and 31337 take one.
+    error UnsafeSetup(uint256 size, bytes32 setupHash);
+    /// @notice The verifier is an account that runs another's code (EIP-7702): its key can exchange it.
+    error DelegatedVerifier(address verifier);
     /// @notice The model's data contract was not made where readers look for it: this chain finds the
     ///         addresses of contracts in another way, and no model can be registered on it.
     error DataMisplaced(uint256 modelId, address actual);
     /// @notice The successor must be a registered model with a greater id, and is set only once.
     error InvalidSuccessor(uint256 modelId, uint256 successor);
 
-    /// @notice Register a model for good. Ids count from 1. Reverts with `UnsafeSrs` on any but a
-    ///         local chain unless every circuit's SRS is one of the Perpetual Powers of Tau.
+    /// @notice Register a model for good. Ids count from 1. On any but a local chain it reverts with
+    ///         `UnsafeSetup` if one party could forge: of `Halo2Kzg`, unless every circuit's set-up is
+    ///         one of the Perpetual Powers of Tau; of `Groth16`, unless there is a transcript.
     function register(Model calldata model) external returns (uint256 modelId);
 
     /// @notice Stop new requests for a model. Cannot be undone; open requests are not touched.
@@ -168,12 +228,12 @@ interface IModelRegistry is IModelErrors {
     /// @notice Whether new requests are accepted. False for unknown ids.
     function isOpen(uint256 modelId) external view returns (bool);
 
-    /// @notice Whether a circuit of the model is registered with an SRS that is not one of the
-    ///         Perpetual Powers of Tau: whoever made it can forge the model's answers. On any but a
-    ///         local chain `register` refuses such a model. Reverts with `UnknownModel`.
-    /// @dev Follows from the registered hashes. That key and verifier were made with the SRS of that
-    ///      hash is shown by making them again (`oracle model audit`), not by the registry.
-    function isSrsUnsafe(uint256 modelId) external view returns (bool);
+    /// @notice Who could forge the model's answers, by its weakest circuit. Reverts with
+    ///         `UnknownModel`.
+    /// @dev Follows from what the publisher has registered. That a verifier is of the stated system and
+    ///      was made with the set-up of that hash is shown by making it again (`oracle model audit`),
+    ///      not by the registry.
+    function trustOf(uint256 modelId) external view returns (SetupTrust memory);
 
     /// @notice Who registered the model. Zero for unknown ids.
     function publisherOf(uint256 modelId) external view returns (address);

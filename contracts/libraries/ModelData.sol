@@ -21,6 +21,10 @@ library ModelData {
         address inputChecker;
         int256 inputMinimum;
         int256 inputMaximum;
+        IModelRegistry.InputKind inputKind;
+        IModelRegistry.Trust trust;
+        bytes32 transcriptHash;
+        uint16 contributors;
         uint256 sizes;
         address token;
         address receiver;
@@ -46,22 +50,26 @@ library ModelData {
 
     // Of the words: where `Fixed.sizes` is, where circuits begin, what one takes, and how many of its
     // first words are those of `ProofTerms`, which it is the end of.
-    uint256 private constant TERMS_AT = 4;
-    uint256 private constant CIRCUITS_AT = 19;
-    uint256 private constant CIRCUIT_WORDS = 7;
+    uint256 private constant TERMS_AT = 8;
+    uint256 private constant CIRCUITS_AT = 23;
+    uint256 private constant CIRCUIT_WORDS = 8;
     uint256 private constant CIRCUIT_TERMS_WORDS = 4;
 
     /// @notice Create a model's data contract.
     /// @param model What was registered, as it is; the caller has validated it.
+    /// @param trust Of its weakest circuit.
     /// @return where Its address; zero if it could not be created.
-    function create(IModelRegistry.Model calldata model) internal returns (address where) {
+    function create(IModelRegistry.Model calldata model, IModelRegistry.Trust trust)
+        internal
+        returns (address where)
+    {
         bytes memory circuits;
         uint256 sizes = 0;
         for (uint256 i = 0; i < model.verifiers.length; ++i) {
             circuits = bytes.concat(circuits, abi.encode(model.verifiers[i]));
             sizes |= uint256(model.verifiers[i].size) << (SIZE_BITS * i);
         }
-        return DataContract.create(bytes.concat(abi.encode(_fixed(model, sizes)), circuits));
+        return DataContract.create(bytes.concat(abi.encode(_fixed(model, trust, sizes)), circuits));
     }
 
     /// @notice What a result of one row is checked and paid against. Reverts with `UnknownModel`.
@@ -135,16 +143,20 @@ library ModelData {
         }
     }
 
-    function _fixed(IModelRegistry.Model calldata model, uint256 sizes)
-        private
-        pure
-        returns (Fixed memory)
-    {
+    function _fixed(
+        IModelRegistry.Model calldata model,
+        IModelRegistry.Trust trust,
+        uint256 sizes
+    ) private pure returns (Fixed memory) {
         return Fixed({
             onnxHash: model.onnxHash,
             inputChecker: model.inputChecker,
             inputMinimum: model.input.minimum,
             inputMaximum: model.input.maximum,
+            inputKind: model.inputKind,
+            trust: trust,
+            transcriptHash: model.transcriptHash,
+            contributors: model.contributors,
             sizes: sizes,
             token: model.token,
             receiver: model.receiver,

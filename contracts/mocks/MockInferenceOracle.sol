@@ -90,14 +90,16 @@ contract MockInferenceOracle is IInferenceOracle {
     /// @notice As OpenZeppelin's `SafeCast`.
     error SafeCastOverflowedUintDowncast(uint8 bits, uint256 value);
 
-    /// @notice As the registry's `InvalidModel`, of `addModel`; so are the next five its own.
+    /// @notice As the registry's `InvalidModel`, of `addModel`; so are the next six its own.
     error InvalidModel(bytes32 field);
     /// @notice As `IModelRegistry.VerifierCodeMismatch`.
     error VerifierCodeMismatch(address verifier, bytes32 actual, bytes32 declared);
     /// @notice As `IModelRegistry.EmptyRange`.
     error EmptyRange(uint256 index);
-    /// @notice As `IModelRegistry.UnsafeSrs`.
-    error UnsafeSrs(uint256 size, bytes32 srsHash);
+    /// @notice As `IModelRegistry.UnsafeSetup`.
+    error UnsafeSetup(uint256 size, bytes32 setupHash);
+    /// @notice As `IModelRegistry.DelegatedVerifier`.
+    error DelegatedVerifier(address verifier);
     /// @notice As `IModelRegistry.DataMisplaced`.
     error DataMisplaced(uint256 modelId, address actual);
     /// @notice As `IModelRegistry.NotPublisher`, of `closeModel`.
@@ -137,7 +139,8 @@ contract MockInferenceOracle is IInferenceOracle {
             model.verifiers[i].verifyGas = VERIFY_GAS;
             model.verifiers[i].verifier = address(this);
             model.verifiers[i].codeHash = address(this).codehash;
-            model.verifiers[i].srsHash = CEREMONY_SRS;
+            model.verifiers[i].system = IModelRegistry.ProofSystem.Halo2Kzg;
+            model.verifiers[i].setupHash = CEREMONY_SRS;
         }
         return registry.register(model);
     }

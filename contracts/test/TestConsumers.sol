@@ -3,6 +3,7 @@ pragma solidity ^0.8.24;
 
 import {IAIOracleCallbackReceiver, IAIOracleErrorReceiver} from "../interfaces/IAIOracle.sol";
 import {IInferenceOracle} from "../interfaces/IInferenceOracle.sol";
+import {IModelRegistry} from "../interfaces/IModelRegistry.sol";
 
 /// @notice Asks through ORA's call; what it does with the answer is up to its heirs. It has no
 ///         `receive`, so it cannot be paid.
@@ -177,5 +178,23 @@ contract QuotingCaller {
     {
         uint256 quote = oracle.estimateFee(modelId, 0);
         return oracle.requestCallback{value: quote}(modelId, input, address(0), 0, "");
+    }
+}
+
+/// @notice Takes answers of a model only if no party alone could forge them. A ceremony of the model's
+///         own counts if it is the one that somebody has checked.
+contract TrustingConsumer {
+    uint256 public immutable model;
+
+    error Untrusted(uint256 model);
+
+    constructor(IInferenceOracle oracle, uint256 model_, bytes32 checkedTranscript) {
+        IModelRegistry.SetupTrust memory trust = oracle.registry().trustOf(model_);
+        if (
+            trust.kind == IModelRegistry.Trust.Ceremony
+                ? trust.transcriptHash != checkedTranscript
+                : trust.kind < IModelRegistry.Trust.UniversalCeremony
+        ) revert Untrusted(model_);
+        model = model_;
     }
 }

@@ -28,12 +28,16 @@ from oracle.types import (
     ZERO_ADDRESS,
     BatchVerifier,
     Codec,
+    InputKind,
     ModelSpec,
+    ProofSystem,
     RegisteredModel,
     Request,
     RequestKey,
+    SetupTrust,
     TagLayout,
     TensorSpec,
+    Trust,
 )
 
 T = TypeVar("T")
@@ -380,7 +384,8 @@ class RegistryContract:
         """A registered model; None for an unknown id.
 
         Raises:
-            ModelUnsupported: the model uses a codec that this version does not know.
+            ModelUnsupported: the model uses a codec, a proof system or a kind of input that this
+                version does not know.
         """
         if not 0 <= model_id < 1 << 256:
             return None
@@ -390,18 +395,20 @@ class RegistryContract:
             if error.name == "UnknownModel":
                 return None
             raise
-        (onnx, codec, limbs, bits, input_, output, checker, *rest) = row
-        token, fee, receiver, receiver_bps, verifiers = rest
-        (verifier, code, gas, _, settings, vk, srs), *batches = verifiers
-        if codec not in Codec.__members__.values():
-            raise ModelUnsupported(f"model {model_id} uses codec {codec}, unknown to this version")
+        (onnx, codec, limbs, bits, kind, input_, output, checker, *rest) = row
+        token, fee, receiver, receiver_bps, _, _, verifiers = rest
+        (verifier, code, gas, _, _, artifact, vk, setup), *batches = verifiers
+        systems = [system for _, _, _, _, system, *_ in verifiers]
+        _require_known(model_id, "codec", Codec, codec)
+        _require_known(model_id, "input kind", InputKind, kind)
+        _require_known(model_id, "proof system", ProofSystem, *systems)
         return RegisteredModel(
             model_id=model_id,
             spec=ModelSpec(
                 onnx_hash=onnx,
-                settings_hash=settings,
+                settings_hash=artifact,
                 vk_hash=vk,
-                srs_hash=srs,
+                srs_hash=setup,
                 input=TensorSpec(*input_),
                 output=TensorSpec(*output),
                 verifier_code_hash=code,
@@ -411,13 +418,13 @@ class RegistryContract:
                 batches=tuple(
                     BatchVerifier(
                         size=size,
-                        settings_hash=settings,
+                        settings_hash=artifact,
                         vk_hash=vk,
-                        srs_hash=srs,
+                        srs_hash=setup,
                         verifier_code_hash=code,
                         verify_gas=gas,
                     )
-                    for _, code, gas, size, settings, vk, srs in batches
+                    for _, code, gas, size, _, artifact, vk, setup in batches
                 ),
                 input_ranges=self._input_ranges(checker),
             ),
@@ -429,6 +436,8 @@ class RegistryContract:
             token=_checksum(token),
             batch_verifiers=tuple(_checksum(address) for address, *_ in batches),
             input_checker=_checksum(checker),
+            input_kind=InputKind(kind),
+            systems=tuple(map(ProofSystem, systems)),
         )
 
     def _input_ranges(self, checker: str) -> tuple[tuple[int, int], ...]:
@@ -441,12 +450,17 @@ class RegistryContract:
         """The model that the publisher recommends instead, if there is one."""
         return self._read("successorOf", model_id, then=int) or None
 
-    def srs_unsafe(self, model_id: int) -> bool:
-        """The registry's mark: whether whoever made an SRS of a known model can forge its proofs.
+    def trust(self, model_id: int) -> SetupTrust:
+        """Who could forge a known model's proofs, by what is registered.
 
-        Only a registry on a local chain has such models.
+        Only a registry on a local chain has models of `Trust.ONE_PARTY`.
         """
-        return self._read("isSrsUnsafe", model_id, then=bool)
+
+        def read(row: tuple[int, bytes, int]) -> SetupTrust:
+            kind, transcript, contributors = row
+            return SetupTrust(Trust(kind), transcript, contributors)
+
+        return self._read("trustOf", model_id, then=read)
 
     def simulate(self, calldata: bytes, sender: str) -> None:
         """Run a call on the latest state without sending it.
@@ -458,6 +472,12 @@ class RegistryContract:
 
     def _read(self, function: str, *arguments: Any, then: Callable[[Any], T]) -> T:
         return _read(self._rpc, self._abi, self.address, function, arguments, then)
+
+
+def _require_known(model_id: int, what: str, kinds: type[IntEnum], *values: int) -> None:
+    for value in values:
+        if value not in kinds.__members__.values():
+            raise ModelUnsupported(f"model {model_id} uses {what} {value}, unknown to this version")
 
 
 def verifier_accepts(rpc: Rpc, verifier: str, proof: bytes, instances: Sequence[int]) -> bool:

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from oracle.errors import UsageError
-from oracle.types import ZERO_ADDRESS, BatchVerifier, ModelSpec, TensorSpec
+from oracle.types import (
+    ZERO_ADDRESS,
+    BatchVerifier,
+    InputKind,
+    ModelSpec,
+    ProofSystem,
+    TensorSpec,
+)
 
 
 def registration(
@@ -19,7 +26,7 @@ def registration(
     token: str = ZERO_ADDRESS,
     input_checker: str = ZERO_ADDRESS,
 ) -> dict[str, Any]:
-    """The argument of ``ModelRegistry.register``.
+    """The argument of ``ModelRegistry.register``, of Halo2-KZG circuits of values.
 
     Args:
         spec: what was built.
@@ -51,6 +58,7 @@ def registration(
         "codec": int(spec.codec),
         "tagLimbs": spec.tag.limbs,
         "tagBits": spec.tag.bits,
+        "inputKind": int(InputKind.VALUES),
         "input": _tensor(spec.input),
         "output": _tensor(spec.output),
         "inputChecker": input_checker,
@@ -58,6 +66,9 @@ def registration(
         "fee": fee,
         "receiver": receiver,
         "receiverBps": receiver_bps,
+        # Of no ceremony of its own: its circuits share a universal one.
+        "transcriptHash": bytes(32),
+        "contributors": 0,
         # Tuples in the struct's order: Ape encodes no mappings inside a list.
         "verifiers": [
             (
@@ -65,6 +76,7 @@ def registration(
                 circuit.verifier_code_hash,
                 circuit.verify_gas,
                 circuit.size,
+                int(ProofSystem.HALO2_KZG),
                 circuit.settings_hash,
                 circuit.vk_hash,
                 circuit.srs_hash,

@@ -45,7 +45,15 @@ from oracle.circuits.verifier import Verifier
 from oracle.errors import BundleInvalid, CircuitError, ProverError, SrsMismatch
 from oracle.prover.child import Limits
 from oracle.prover.sandbox import Sandbox
-from oracle.types import BatchVerifier, ModelSpec, RegisteredModel
+from oracle.types import (
+    BatchVerifier,
+    InputKind,
+    ModelSpec,
+    ProofSystem,
+    RegisteredModel,
+    SetupTrust,
+    Trust,
+)
 
 #: What the settings must say for a proof to bind input, output and weights.
 _BINDING = {
@@ -85,8 +93,8 @@ class OnChain:
     model: RegisteredModel
     #: EXTCODEHASH at the addresses of the verifiers, the one for a single row first.
     code_hashes: tuple[bytes, ...]
-    #: The registry's mark.
-    srs_unsafe: bool
+    #: The registry's word.
+    trust: SetupTrust
     #: EXTCODEHASH of what checks the model's inputs; None if nothing does.
     checker_hash: bytes | None
 
@@ -375,8 +383,12 @@ def _registered(spec: ModelSpec, code_hashes: list[str], on_chain: OnChain) -> I
             f"circuit for {_rows(size)}, {where}",
             *(_plain(each[size]) if size in each else _MISSING for each in batches),
         )
-    marks = (files.srs_unsafe(spec), on_chain.srs_unsafe)
-    yield Check(f"SRS, {where}", *("unsafe" if mark else "ceremony" for mark in marks))
+    trust = Trust.ONE_PARTY if files.srs_unsafe(spec) else Trust.UNIVERSAL_CEREMONY
+    named = sorted({system.name.lower() for system in on_chain.model.systems})
+    kinds = (InputKind.VALUES, on_chain.model.input_kind)
+    yield Check(f"proof system, {where}", ProofSystem.HALO2_KZG.name.lower(), ", ".join(named))
+    yield Check(f"kind of input, {where}", *(kind.name.lower() for kind in kinds))
+    yield Check(f"set-up, {where}", *(each.name.lower() for each in (trust, on_chain.trust.kind)))
     yield Check(
         f"code of the input checker, {where}",
         keccak(deployed_code(spec.input_ranges)).hex() if spec.input_ranges else _NONE,

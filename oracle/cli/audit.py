@@ -111,7 +111,7 @@ def _on_chain(
         endpoint.chain_id,
         model,
         hashes,
-        contract.srs_unsafe(model_id),
+        contract.trust(model_id),
         None if checker == ZERO_ADDRESS else code_hash(endpoint, checker),
     )
 

@@ -16,7 +16,7 @@ from oracle.cli.options import Json
 from oracle.cli.progress import waiting
 from oracle.errors import UsageError
 from oracle.tensor import dequantize
-from oracle.types import ZERO_ADDRESS, RegisteredModel, TensorSpec
+from oracle.types import ZERO_ADDRESS, InputKind, RegisteredModel, TensorSpec, Trust
 
 
 def show(
@@ -41,12 +41,13 @@ def show(
 
 
 def _values(model: RegisteredModel, registry: RegistryContract) -> dict[str, Any]:
-    spec = model.spec
+    spec, trust = model.spec, registry.trust(model.model_id)
     return {
         "model_id": model.model_id,
         "registry": registry.address,
         "is_open": model.is_open,
         "successor": registry.successor(model.model_id),
+        "input_kind": model.input_kind.name.lower(),
         "input": dataclasses.asdict(spec.input),
         "output": dataclasses.asdict(spec.output),
         "input_ranges": [list(bounds) for bounds in spec.input_ranges],
@@ -63,14 +64,23 @@ def _values(model: RegisteredModel, registry: RegistryContract) -> dict[str, Any
                 "address": address,
                 "code_hash": "0x" + circuit.verifier_code_hash.hex(),
                 "verify_gas": circuit.verify_gas,
+                "system": system.name.lower(),
+                "artifact_hash": "0x" + circuit.settings_hash.hex(),
                 "vk_hash": "0x" + circuit.vk_hash.hex(),
-                "srs_hash": "0x" + circuit.srs_hash.hex(),
+                "setup_hash": "0x" + circuit.srs_hash.hex(),
             }
-            for circuit, address in zip(
-                circuits_of(spec), (model.verifier, *model.batch_verifiers), strict=True
+            for circuit, address, system in zip(
+                circuits_of(spec),
+                (model.verifier, *model.batch_verifiers),
+                model.systems,
+                strict=True,
             )
         ],
-        "srs_unsafe": registry.srs_unsafe(model.model_id),
+        "trust": {
+            "kind": trust.kind.name.lower(),
+            "transcript_hash": "0x" + trust.transcript_hash.hex(),
+            "contributors": trust.contributors,
+        },
     }
 
 
@@ -80,7 +90,7 @@ def _text(model: RegisteredModel, said: dict[str, Any]) -> str:
     currency = "wei" if said["token"] is None else f"of token {model.token}"
     lines = [
         f"model     {model.model_id}, {'open' if model.is_open else 'closed'}{after}",
-        f"input     {_literal(spec.input)}  {_range(spec.input)}",
+        f"input     {_literal(spec.input)}  {_input(model)}",
         f"output    {_literal(spec.output)}  {_range(spec.output)}",
         f"codec     {said['codec']}",
         f"fee       {model.fee} {currency}; {model.receiver_bps / 100:g}% to {model.receiver}",
@@ -96,21 +106,40 @@ def _text(model: RegisteredModel, said: dict[str, Any]) -> str:
         ]
     lines += [
         f"verifier  {each['address']} for {each['rows']} row{'s' if each['rows'] > 1 else ''}, "
-        f"{each['verify_gas']} gas, code {each['code_hash']}"
+        f"{each['verify_gas']} gas, {each['system']}, code {each['code_hash']}"
         for each in said["verifiers"]
     ]
-    lines.append(
-        "trust     none: whoever made its SRS can forge answers (local chains only)"
-        if said["srs_unsafe"]
-        else "trust     the SRS is the ceremony's; oracle model audit rebuilds the rest"
-    )
+    lines.append(f"trust     {_trust(said['trust'])}")
     return "\n".join(lines)
+
+
+def _trust(said: dict[str, Any]) -> str:
+    """Who could forge an answer, by what is registered."""
+    match Trust[said["kind"].upper()]:
+        case Trust.ONE_PARTY:
+            return "none: whoever made its set-up can forge answers (local chains only)"
+        case Trust.CEREMONY:
+            return (
+                f"a ceremony of its own, {said['contributors']} contributors by its publisher's word; "
+                f"check its transcript, SHA-256 {said['transcript_hash']}"
+            )
+        case Trust.UNIVERSAL_CEREMONY:
+            return "the SRS is the ceremony's; oracle model audit rebuilds the rest"
+        case Trust.TRANSPARENT:
+            return "its proof system has no set-up that anybody could forge with"
 
 
 def _literal(spec: TensorSpec) -> str:
     """As `MockInferenceOracle.addModel` takes it."""
     fields = (spec.length, spec.width, spec.scale, spec.minimum, spec.maximum)
     return f"IModelRegistry.Tensor({', '.join(map(str, fields))})"
+
+
+def _input(model: RegisteredModel) -> str:
+    if model.input_kind is InputKind.COMMITMENT:
+        length = model.spec.input.length
+        return f"a commitment to its input, {length} field element{'s' if length > 1 else ''}"
+    return _range(model.spec.input)
 
 
 def _range(spec: TensorSpec) -> str:

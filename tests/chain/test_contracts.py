@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from eth_utils.crypto import keccak
@@ -12,10 +13,10 @@ from hypothesis import strategies as st
 from oracle.chain.codec import ContractAbi
 from oracle.chain.contracts import OracleContract, RegistryContract, Status, code_hash
 from oracle.circuits.srs import ceremony_pins
-from oracle.errors import ContractMismatch, TransactionReverted
+from oracle.errors import ContractMismatch, ModelUnsupported, TransactionReverted
 from oracle.log import request_hex
 from oracle.testing import CALLER, ORACLE, REGISTRY, FakeChain
-from oracle.types import Request
+from oracle.types import InputKind, ProofSystem, Request, SetupTrust, Trust
 from tests.node.world import VERIFIER_CODE, batch, spec
 from tests.store.makers import make_request
 
@@ -75,17 +76,37 @@ def test_model__registered__comes_back_whole() -> None:
     assert code_hash(rpc, model.verifier) == keccak(VERIFIER_CODE)
 
 
-def test_srs_mark__any_circuit_home_made__is_set() -> None:
+def test_trust__any_circuit_home_made__is_one_partys() -> None:
     chain = FakeChain()
     registry = RegistryContract(chain.rpc(), REGISTRY)
     safe = spec(srs_hash=ceremony_pins()[11])
     mixed = replace(safe, batches=(batch(2, srs_hash=ceremony_pins()[12]), batch(4)))
-    marks = {False: safe, True: mixed}
-    for expected, model in marks.items():
+    for expected, model in {Trust.UNIVERSAL_CEREMONY: safe, Trust.ONE_PARTY: mixed}.items():
         model_id = chain.register(model, verifier_code=VERIFIER_CODE)
-        assert registry.srs_unsafe(model_id) is expected
+        assert registry.trust(model_id) == SetupTrust(expected)
     with pytest.raises(TransactionReverted, match="UnknownModel"):
-        registry.srs_unsafe(3)
+        registry.trust(3)
+
+
+def test_model__of_another_kind__is_read_with_what_it_says() -> None:
+    chain = FakeChain()
+    changes = {"input_kind": InputKind.COMMITMENT, "system": ProofSystem.GROTH16}
+    model_id = chain.register(spec(batches=(batch(2),)), verifier_code=VERIFIER_CODE, **changes)
+    model = RegistryContract(chain.rpc(), REGISTRY).model(model_id)
+    assert model is not None
+    assert (model.input_kind, model.systems) == (InputKind.COMMITMENT, (ProofSystem.GROTH16,) * 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"), [({"input_kind": 2}, "input kind 2"), ({"system": 4}, "proof system 4")]
+)
+def test_model__of_a_kind_that_is_not_known__is_unsupported(
+    changes: dict[str, Any], what: str
+) -> None:
+    chain = FakeChain()
+    model_id = chain.register(spec(), verifier_code=VERIFIER_CODE, **changes)
+    with pytest.raises(ModelUnsupported, match=what):
+        RegistryContract(chain.rpc(), REGISTRY).model(model_id)
 
 
 def test_model__unknown__is_none() -> None:

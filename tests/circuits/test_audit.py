@@ -26,9 +26,10 @@ from oracle.circuits.bundle import Bundle
 from oracle.circuits.srs import SrsSource, sha256_file
 from oracle.errors import BundleInvalid, SrsMismatch
 from oracle.prover.sandbox import Sandbox
-from oracle.types import RegisteredModel
+from oracle.types import InputKind, ProofSystem, RegisteredModel, SetupTrust, Trust
 from tests.circuits.makers import linear, ranged, saved, write_card
 
+ONE_PARTY, CEREMONY = SetupTrust(Trust.ONE_PARTY), SetupTrust(Trust.UNIVERSAL_CEREMONY)
 ACCEPTS_ALL = """// SPDX-License-Identifier: MIT
 pragma solidity ^0.8.0;
 contract Halo2Verifier {
@@ -115,7 +116,7 @@ def test_audit__honest_bundle_and_chain__no_difference_and_the_unsafe_srs_named(
         "vk_hash, model 7 on chain 31337",
         "circuit for 2 rows, model 7 on chain 31337",
         "code at 0x02, 2 rows",
-        "SRS, model 7 on chain 31337",
+        "set-up, model 7 on chain 31337",
     } <= subjects
 
 
@@ -124,7 +125,7 @@ def registered(bundle: Bundle, **changes: object) -> OnChain:
     spec = dataclasses.replace(bundle.spec, **changes)
     model = RegisteredModel(7, spec, "0x01", 1, "0x03", 0, True, batch_verifiers=("0x02",))
     hashes = [bundle.spec.verifier_code_hash, bundle.spec.batches[0].verifier_code_hash]
-    return OnChain(31337, model, tuple(hashes), srs_unsafe=True, checker_hash=None)
+    return OnChain(31337, model, tuple(hashes), trust=ONE_PARTY, checker_hash=None)
 
 
 def test_audit__chain_says_something_else__each_field_and_contract_named(
@@ -138,20 +139,26 @@ def test_audit__chain_says_something_else__each_field_and_contract_named(
         batches=(dataclasses.replace(batch, vk_hash=bytes(32)),),
     )
     hashes = (bytes(32), on_chain.code_hashes[1])
-    on_chain = dataclasses.replace(on_chain, code_hashes=hashes, srs_unsafe=False)
+    on_chain = dataclasses.replace(on_chain, code_hashes=hashes, trust=CEREMONY)
+    model = dataclasses.replace(
+        on_chain.model, input_kind=InputKind.COMMITMENT, systems=(ProofSystem.GROTH16,) * 2
+    )
+    on_chain = dataclasses.replace(on_chain, model=model)
     assert differing(audited(bundle.path, devnet_srs, on_chain)) == {
         "onnx_hash, model 7 on chain 31337",
         "input, model 7 on chain 31337",
         "circuit for 2 rows, model 7 on chain 31337",
         "code at 0x01, one row",
-        "SRS, model 7 on chain 31337",
+        "set-up, model 7 on chain 31337",
+        "proof system, model 7 on chain 31337",
+        "kind of input, model 7 on chain 31337",
     }
 
 
 def test_audit__chain_lacks_a_batch_size__named(bundle: Bundle, devnet_srs: SrsSource) -> None:
     full = registered(bundle, batches=())
     model = dataclasses.replace(full.model, batch_verifiers=())
-    on_chain = OnChain(1, model, full.code_hashes[:1], srs_unsafe=True, checker_hash=None)
+    on_chain = OnChain(1, model, full.code_hashes[:1], trust=ONE_PARTY, checker_hash=None)
     assert differing(audited(bundle.path, devnet_srs, on_chain)) == {
         "circuit for 2 rows, model 7 on chain 1"
     }
@@ -169,7 +176,7 @@ def test_audit__input_ranges__are_compared_and_so_is_the_code_that_holds_them(
         spec = dataclasses.replace(copy.spec, input_ranges=ranges)
         model = RegisteredModel(7, spec, "0x01", 1, "0x03", 0, True)
         checker = None if code is None else keccak(code)
-        return OnChain(31337, model, (spec.verifier_code_hash,), True, checker)
+        return OnChain(31337, model, (spec.verifier_code_hash,), ONE_PARTY, checker)
 
     subjects = {"input_ranges", "code of the input checker"}
     both = {f"{subject}, model 7 on chain 31337" for subject in subjects}

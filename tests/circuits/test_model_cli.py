@@ -302,7 +302,7 @@ def test_register__bundle__a_model_with_every_verifier_that_an_audit_passes(
     model = deployed.registry.functions.getModel(found["model_id"]).call()
     assert [verifier[0] for verifier in model[-1]] == found["verifiers"]
     assert len(found["verifiers"]) == 2
-    assert model[8] == 7
+    assert model[9] == 7
     audit = audited(
         *(bundle, anvil, "--model-id", found["model_id"], "--oracle", deployed.oracle.address)
     )
@@ -320,8 +320,8 @@ def test_register__bundle_with_input_ranges__their_checker_too_which_an_audit_re
     assert result.exit_code == 0, result.exception
     found = json.loads(result.stdout)
     model = deployed.registry.functions.getModel(found["model_id"]).call()
-    assert model[6] == found["input_checker"]
-    code = anvil.w3.eth.get_code(model[6])
+    assert model[7] == found["input_checker"]
+    code = anvil.w3.eth.get_code(model[7])
     assert ranges_in(bytes(code)) == (row, (-1, 1))
     where = ("--model-id", found["model_id"], "--oracle", deployed.oracle.address)
     audit = audited(bundle, anvil, *where)
@@ -331,7 +331,7 @@ def test_register__bundle_with_input_ranges__their_checker_too_which_an_audit_re
     assert "input_ranges" in other.exception.line()
     # Other ranges, with the very logic.
     changed = deployed_code((row, (-1, 2)))
-    anvil.w3.provider.make_request("anvil_setCode", [model[6], "0x" + changed.hex()])
+    anvil.w3.provider.make_request("anvil_setCode", [model[7], "0x" + changed.hex()])
     audit = audited(bundle, anvil, *where)
     assert isinstance(audit.exception, AuditFailed)
     differ = {c["subject"].split(",")[0] for c in json.loads(audit.stdout)["checks"] if not c["ok"]}

@@ -19,6 +19,7 @@ from oracle.chain.toolchain import toolchain
 from scripts.bench_gas import opened
 from tests.contracts.world import (
     FEE,
+    HALO2_KZG,
     INPUT,
     NUMBERS,
     OUTPUT,
@@ -26,6 +27,7 @@ from tests.contracts.world import (
     RECEIVER_BPS,
     RESULT,
     TAG,
+    VALUES,
     VERIFY_GAS,
     ZERO,
     packed,
@@ -134,6 +136,7 @@ def register(devnet: Devnet, registry: Any, verifier: str, length: int = INPUT.l
         0,
         TAG.limbs,
         TAG.bits,
+        VALUES,
         tensor_tuple(replace(INPUT, length=length)),
         tensor_tuple(OUTPUT),
         ZERO,
@@ -141,7 +144,9 @@ def register(devnet: Devnet, registry: Any, verifier: str, length: int = INPUT.l
         FEE,
         RECEIVER,
         RECEIVER_BPS,
-        [(verifier, code_hash, VERIFY_GAS, 1, *zeros)],
+        bytes(32),
+        0,
+        [(verifier, code_hash, VERIFY_GAS, 1, HALO2_KZG, *zeros)],
     )
     devnet.send(registry.functions.register(model), devnet.accounts[0])
     return int(registry.functions.count().call())

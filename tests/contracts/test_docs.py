@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pytest
 import solcx
+from eth_abi import encode as encode_abi
 from eth_utils.abi import collapse_if_tuple
 
 from oracle.chain import artifacts
@@ -14,9 +16,11 @@ from oracle.circuits.bundle import Bundle
 from oracle.config import project_root
 from oracle.tensor import encode
 from oracle.types import TensorSpec
+from tests.contracts.evm import Reverted
+from tests.contracts.world import make_world
 
 PAGE = (project_root() / "docs" / "contract-developers.md").read_text()
-CONSUMER, MOCKED = re.findall(r"```solidity\n(.*?)```", PAGE, re.DOTALL)
+CONSUMER, MOCKED, TRUSTING = re.findall(r"```solidity\n(.*?)```", PAGE, re.DOTALL)
 
 
 def compiled(sources: dict[str, str], output: list[str], **settings: Any) -> dict[str, Any]:
@@ -48,6 +52,35 @@ def test_contract_developers_page__its_mocked_model__is_the_templates() -> None:
     test = (project_root() / "contracts" / "template" / "test" / "Gardener.t.sol").read_text()
     assert len(shapes_in(MOCKED)) == 2
     assert shapes_in(test) == shapes_in(MOCKED)
+
+
+def test_contract_developers_page__its_requirement__holds_a_consumer_to_it() -> None:
+    """On a chain where anything goes, one of a home-made SRS is not deployed."""
+    source = """// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.19;
+import {IInferenceOracle} from "contracts/interfaces/IInferenceOracle.sol";
+import {IModelRegistry} from "contracts/interfaces/IModelRegistry.sol";
+contract Requiring {
+    constructor(IInferenceOracle oracle, uint256 model) {
+        %s
+    }
+}
+"""
+    built = compiled(
+        {"Requiring.sol": source % TRUSTING}, ["evm.bytecode.object"], evmVersion="cancun"
+    )
+    code = bytes.fromhex(built["Requiring.sol"]["Requiring"]["evm"]["bytecode"]["object"])
+    world = make_world(31337)
+    for model_id, is_taken in (
+        (world.model_id, True),
+        (world.register(setupHash=bytes(32)), False),
+    ):
+        arguments = encode_abi(["address", "uint256"], [world.oracle.address, model_id])
+        if is_taken:
+            world.chain.create(code + arguments, "HashVerifier")
+        else:
+            with pytest.raises(Reverted):
+                world.chain.create(code + arguments, "HashVerifier")
 
 
 def shapes_in(text: str) -> list[TensorSpec]:

@@ -144,7 +144,7 @@ def test_request__ranges_beyond_32_bits__hold_alike(world: World, codec: Codec) 
     ranges = ((-(2**40), 0), (2**39, 2**40))
     model = register(world, ranges, codec=codec, input=tensor_tuple(wide))
     stored = world.registry.read("getModel", model)
-    assert stored[4] == tensor_tuple(wide)
+    assert stored[5] == tensor_tuple(wide)
 
     def ask(*numbers: int) -> None:
         data = tensor.pack(numbers, 8) if codec is Codec.PACKED else b"%d %d" % numbers
@@ -161,14 +161,14 @@ def test_request__ranges_beyond_32_bits__hold_alike(world: World, codec: Codec) 
 def test_registered_model__names_its_checker_and_says_the_ranges(world: World) -> None:
     found = checker(world.chain)
     model = world.register(inputChecker=found.address)
-    stored = to_checksum_address(world.registry.read("getModel", model)[6])
+    stored = to_checksum_address(world.registry.read("getModel", model)[7])
     assert stored == found.address
     assert [found.read("rangeOf", i) for i in range(INPUT.length)] == list(RANGES)
     assert found.read("hull") == (INPUT.length, -2000, 2000)
     with pytest.raises(Reverted, match="NoSuchElement") as caught:
         found.read("rangeOf", INPUT.length)
     assert caught.value.values == (INPUT.length, INPUT.length)
-    assert world.registry.read("getModel", world.model_id)[6] == ZERO
+    assert world.registry.read("getModel", world.model_id)[7] == ZERO
 
 
 # --- registration ---
@@ -249,7 +249,7 @@ def test_checker__that_turns_after_registration__fails_requests_of_its_model_and
     world.chain.advance(3601)
     world.refund(refunded)
     assert world.status(refunded) == REFUNDED
-    assert world.registry.read("getModel", model)[6] == stub.address.lower()
+    assert world.registry.read("getModel", model)[7] == stub.address.lower()
 
 
 @pytest.mark.parametrize("codec", CODECS)

@@ -302,7 +302,7 @@ def test_fulfill__data_contract_cut_short__is_refused(world: World) -> None:
     where = data_of(world, world.model_id)
     whole = code(world, where)
     # Of the first circuit, the last word of its terms, and all of the data.
-    first = 1 + 32 * (19 + 4)
+    first = 1 + 32 * (23 + 4)
     for length in (first - 1, first - 32, 33, 1, 0):
         set_code(world, where, whole[:length])
         with pytest.raises(Reverted, match="UnknownModel"):

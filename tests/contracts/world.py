@@ -14,7 +14,7 @@ from eth_utils import keccak, to_checksum_address
 
 from oracle import tensor
 from oracle.circuits.srs import ceremony_pins
-from oracle.types import TagLayout, TensorSpec
+from oracle.types import InputKind, ProofSystem, TagLayout, TensorSpec
 from tests.contracts.evm import CHAIN_ID, Chain, Contract
 
 INPUT = TensorSpec(length=4, width=2, scale=8, minimum=-2000, maximum=2000)
@@ -25,6 +25,8 @@ RECEIVER_BPS = 2_500
 VERIFY_GAS = 500_000
 #: Of a circuit of 2**11 rows; the chain is none on which a home-made one would do.
 SRS_HASH = ceremony_pins()[11]
+HALO2_KZG, GROTH16, STARK = ProofSystem
+VALUES, COMMITMENT = InputKind
 #: Ten wei a gas for a request without callback, and more than that fits.
 GAS_MONEY = 10 * 2_000_000
 
@@ -94,9 +96,10 @@ class World:
             "codeHash": None,
             "verifyGas": VERIFY_GAS,
             "size": 1,
-            "settingsHash": b"\2" * 32,
+            "system": HALO2_KZG,
+            "artifactHash": b"\2" * 32,
             "vkHash": b"\3" * 32,
-            "srsHash": SRS_HASH,
+            "setupHash": SRS_HASH,
         }
         unknown = changes.keys() - fields.keys()
         assert not unknown, unknown
@@ -110,11 +113,12 @@ class World:
 
         Args:
             sizes: its batch sizes.
-            changes: `verifier`, `verifyGas` and `codeHash` hold for all of them.
+            changes: `verifier`, `verifyGas`, `codeHash`, `system` and `setupHash` hold for all of
+                them.
         """
         circuit = {
             name: changes.pop(name)
-            for name in ("verifier", "verifyGas", "codeHash")
+            for name in ("verifier", "verifyGas", "codeHash", "system", "setupHash")
             if name in changes
         }
         fields: dict[str, Any] = {
@@ -122,6 +126,7 @@ class World:
             "codec": 0,
             "tagLimbs": TAG.limbs,
             "tagBits": TAG.bits,
+            "inputKind": VALUES,
             "input": tensor_tuple(INPUT),
             "output": tensor_tuple(OUTPUT),
             "inputChecker": ZERO,
@@ -129,6 +134,8 @@ class World:
             "fee": FEE,
             "receiver": RECEIVER,
             "receiverBps": RECEIVER_BPS,
+            "transcriptHash": bytes(32),
+            "contributors": 0,
             "verifiers": [self.circuit(size=size, **circuit) for size in sizes],
         }
         unknown = changes.keys() - fields.keys()

@@ -18,7 +18,7 @@ from oracle import tensor
 from oracle.chain.input_ranges import creation_code
 from oracle.circuits.srs import ceremony_pins
 from oracle.errors import TensorError
-from oracle.types import Codec, TensorSpec
+from oracle.types import Codec, InputKind, ProofSystem, TensorSpec
 from tests.model.chain import Chain, Deployed
 from tests.model.protocol import ZERO, Entry, Item, Model, Protocol, Request
 
@@ -193,7 +193,10 @@ class World:
     def _register(self, model: Model) -> None:
         code_hash = self.chain.code_hash(model.verifier)
         verifiers = [
-            (model.verifier, code_hash, gas, size, b"\1" * 32, b"\1" * 32, ceremony_pins()[11])
+            (
+                *(model.verifier, code_hash, gas, size, ProofSystem.HALO2_KZG),
+                *(b"\1" * 32, b"\1" * 32, ceremony_pins()[11]),
+            )
             for size, gas in model.verify_gas.items()
         ]
         checker = ZERO
@@ -205,6 +208,7 @@ class World:
             int(model.codec),
             model.tag.limbs,
             model.tag.bits,
+            InputKind.VALUES,
             _fields(model.input),
             _fields(model.output),
             checker,
@@ -212,6 +216,8 @@ class World:
             model.fee,
             model.receiver,
             model.receiver_bps,
+            bytes(32),
+            0,
             verifiers,
         )
         self.chain.send(model.publisher, self.registry, self.registry.calldata("register", fields))

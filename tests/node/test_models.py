@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from eth_utils.crypto import keccak
 
@@ -10,7 +12,7 @@ from oracle.circuits.srs import ceremony_pins
 from oracle.errors import ContractMismatch
 from oracle.node import _describe, _registered
 from oracle.testing import REGISTRY, FakeChain
-from oracle.types import ModelSpec
+from oracle.types import InputKind, ModelSpec, ProofSystem
 
 from .world import VERIFIER_CODE, served, spec
 
@@ -41,6 +43,21 @@ def test_find__srs_of_the_ceremony__has_no_mark() -> None:
     safe = spec(srs_hash=ceremony_pins()[11])
     chain.register(safe, verifier_code=VERIFIER_CODE)
     assert found(chain, safe) == "swap is model 1 (rows in a proof: 1)"
+
+
+@pytest.mark.parametrize(
+    "changes", [{"input_kind": InputKind.COMMITMENT}, {"system": ProofSystem.STARK}]
+)
+def test_find__same_hashes_with_another_kind_came_first__the_real_one_is_found(
+    changes: dict[str, Any],
+) -> None:
+    """A home-made SRS under a system that needs none: a false claim that nobody should answer."""
+    chain = FakeChain()
+    chain.register(spec(), verifier_code=VERIFIER_CODE, **changes)
+    with pytest.raises(ContractMismatch, match="another proof system or kind of input"):
+        found(chain)
+    chain.register(spec(), verifier_code=VERIFIER_CODE)
+    assert found(chain) == "swap is model 2 (rows in a proof: 1; unsafe SRS)"
 
 
 def test_find__only_another_verifier__is_a_mismatch_that_names_it() -> None:

@@ -11,6 +11,7 @@ from oracle import tensor
 from oracle.chain.input_ranges import deployed_code
 from oracle.services import scheduler
 from oracle.testing import CALLER, GAS_UNITS, ORACLE
+from oracle.types import InputKind, ProofSystem
 
 from .world import VERIFIER_CODE, World, served, spec
 
@@ -63,6 +64,14 @@ def test_decide__bundle_with_another_range__skips(make_world: Callable[..., Worl
 def test_decide__twin_with_another_srs__skips(world: World) -> None:
     twin = world.chain.register(spec(srs_hash=b"x" * 32), verifier_code=VERIFIER_CODE)
     assert refusal(world, world.ask(model_id=twin)) == "no_bundle"
+
+
+@pytest.mark.parametrize(
+    "changes", [{"input_kind": InputKind.COMMITMENT}, {"system": ProofSystem.GROTH16}]
+)
+def test_decide__twin_of_another_kind__skips(world: World, changes: dict[str, Any]) -> None:
+    twin = world.chain.register(spec(), verifier_code=VERIFIER_CODE, **changes)
+    assert refusal(world, world.ask(model_id=twin)) == "bundle_differs"
 
 
 def test_decide__twin_whose_verifier_gets_too_little_gas__skips(world: World) -> None:

@@ -22,7 +22,8 @@ from oracle.cli.numbers import numbers_of
 from oracle.client import OracleClient
 from oracle.devnet import CHAIN_ID, transact
 from oracle.errors import TensorEncoding, TensorLength, TensorRange, UsageError
-from oracle.types import Codec
+from oracle.tensor import R
+from oracle.types import Codec, InputKind, ProofSystem
 
 from .test_anvil import Devnet, devnet
 from .test_client import RANGES, client, make_client, registry
@@ -132,7 +133,13 @@ def test_model_show__has_what_a_contracts_developer_needs(devnet: Devnet) -> Non
         "maximum": 1000,
     }
     model = OracleClient(Rpc([devnet.anvil.url], CHAIN_ID), devnet.oracle.address).model(1)
-    assert (values["fee"], values["codec"], values["srs_unsafe"]) == (model.fee, "packed", True)
+    assert (values["fee"], values["codec"], values["input_kind"]) == (model.fee, "packed", "values")
+    assert values["trust"] == {
+        "kind": "one_party",
+        "transcript_hash": "0x" + "00" * 32,
+        "contributors": 0,
+    }
+    assert {each["system"] for each in values["verifiers"]} == {"halo2_kzg"}
     assert [each["address"] for each in values["verifiers"]] == [
         model.verifier,
         *model.batch_verifiers,
@@ -164,3 +171,33 @@ def test_model_show__closed_with_ranges_of_its_own__says_so(
     assert "codec     text" in said
     assert f"5 wei; 2.5% to {plain.receiver}" in said
     assert f"held by {checker}\n          0: -1000 to 1000 (-3.90625 to 3.90625)" in said
+
+
+def test_model_show__commitment_and_a_ceremony_of_its_own__says_what_to_check(
+    devnet: Devnet, client: OracleClient, registry: Contract
+) -> None:
+    plain, publisher = client.model(1), devnet.anvil.w3.eth.accounts[1]
+    terms = registration(
+        plain.spec,
+        verifiers=(plain.verifier, *plain.batch_verifiers),
+        fee=5,
+        receiver=plain.receiver,
+        receiver_bps=250,
+    )
+    terms |= {
+        "inputKind": InputKind.COMMITMENT,
+        "input": (1, 32, 0, 0, R - 1),
+        "transcriptHash": b"\x7a" * 32,
+        "contributors": 3,
+        "verifiers": [(*row[:4], ProofSystem.GROTH16, *row[5:]) for row in terms["verifiers"]],
+    }
+    transact(registry.functions.register(terms), publisher)
+    model_id = str(registry.functions.count().call())
+    said = run(devnet, f"model show {model_id}").stdout
+    assert "a commitment to its input, 1 field element\n" in said
+    assert "gas, groth16, code 0x" in said
+    assert "trust     a ceremony of its own, 3 contributors by its publisher's word; " in said
+    assert f"SHA-256 0x{'7a' * 32}" in said
+    values = json.loads(run(devnet, f"model show {model_id}", "--json").stdout)
+    assert (values["input_kind"], values["input"]["maximum"]) == ("commitment", R - 1)
+    assert values["trust"]["kind"] == "ceremony"

@@ -18,7 +18,19 @@ from eth_utils import keccak
 
 from oracle import tensor
 from oracle.config import project_root
-from tests.contracts.world import FEE, INPUT, NUMBERS, OUTPUT, RESULT, TAG, VERIFY_GAS, ZERO, packed
+from tests.contracts.world import (
+    FEE,
+    HALO2_KZG,
+    INPUT,
+    NUMBERS,
+    OUTPUT,
+    RESULT,
+    TAG,
+    VALUES,
+    VERIFY_GAS,
+    ZERO,
+    packed,
+)
 
 
 @pytest.fixture
@@ -37,6 +49,7 @@ def model_id(project: Any, accounts: Any, oracle: Any) -> int:
             "codec": 0,
             "tagLimbs": TAG.limbs,
             "tagBits": TAG.bits,
+            "inputKind": VALUES,
             "input": shape(INPUT),
             "output": shape(OUTPUT),
             "inputChecker": ZERO,
@@ -44,12 +57,15 @@ def model_id(project: Any, accounts: Any, oracle: Any) -> int:
             "fee": FEE,
             "receiver": accounts[0],
             "receiverBps": 0,
+            "transcriptHash": bytes(32),
+            "contributors": 0,
             "verifiers": [
                 (
                     verifier.address,
                     keccak(accounts.provider.get_code(verifier.address)),
                     VERIFY_GAS,
                     1,
+                    HALO2_KZG,
                     *[bytes(32)] * 3,
                 )
             ],
