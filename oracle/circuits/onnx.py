@@ -22,7 +22,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper
 
-from oracle.circuits import lowering, refusals, vocabulary
+from oracle.circuits import lowering, refusals, undefined, vocabulary
 from oracle.circuits.canonical import pack
 from oracle.circuits.cost import require_verifiable
 from oracle.circuits.labels import is_label, labels_of
@@ -470,12 +470,16 @@ def _compare(
         ) from None
     if expected.shape != found.shape:
         raise ModelUnsupported("rewriting the model changed the shape of its outputs")
-    hidden = np.argwhere(np.isnan(found) & np.isfinite(expected))
+    hidden = np.argwhere(~np.isfinite(found) & np.isfinite(expected))
     if hidden.size:
-        raise ModelUnsupported(
-            f"for sample {hidden[0][0]} it computes what is no number and an imputer hides it",
-            remedy="Leave out imputers after powers and logarithms; of scikit-learn's "
-            "PowerTransformer use method='box-cox'",
+        worst = int(hidden[0][0])
+        row = rows[worst : worst + 1]
+
+        def ask(path: Path, outputs: Sequence[str]) -> Floats:
+            return answers(path, model.inputs, outputs, model.labels, row, sandbox)
+
+        raise undefined.explained(
+            model.data, model.input_name, row[0], worst, original, ask, sandbox
         )
     # Neither a NaN nor an infinity is a number that could be proved; the tuner says so.
     with np.errstate(invalid="ignore"):

@@ -30,7 +30,7 @@ class _Here(Sandbox):
     """Our own models need no child for ONNX and onnxruntime, which saves an interpreter a call."""
 
     def run(self, verb: str, params: Mapping[str, Any]) -> dict[str, Any]:
-        if verb in ("prepare_model", "infer_shapes", "run_original", "reference"):
+        if verb in ("prepare_model", "infer_shapes", "run_original", "reference", "magnitudes"):
             return dict(worker._VERBS[verb](dict(params)))
         return super().run(verb, params)
 

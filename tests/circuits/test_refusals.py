@@ -16,11 +16,12 @@ from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import PowerTransformer
+from sklearn.preprocessing import MinMaxScaler, Normalizer, PowerTransformer
 
 from oracle.circuits import onnx as door
 from oracle.circuits.build import build
@@ -281,6 +282,46 @@ def test_powers__that_an_imputer_mends__the_other_method_is_taken(tmp_path: Path
     (method,) = re.findall(r"method='([\w-]+)'", line)
     model = loaded(exported(method=method), tmp_path, rows)
     assert circuit_error(model, rows, tmp_path) < 0.05
+
+
+#: Of as many rows each, by the first measurement.
+THREE_CLASSES = np.digitize(SIZES[:, 0], np.quantile(SIZES[:, 0], (1 / 3, 2 / 3)))
+ZERO = np.vstack([SIZES[:7], np.zeros(3)]).astype(np.float64)
+
+
+def exported(*steps: Any) -> onnx.ModelProto:
+    pipeline = make_pipeline(*steps).fit(SIZES, THREE_CLASSES)
+    return to_onnx(pipeline, SIZES[:1], options={"zipmap": False} if len(steps) > 1 else None)
+
+
+@pytest.mark.parametrize(
+    ("model", "rows", "what"),
+    [
+        pytest.param(
+            exported(MinMaxScaler(), LogisticRegression()),
+            SIZES[:8].astype(np.float64) * 1e12,
+            "",
+            id="large",
+        ),
+        pytest.param(
+            exported(SimpleImputer(), LogisticRegression()),
+            SIZES[:8].astype(np.float64) * 1e12,
+            "",
+            id="large_and_an_imputer",
+        ),
+        pytest.param(exported(Normalizer()), ZERO, "divides by zero (operator Div)", id="zeros"),
+    ],
+)
+def test_no_number__that_the_file_hides_without_an_imputer__the_sample_is_blamed(
+    tmp_path: Path, model: onnx.ModelProto, rows: Floats, what: str
+) -> None:
+    line = refusal(model, tmp_path, rows)
+    assert "imputer" not in line
+    sample = int(re.search(r"for sample (\d+), whose greatest number is ", line)[1])
+    assert f"{np.abs(rows[sample]).max():.3g} in size" in line
+    assert what in line
+    assert "Leave such rows out" in line
+    loaded(model, tmp_path, SIZES[:8].astype(np.float64))
 
 
 def test_distances__by_a_loop__the_option_that_is_named_is_taken(tmp_path: Path) -> None:
