@@ -220,7 +220,8 @@ def _start_chain(
         record = _record(deployed, bundle)
         deployments.save(record)
         first = "0x" + bytes(anvil.w3.eth.get_block(0)["hash"]).hex()
-        deployments.save_devnet(dataclasses.replace(record, genesis=first), anvil.url)
+        own = dataclasses.replace(record, genesis=first, folder=str(folder.resolve()))
+        deployments.save_devnet(own, anvil.url)
         found = Standing(
             url=anvil.url,
             chain_id=CHAIN_ID,

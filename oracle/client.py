@@ -741,7 +741,7 @@ def _array(values: npt.ArrayLike) -> Array:
     except OverflowError:
         raise TensorRange(
             "a value is too large for a floating-point number",
-            remedy="Give numbers that the model takes: oracle model show",
+            remedy="Give numbers in the range that `oracle model show` names",
         ) from None
     except (TypeError, ValueError) as error:
         raise _no_numbers(str(error)) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -83,8 +84,8 @@ def register(
         if receipt.contract is None or code_hash(rpc, receipt.contract) != expected:
             raise ContractMismatch(
                 f"the verifier at {receipt.contract} is not the bundle's",
-                remedy="Audit the bundle: oracle model audit",
-            )
+                remedy="Audit the bundle",
+            ).ending_in(f"oracle model audit {shlex.quote(str(bundle.path))}")
         verifiers.append(receipt.contract)
     checker = ZERO_ADDRESS
     if ranges:

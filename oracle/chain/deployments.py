@@ -65,6 +65,8 @@ class Deployment:
     versions: dict[str, str]
     #: Hash of the chain's block 0: another chain may have the same id.
     genesis: str = ""
+    #: Of a devnet's own record: the folder of its state, whose node.toml is a node's configuration.
+    folder: str = ""
     contracts: tuple[DeployedContract, ...] = ()
 
 
@@ -81,7 +83,10 @@ def save(deployment: Deployment, folder: Path | None = None) -> Path:
 
 
 def _text(deployment: Deployment) -> str:
-    return json.dumps(dataclasses.asdict(deployment), indent=2, sort_keys=True) + "\n"
+    values = dataclasses.asdict(deployment)
+    if not deployment.folder:
+        del values["folder"]
+    return json.dumps(values, indent=2, sort_keys=True) + "\n"
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -132,6 +137,19 @@ def save_devnet(deployment: Deployment, url: str) -> None:
     write_whole(devnet_path(deployment.chain_id, url), _text(deployment))
 
 
+def devnet(rpc: Rpc, url: str) -> Deployment | None:
+    """The own record of the devnet behind an endpoint; None if it is none, or another one by now.
+
+    Raises:
+        ConfigError: the file is not readable as one.
+    """
+    own = _read(devnet_path(rpc.chain_id, url), rpc.chain_id)
+    if own is None:
+        return None
+    first = rpc.block(0)
+    return own if first is not None and own.genesis == "0x" + first.hash.hex() else None
+
+
 def at(rpc: Rpc, url: str) -> Deployment:
     """The deployment on the chain behind an endpoint: a devnet's own, or the chain's.
 
@@ -139,11 +157,9 @@ def at(rpc: Rpc, url: str) -> Deployment:
         ConfigError: none is recorded, or the file is not readable as one.
         WrongChain: the endpoint serves another chain than it is asked for, of which none is.
     """
-    own = _read(devnet_path(rpc.chain_id, url), rpc.chain_id)
+    own = devnet(rpc, url)
     if own is not None:
-        first = rpc.block(0)
-        if first is not None and own.genesis == "0x" + first.hash.hex():
-            return own
+        return own
     found = find(rpc.chain_id)
     if found is None:
         # Else whoever names the wrong chain is sent to deploy on it.

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +12,7 @@ from oracle.addresses import read_address
 from oracle.chain import deployments
 from oracle.chain.rpc import Rpc, chain_id_of, require_url
 from oracle.chain.signer import LocalSigner
-from oracle.errors import OracleError, UsageError
+from oracle.errors import UsageError
 
 #: Where a devnet listens.
 LOCAL = "http://127.0.0.1:8545"
@@ -82,23 +79,6 @@ def endpoint_of(url: str, chain_id: int | None) -> Rpc:
     """
     require_url(url)
     return Rpc([url], chain_id_of(url) if chain_id is None else chain_id)
-
-
-def given(url: str, oracle: str | None) -> str:
-    """The options that a command to be typed next needs to find the same chain and oracle."""
-    options = (("--rpc", None if url == LOCAL else url), ("--oracle", oracle))
-    return "".join(f" {name} {shlex.quote(value)}" for name, value in options if value)
-
-
-@contextmanager
-def placed(url: str, oracle: str | None) -> Iterator[None]:
-    """Have the command that an error's remedy ends in find the same chain and oracle."""
-    try:
-        yield
-    except OracleError as error:
-        if error.command:
-            error.ending_in(error.command + given(url, oracle))
-        raise
 
 
 def address_of(text: str, option: str) -> str:

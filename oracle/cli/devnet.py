@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +12,7 @@ import typer
 from oracle import background, demo
 from oracle.background import Standing
 from oracle.circuits.bundle import Bundle
+from oracle.cli.following import typed
 from oracle.cli.options import Json, examples
 from oracle.cli.progress import report, waiting
 from oracle.errors import UsageError
@@ -64,7 +64,7 @@ def up(
         raise UsageError(
             f"the devnet of {place} runs at {found.url}, not on port {port}",
             remedy="Give another folder with --folder, or stop that one first: "
-            f"oracle devnet down --folder {_short(str(place))}",
+            f"oracle devnet down --folder {typed(str(place))}",
         )
     if found is None or (node and (found.node is None or not found.node.is_running)):
         with steps.step("Load the model's bundle") as detail:
@@ -94,8 +94,8 @@ def _text(found: Standing) -> str:
         f"chain    {found.url}, id {found.chain_id}, process {found.anvil.pid}",
         f"oracle   {found.oracle}",
         f"model    {found.model_id}, {found.model}",
-        f"caller   {_short(found.caller_key)}",
-        f"node     {_short(found.node_config)}"
+        f"caller   {typed(found.caller_key)}",
+        f"node     {typed(found.node_config)}"
         + (f", process {found.node.pid}" if found.node and found.node.is_running else ""),
         *(
             [f"page     {found.page}"]
@@ -106,20 +106,12 @@ def _text(found: Standing) -> str:
     ]
     if found.node is None or not found.node.is_running:
         lines.append(
-            f"A node answers requests:  oracle node run --config {_short(found.node_config)}"
+            f"A node answers requests:  oracle node run --config {typed(found.node_config)}"
         )
     rpc = "" if found.url.endswith(f":{background.PORT}") else f" --rpc {found.url}"
     asked = found.example if found.example.count(",") < _SHOWN else "VALUES"
-    lines.append(f"Ask:  oracle request {asked} --key-file {_short(found.caller_key)}{rpc}")
+    lines.append(f"Ask:  oracle request {asked} --key-file {typed(found.caller_key)}{rpc}")
     if asked == "VALUES":
         count, number = found.example.count(",") + 1, found.example.partition(",")[0]
         lines.append(f"VALUES are {count} numbers with commas between them, {number} for example")
     return "\n".join(lines)
-
-
-def _short(path: str) -> str:
-    """A path as one would type it here, in a shell."""
-    here = Path.cwd()
-    return shlex.quote(
-        str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
-    )

@@ -21,9 +21,9 @@ from oracle.cli.chain import (
     Url,
     address_of,
     chain_of,
-    placed,
     signer_of,
 )
+from oracle.cli.following import Given
 from oracle.cli.numbers import NumbersCommand, Values, numbers_of
 from oracle.cli.options import Json, examples
 from oracle.cli.progress import waiting
@@ -87,7 +87,7 @@ def sign_request(
     signer = signer_of(key_file, keystore, password_file, "sign this")
     recipient = None if refund_to is None else address_of(refund_to, "--refund-to")
     client = client_of(chain_of(rpc, chain_id, oracle), signer)
-    with waiting("Signing the request"):
+    with Given(rpc, chain_id, oracle).told(), waiting("Signing the request"):
         signed = client.sign_request(
             model,
             numbers,
@@ -131,9 +131,10 @@ def relay(
     signed = signed_requests.read(_text(file))
     signer = signer_of(key_file, keystore, password_file)
     client = client_of(chain_of(rpc, chain_id, oracle), signer)
-    with placed(rpc, oracle), waiting("Submitting the request"):
+    given = Given(rpc, chain_id, oracle)
+    with given.told(), waiting("Submitting the request"):
         handle = client.relay(signed, least_tip=min_tip)
-    with placed(rpc, oracle):
+    with given.told():
         tell(handle, timeout, as_json=as_json, tip=signed.request.relayer_tip)
 
 

@@ -24,6 +24,7 @@ from oracle.cli.chain import (
     chain_of,
     signer_of,
 )
+from oracle.cli.following import Given
 from oracle.cli.options import Json, SrsFolder
 from oracle.cli.progress import report
 from oracle.deployer import deployed_model
@@ -86,8 +87,9 @@ def register(
         typer.echo(f"model {found.model_id}; {found.gas_used:,} gas")
         if loaded.stated.kind == Kind.SAMPLES:
             typer.echo("its bound is measured on samples alone and promised for no input")
+        given = Given(rpc, chain_id, oracle, None, key_file, keystore, password_file)
+        following = given.whole(f"oracle request VALUES --model {found.model_id}")
         typer.echo(
-            "Next: a node answers once the bundle's folder is in its bundles; then "
-            f"oracle request VALUES --model {found.model_id}"
+            f"Next: a node answers once the bundle's folder is in its bundles; then {following}"
         )
     record_model(chain.rpc.chain_id, registry, deployed_model(loaded, found))

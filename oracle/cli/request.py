@@ -22,9 +22,9 @@ from oracle.cli.chain import (
     Url,
     address_of,
     chain_of,
-    placed,
     signer_of,
 )
+from oracle.cli.following import Given
 from oracle.cli.numbers import NumbersCommand, Values, numbers_of
 from oracle.cli.options import Json, examples
 from oracle.cli.progress import waiting
@@ -66,12 +66,13 @@ def request(
     The request's id goes to stderr at once, the answer to stdout when it is there.
     """
     numbers = numbers_of(values)
+    given = Given(rpc, chain_id, oracle, None, key_file, keystore, password_file)
     client = client_of(
         chain_of(rpc, chain_id, oracle), signer_of(key_file, keystore, password_file)
     )
-    with waiting("Sending the request"):
+    with given.told(), waiting("Sending the request"):
         handle = client.request(model, numbers, lifetime=lifetime)
-    with placed(rpc, oracle):
+    with given.told():
         tell(handle, timeout, as_json=as_json)
 
 
@@ -91,7 +92,8 @@ def result(
     (REQUEST_REFUNDED).
     """
     chain = chain_of(rpc, chain_id, oracle, first_block)
-    with placed(rpc, oracle), waiting("Reading the chain"):
+    given = Given(rpc, chain_id, oracle, first_block)
+    with given.told(), waiting("Reading the chain"):
         handle = client_of(chain).handle(request_id, chain.first_block)
         found = handle.wait(timeout) if timeout else handle.result()
         if found is None:
@@ -119,7 +121,8 @@ def top_up(
     chain = chain_of(rpc, chain_id, oracle, first_block)
     client = client_of(chain, signer_of(key_file, keystore, password_file))
     number = client.request_id(request_id, chain.first_block)
-    with placed(rpc, oracle), waiting("Topping up"):
+    given = Given(rpc, chain_id, oracle, first_block, key_file, keystore, password_file)
+    with given.told(), waiting("Topping up"):
         has = client.top_up(number, wei, chain.first_block)
     said = {"request_id": request_hex(number), "gas_money": has}
     typer.echo(json.dumps(said) if as_json else f"the gas money is now {ether(has)}")
@@ -144,7 +147,8 @@ def retry(
     chain = chain_of(rpc, chain_id, oracle, first_block)
     client = client_of(chain, signer_of(key_file, keystore, password_file))
     number = client.request_id(request_id, chain.first_block)
-    with placed(rpc, oracle), waiting("Making the callback again"):
+    given = Given(rpc, chain_id, oracle, first_block, key_file, keystore, password_file)
+    with given.told(), waiting("Making the callback again"):
         client.retry(number, gas, chain.first_block)
     said = {"request_id": request_hex(number), "delivered": True}
     typer.echo(json.dumps(said) if as_json else "the callback succeeded")
@@ -166,7 +170,8 @@ def refund(
     chain = chain_of(rpc, chain_id, oracle, first_block)
     client = client_of(chain, signer_of(key_file, keystore, password_file))
     number = client.request_id(request_id, chain.first_block)
-    with placed(rpc, oracle), waiting("Refunding"):
+    given = Given(rpc, chain_id, oracle, first_block, key_file, keystore, password_file)
+    with given.told(), waiting("Refunding"):
         client.refund(number, chain.first_block)
     said = {"request_id": request_hex(number), "refunded": True}
     text = "refunded to the request's refund address as credit"

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from oracle.cli.chain import LOCAL, ChainId, Oracle, Url, chain_of
+from oracle.cli.following import Given
 from oracle.cli.numbers import NumbersCommand, Values, numbers_of
 from oracle.cli.options import Json, examples
 from oracle.cli.progress import waiting
@@ -36,7 +37,7 @@ def encode(
     They are checked as a request is: number of elements, range, codec.
     """
     numbers = numbers_of(values)
-    with waiting("Reading the model"):
+    with Given(rpc, chain_id, oracle).told(), waiting("Reading the model"):
         data = client_of(chain_of(rpc, chain_id, oracle)).encode(model, numbers)
     said = "0x" + data.hex()
     typer.echo(json.dumps({"input": said}) if as_json else said)
@@ -60,7 +61,7 @@ def decode(
         raise TensorEncoding(
             f"'{output}' is not bytes in hex", remedy="Give 0x and two hex digits a byte"
         ) from None
-    with waiting("Reading the model"):
+    with Given(rpc, chain_id, oracle).told(), waiting("Reading the model"):
         rows = client_of(chain_of(rpc, chain_id, oracle)).decode(model, data)
     if as_json:
         typer.echo(json.dumps({"output": rows.tolist()}))

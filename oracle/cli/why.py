@@ -9,13 +9,15 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
+from oracle.chain import deployments
 from oracle.chain.contracts import OracleContract
-from oracle.chain.rpc import Rpc
+from oracle.chain.rpc import Rpc, redacted
 from oracle.chain.trail import find_id
 from oracle.cli.chain import (
     LOCAL,
@@ -26,17 +28,17 @@ from oracle.cli.chain import (
     RequestId,
     Url,
     chain_of,
-    given,
     signer_of,
 )
+from oracle.cli.following import Given, typed
 from oracle.cli.options import Json, examples
 from oracle.cli.progress import waiting
 from oracle.config import NodeConfig, load_node_config
-from oracle.errors import RequestUnknown
+from oracle.errors import ConfigError, RequestUnknown
 from oracle.log import request_hex
 from oracle.store.ledger import Store
 from oracle.store.running import is_running
-from oracle.why import Cause, NodeView, Report, Step, ether, explain, values
+from oracle.why import Cause, NodeView, Report, Starting, Step, ether, explain, values
 
 app = typer.Typer(rich_markup_mode="rich", add_completion=False)
 
@@ -68,10 +70,9 @@ def why(
     settings = None if config is None else load_node_config(config)
     with waiting("Reading the chain"):
         chain = _chain(settings, rpc, chain_id, oracle, first_block)
-        report = _look(request_id, settings, chain, shlex.quote(str(config)))
-    report = dataclasses.replace(
-        report, commands=tuple(_whole(each, given(rpc, oracle)) for each in report.commands)
-    )
+        report = _look(request_id, settings, chain, rpc, shlex.quote(str(config)))
+    given = _given(settings, Given(rpc, chain_id, oracle, first_block))
+    report = dataclasses.replace(report, commands=tuple(map(given.whole, report.commands)))
     if as_json:
         typer.echo(json.dumps(values(report)))
     else:
@@ -99,12 +100,39 @@ def _chain(
     return Chain(endpoints, settings.oracle, first)
 
 
-def _look(name: str, settings: NodeConfig | None, chain: Chain, config: str) -> Report:
+def _given(settings: NodeConfig | None, given: Given) -> Given:
+    """The options for the commands to be typed next; a node's configuration says its chain itself."""
+    if settings is None:
+        return given
+    url = settings.endpoints[0].url
+    # Its address may hold a key, which nobody typed here.
+    shown = url if redacted(url) == url else "URL"
+    return Given(shown, settings.chain_id, settings.oracle, given.first_block)
+
+
+def _starting(chain: Chain, rpc: str) -> Starting:
+    """How a node of this chain is started: the devnet's own, if it is a devnet that was started here."""
+    try:
+        devnet = deployments.devnet(chain.rpc, rpc)
+    except ConfigError:
+        # A damaged record says nothing; the chain was found without it.
+        devnet = None
+    if devnet is None or not devnet.folder or devnet.oracle != chain.oracle:
+        return Starting()
+    config = Path(devnet.folder, "node.toml")
+    port = "" if rpc == LOCAL else f" --port {urlsplit(rpc).port}"
+    return Starting(f"oracle devnet up --node --folder {typed(devnet.folder)}{port}", typed(config))
+
+
+def _look(name: str, settings: NodeConfig | None, chain: Chain, rpc: str, config: str) -> Report:
     contract = OracleContract(chain.rpc, chain.oracle)
     contract.registry()  # says plainly when this is no oracle
     number = find_id(chain.rpc, contract, name, chain.first_block, chain.rpc.head().number)
     if settings is None:
-        return explain(chain.rpc, contract, number, first_block=chain.first_block)
+        starting = _starting(chain, rpc)
+        return explain(
+            chain.rpc, contract, number, first_block=chain.first_block, starting=starting
+        )
     store = Store.open(
         settings.store, settings.chain_id, settings.oracle, time.time, read_only=True
     )
@@ -139,18 +167,6 @@ _IN_HAND = frozenset(
         *(Cause.CALLBACK_RETRIABLE, Cause.REORGANISED),
     }
 )
-
-
-#: Commands that send a transaction.
-_PAID = ("oracle top-up", "oracle retry", "oracle refund", "oracle withdraw")
-
-
-def _whole(command: str, given: str) -> str:
-    """A command with all that it needs: the options that were ``given`` to this one, and a key."""
-    # Its configuration says where a node's chain is, and a devnet is its own.
-    is_placed = "--config" in command or command.startswith("oracle devnet")
-    key = " --key-file KEY" if command.startswith(_PAID) else ""
-    return f"{command}{'' if is_placed else given}{key}"
 
 
 def _draw(console: Console, report: Report) -> None:

@@ -21,10 +21,25 @@ from oracle.types import Request
 from oracle.why.at_node import at_node
 from oracle.why.ended import fulfilled, refunded, unknown
 from oracle.why.life import chain_step, chain_steps, in_order, node_steps
-from oracle.why.report import Cause, NodeView, Report, Situation, Step, Verdict, ether, gwei, values
+from oracle.why.report import (
+    Cause,
+    NodeView,
+    Report,
+    Situation,
+    Starting,
+    Step,
+    Verdict,
+    ether,
+    gwei,
+    values,
+)
 from oracle.why.waiting import below_what_nodes_take, notes, refused_by_contract, unserved
 
-__all__ = ["Cause", "NodeView", "Report", "Step", "ether", "explain", "gwei", "values"]
+__all__ = ["Cause", "NodeView", "Report", "Starting", "Step", "ether", "explain", "gwei", "values"]
+
+
+#: Whose configuration is not known.
+_ANY = Starting()
 
 
 def explain(
@@ -34,6 +49,7 @@ def explain(
     *,
     first_block: int = 0,
     node: NodeView | None = None,
+    starting: Starting = _ANY,
 ) -> Report:
     """Everything that is known of a request.
 
@@ -43,6 +59,7 @@ def explain(
         request_id: the request.
         first_block: where its logs can begin: the contract's first block, or later.
         node: a node that may have to do with it.
+        starting: how to start one, where none is known to work on it.
 
     Raises:
         ContractMismatch: the chain holds the request, but its logs are not where they should be.
@@ -68,7 +85,7 @@ def explain(
         situation = _look(rpc, oracle, registry, trail.request, head)
         if situation.found.model_closed:
             happened += _closing(rpc, registry, situation)
-        verdict = _open(situation, registry, node, row)
+        verdict = _open(situation, registry, node, row, starting)
         said = notes(situation, verdict)
         seconds_left = situation.found.seconds_left
     elif status is Status.REFUNDED:
@@ -111,11 +128,15 @@ def _closing(rpc: Rpc, registry: RegistryContract, s: Situation) -> list[Step]:
 
 
 def _open(
-    s: Situation, registry: RegistryContract, node: NodeView | None, row: RequestRow | None
+    s: Situation,
+    registry: RegistryContract,
+    node: NodeView | None,
+    row: RequestRow | None,
+    starting: Starting,
 ) -> Verdict:
     refused = refused_by_contract(s)
     if refused is not None:
         return refused
     if node is not None:
         return at_node(s, node, row)
-    return below_what_nodes_take(s) or unserved(s, registry)
+    return below_what_nodes_take(s) or unserved(s, registry, starting)

@@ -145,6 +145,16 @@ class Verdict:
     commands: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Starting:
+    """What would have a node serve the chain that was asked, as one would type it in a shell."""
+
+    #: Starts it.
+    command: str = "oracle node run --config CONFIG"
+    #: Its configuration.
+    config: str = "CONFIG"
+
+
 class Named(Protocol):
     """A request that commands are written for."""
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from oracle import fees
 from oracle.chain.contracts import RegistryContract
 from oracle.chain.lens import Reason
-from oracle.circuits.bundle import LOCAL_CHAINS
-from oracle.why.report import Cause, Situation, Verdict, gwei
+from oracle.why.report import Cause, Situation, Starting, Verdict, gwei
 
 #: What always helps in the end.
 AFTER_DEADLINE = "After the deadline the money can be had back"
@@ -60,7 +59,7 @@ def _underfunded(s: Situation, least: int) -> Verdict:
     )
 
 
-def unserved(s: Situation, registry: RegistryContract) -> Verdict:
+def unserved(s: Situation, registry: RegistryContract, starting: Starting) -> Verdict:
     """Nothing on the chain is against the request, and no node is known to work on it."""
     if s.found.model_closed:
         successor = registry.successor(s.model.model_id)
@@ -79,10 +78,8 @@ def unserved(s: Situation, registry: RegistryContract) -> Verdict:
         "Run a node that serves the model, or have an operator look at what the node makes of it. "
         + AFTER_DEADLINE,
         (
-            "oracle devnet up --node"
-            if s.rpc.chain_id in LOCAL_CHAINS
-            else "oracle node run --config node.toml",
-            f"oracle why {s.name} --config node.toml",
+            starting.command,
+            f"oracle why {s.name} --config {starting.config}",
             f"oracle refund {s.name}",
         ),
     )

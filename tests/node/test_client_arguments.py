@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +14,6 @@ from typer.testing import CliRunner
 from oracle import client as module
 from oracle.chain.artifacts import contract
 from oracle.chain.rpc import Rpc, chain_id_of
-from oracle.cli.chain import given
 from oracle.cli.main import app
 from oracle.client import Handle, OracleClient
 from oracle.devnet import CHAIN_ID
@@ -268,10 +266,3 @@ def test_chain_id_of__no_url__says_so_without_its_secrets(url: str, shown: str) 
     refused = CliRunner().invoke(app, ["result", "0x" + "1" * 64, "--rpc", url]).exception
     assert isinstance(refused, UsageError)
     assert refused.line() == caught.value.line()
-
-
-def test_given__what_a_shell_reads_otherwise__is_quoted() -> None:
-    """contract-developers D10: the options of a command that is printed to be pasted."""
-    url = "https://rpc.example/v2?key=a&b=c d"
-    assert shlex.split(given(url, None)) == ["--rpc", url]
-    assert given("http://127.0.0.1:8545", None) == ""

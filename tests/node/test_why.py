@@ -14,8 +14,10 @@ from typer.testing import CliRunner
 from web3.logs import DISCARD
 
 from oracle import tensor
+from oracle.chain import deployments
 from oracle.chain.artifacts import contract
 from oracle.chain.contracts import OracleContract, Status
+from oracle.chain.deployments import Deployment
 from oracle.chain.rpc import Rpc
 from oracle.cli import why as why_command
 from oracle.cli.why import app as why_app
@@ -24,6 +26,7 @@ from oracle.errors import ContractMismatch, ProverCrashed, ProverInput, RequestU
 from oracle.log import request_hex
 from oracle.store import operator
 from oracle.store.running import is_in_use
+from oracle.types import ZERO_ADDRESS
 from oracle.why import Cause, NodeView, Report, explain, values
 
 from .test_anvil import Devnet, deploy, devnet
@@ -161,12 +164,43 @@ def test_why__as_json__its_commands_have_what_the_text_has(bench: Bench) -> None
     said = json.loads(CliRunner().invoke(why_app, [name, *place, "--json"]).stdout)
     options = f" --rpc {bench.net.anvil.url} --oracle {bench.oracle.address}"
     assert said["commands"] == [
-        "oracle devnet up --node",
-        f"oracle why {name} --config node.toml",
+        "oracle node run --config CONFIG",
+        f"oracle why {name} --config CONFIG",
         f"oracle refund {name}{options} --key-file KEY",
     ]
     text = CliRunner().invoke(why_app, [name, *place]).stdout
     assert all(f"  {command}\n" in text for command in said["commands"])
+
+
+@pytest.mark.parametrize("of_another", [False, True])
+def test_why__devnet_that_is_recorded__its_own_node_is_started(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of_another: bool
+) -> None:
+    """Another one runs on the default port; a configuration is named only where there is one."""
+    monkeypatch.setenv("ORACLE_DEPLOYMENTS", str(tmp_path / "deployments"))
+    url, folder = bench.net.anvil.url, tmp_path / "x y"
+    first = bench.rpc.block(0)
+    assert first is not None
+    oracle = ZERO_ADDRESS if of_another else bench.oracle.address
+    deployments.save_devnet(
+        Deployment(
+            *(CHAIN_ID, oracle, ZERO_ADDRESS, 0, (), {}),
+            genesis="0x" + first.hash.hex(),
+            folder=str(folder),
+        ),
+        url,
+    )
+    name = request_hex(bench.net.ask(1, 2))
+    words = [name, "--rpc", url, "--chain-id", str(CHAIN_ID), "--oracle", bench.oracle.address]
+    said = json.loads(CliRunner().invoke(why_app, [*words, "--json"]).stdout)
+    port = url.rpartition(":")[2]
+    up = ["oracle", "devnet", "up", "--node", "--folder", str(folder), "--port", port]
+    why = ["oracle", "why", name, "--config", str(folder / "node.toml")]
+    if of_another:
+        up, why = ["oracle", "node", "run", "--config", "CONFIG"], [*why[:-1], "CONFIG"]
+    started, asked, refunded = map(shlex.split, said["commands"])
+    assert (started, asked) == (up, why)
+    assert refunded == ["oracle", "refund", *words, "--key-file", "KEY"]
 
 
 @pytest.mark.parametrize("base_fee", [3 * 10**9, 16 * 10**8])
