@@ -21,8 +21,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from oracle import joining
 from oracle.chain import deployments
 from oracle.chain.deployments import DeployedModel, Deployment
+from oracle.chain.rpc import Rpc
 from oracle.chain.toolchain import SOLC_CONTRACTS
 from oracle.circuits.bundle import Bundle
 from oracle.config import build_dir
@@ -85,6 +87,16 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True)
+class Added:
+    """A model that was added to a devnet that ran."""
+
+    model_id: int
+    model: str
+    #: An input that it takes, as the command line takes numbers.
+    example: str
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """A devnet that runs."""
 
@@ -106,6 +118,10 @@ class Standing:
     node: Process | None
     #: The node's live page; None before a node was started.
     page: str | None = None
+    #: Folders of the bundles that the node was started with.
+    serves: tuple[str, ...] = ()
+    #: Models beside the first, which the caller contract asks.
+    added: tuple[Added, ...] = ()
 
     @property
     def is_running(self) -> bool:
@@ -135,7 +151,13 @@ def _recorded(folder: Path) -> Standing | None:
         values = json.loads(path.read_text())
         node = values.pop("node")
         return Standing(
-            **{**values, "anvil": Process(**values["anvil"]), "node": node and Process(**node)}
+            **{
+                **values,
+                "anvil": Process(**values["anvil"]),
+                "node": node and Process(**node),
+                "serves": tuple(values.get("serves", ())),
+                "added": tuple(Added(**each) for each in values.get("added", ())),
+            }
         )
     except FileNotFoundError:
         return None
@@ -177,9 +199,57 @@ def up(
     found = find(folder)
     if found is None:
         found = _start_chain(folder, bundle, report, port, example)
-    if with_node and (found.node is None or not found.node.is_running):
-        found = _start_node(folder, found, report)
-    return found
+    return start_node(folder, found, report) if with_node else found
+
+
+def start_node(folder: Path, found: Standing, report: Report) -> Standing:
+    """A devnet with a node, which stays as it is if it runs.
+
+    Raises:
+        ChainError: it does not start.
+    """
+    if found.node is not None and found.node.is_running:
+        return found
+    return _start_node(folder, found, report)
+
+
+def add(
+    folder: Path, found: Standing, bundle: Bundle, report: Report, *, with_node: bool = False
+) -> Standing:
+    """A devnet that has this model, too: registered, and served by its node.
+
+    A node that was started without the bundle is started again; what it was doing goes on.
+
+    Args:
+        folder: of its state.
+        found: what runs there.
+        bundle: the model.
+        report: told about progress.
+        with_node: have a node run if none does.
+
+    Raises:
+        ConfigError: the node's configuration is written in a way that is not changed by us.
+        ChainError: the model is not registered, or the node does not start.
+    """
+    with report.step(f"Register {bundle.name}") as detail:
+        rpc = Rpc([found.url], found.chain_id)
+        key = Path(found.caller_key)
+        model_id = joining.registered(bundle, rpc, found.registry, key, detail)
+        detail(f"model {model_id}")
+    if model_id not in (found.model_id, *(each.model_id for each in found.added)):
+        example = _middle(bundle.spec.input, bundle.spec.input_ranges)
+        more = Added(model_id, bundle.name, example)
+        found = dataclasses.replace(found, added=(*found.added, more))
+        _save(folder, found)
+    config, place = Path(found.node_config), bundle.path.resolve()
+    if str(place) not in joining.folders(config):
+        joining.add(config, place)
+    if found.node is not None and found.node.is_running and str(place) not in found.serves:
+        with report.step("Stop the node") as detail:
+            detail(f"process {found.node.pid}")
+            found.node.stop()
+        with_node = True
+    return start_node(folder, found, report) if with_node else found
 
 
 def down(folder: Path) -> Standing | None:
@@ -262,7 +332,8 @@ def _start_node(folder: Path, found: Standing, report: Report) -> Standing:
         node = NodeProcess(Path(found.node_config), log)
         try:
             detail(f"account {node.wait_for_event('ready', _READY)['account']}")
-            found = dataclasses.replace(found, node=Process.of(node.pid), page=page)
+            serves = joining.folders(Path(found.node_config))
+            found = dataclasses.replace(found, node=Process.of(node.pid), page=page, serves=serves)
             _save(folder, found)
         except BaseException:
             node.close()

@@ -53,7 +53,8 @@ def up(
 ) -> None:
     """Start anvil in the background, deploy everything, register the model.
 
-    Run again, it finds what runs and starts only what is missing. The oracle's address goes to
+    Run again, it finds what runs and starts only what is missing: with another --bundle, its model
+    is registered as well, and a node that lacks it is started again. The oracle's address goes to
     deployments/31337.json, where the other commands find it. Several may run, each in a --folder
     and on a --port of its own: --rpc says which one a command means.
     """
@@ -66,12 +67,16 @@ def up(
             remedy="Give another folder with --folder, or stop that one first: "
             f"oracle devnet down --folder {typed(str(place))}",
         )
-    if found is None or (node and (found.node is None or not found.node.is_running)):
+    if found is None:
         with steps.step("Load the model's bundle") as detail:
             loaded = demo.iris_bundle(detail) if bundle is None else Bundle.load(bundle)
         chosen = background.PORT if port is None else port
         example = demo.FLOWER if bundle is None else None
         found = background.up(place, loaded, steps, port=chosen, with_node=node, example=example)
+    elif bundle is not None:
+        found = background.add(place, found, Bundle.load(bundle), steps, with_node=node)
+    elif node:
+        found = background.start_node(place, found, steps)
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(found)))
     else:
@@ -94,6 +99,7 @@ def _text(found: Standing) -> str:
         f"chain    {found.url}, id {found.chain_id}, process {found.anvil.pid}",
         f"oracle   {found.oracle}",
         f"model    {found.model_id}, {found.model}",
+        *(f"model    {each.model_id}, {each.model}" for each in found.added),
         f"caller   {typed(found.caller_key)}",
         f"node     {typed(found.node_config)}"
         + (f", process {found.node.pid}" if found.node and found.node.is_running else ""),
@@ -108,10 +114,17 @@ def _text(found: Standing) -> str:
         lines.append(
             f"A node answers requests:  oracle node run --config {typed(found.node_config)}"
         )
-    rpc = "" if found.url.endswith(f":{background.PORT}") else f" --rpc {found.url}"
-    asked = found.example if found.example.count(",") < _SHOWN else "VALUES"
-    lines.append(f"Ask:  oracle request {asked} --key-file {typed(found.caller_key)}{rpc}")
-    if asked == "VALUES":
-        count, number = found.example.count(",") + 1, found.example.partition(",")[0]
-        lines.append(f"VALUES are {count} numbers with commas between them, {number} for example")
+    lines += _ask(found, found.example)
+    for each in found.added:
+        lines += _ask(found, each.example, f" --model {each.model_id}")
     return "\n".join(lines)
+
+
+def _ask(found: Standing, example: str, model: str = "") -> list[str]:
+    rpc = "" if found.url.endswith(f":{background.PORT}") else f" --rpc {found.url}"
+    asked = example if example.count(",") < _SHOWN else "VALUES"
+    lines = [f"Ask:  oracle request {asked}{model} --key-file {typed(found.caller_key)}{rpc}"]
+    if asked == "VALUES":
+        count, number = example.count(",") + 1, example.partition(",")[0]
+        lines.append(f"VALUES are {count} numbers with commas between them, {number} for example")
+    return lines

@@ -109,6 +109,8 @@ def test_devnet_up__again__finds_what_runs(shell: Shell, devnet: dict[str, Any])
     assert shell.json("devnet", "up", "--node", *options) == devnet
     record = deployments.load(CHAIN_ID, shell.folder / "deployments")
     assert (record.oracle, record.models[0].name) == (devnet["oracle"], "iris")
+    own = deployments.devnet_path(CHAIN_ID, devnet["url"], shell.folder / "deployments")
+    assert json.loads(own.read_text())["folder"] == str(shell.folder / "devnet")
 
 
 def test_devnet_up__node_has_died__starts_only_the_node(shell: Shell, devnet: Any) -> None:

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from oracle import background
+from oracle import background, joining
 from oracle.background import Process, Standing
 from oracle.circuits.bundle import Bundle
 from oracle.cli.devnet import _text
 from oracle.cli.progress import ConsoleReport
 from oracle.errors import UsageError
+from tests.circuits.makers import ranged
 
 Up = Callable[..., Standing]
 
@@ -84,3 +85,44 @@ def test_up__node_outlived_its_chain__is_stopped_and_what_is_not_the_devnets_sta
     assert third.anvil.is_running
     assert (folder / "signed.json").read_text() == "{}"
     assert (folder / "jobs.txt").is_symlink()
+
+
+def test_add__to_a_devnet_that_runs__registered_once_and_served(
+    up: Up, tmp_path: Path, iris_bundle: Bundle
+) -> None:
+    """The node is started again where it lacks the bundle, and stays as it is where it has it."""
+    folder, quiet = tmp_path / "devnet", ConsoleReport(Console(quiet=True))
+    spec = iris_bundle.spec.input
+    row = (spec.minimum, spec.maximum)
+    other = ranged(iris_bundle, tmp_path / "an other", (row, row, row, (0, 3 << spec.scale)))
+    first = up(folder, with_node=True)
+    assert first.node is not None
+    found = background.add(folder, first, other, quiet)
+    assert found.node is not None
+    try:
+        assert found.anvil == first.anvil
+        assert not first.node.is_running
+        assert found.node.is_running
+        assert found.serves == (str(iris_bundle.path.resolve()), str(other.path))
+        assert [(each.model_id, each.model) for each in found.added] == [(2, other.name)]
+        shown = _text(found).splitlines()
+        assert "model    2, iris" in shown
+        assert f"Ask:  oracle request {found.added[0].example} --model 2 " in shown[-1]
+        assert background.find(folder) == found
+        assert background.add(folder, found, other, quiet) == found
+        assert background.add(folder, found, iris_bundle, quiet) == found
+        assert '"models": "iris, iris"' in (folder / "node.log").read_text()
+    finally:
+        background.down(folder)
+
+
+def test_add__node_does_not_run__its_configuration_has_the_bundle(
+    up: Up, tmp_path: Path, iris_bundle: Bundle
+) -> None:
+    folder, quiet = tmp_path / "devnet", ConsoleReport(Console(quiet=True))
+    spec = iris_bundle.spec.input
+    row = (spec.minimum, spec.maximum)
+    other = ranged(iris_bundle, tmp_path / "other", (row, row, row, (0, 3 << spec.scale)))
+    found = background.add(folder, up(folder), other, quiet)
+    assert found.node is None
+    assert joining.folders(Path(found.node_config))[-1] == str(other.path)
