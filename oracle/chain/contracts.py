@@ -432,7 +432,7 @@ class RegistryContract:
             fee=fee,
             receiver=_checksum(receiver),
             receiver_bps=receiver_bps,
-            is_open=self._read("isOpen", model_id, then=bool),
+            is_open=self.is_open(model_id),
             token=_checksum(token),
             batch_verifiers=tuple(_checksum(address) for address, *_ in batches),
             input_checker=_checksum(checker),
@@ -449,6 +449,14 @@ class RegistryContract:
     def successor(self, model_id: int) -> int | None:
         """The model that the publisher recommends instead, if there is one."""
         return self._read("successorOf", model_id, then=int) or None
+
+    def publisher(self, model_id: int) -> str:
+        """The account that registered a known model."""
+        return _checksum(self._read("publisherOf", model_id, then=str))
+
+    def is_open(self, model_id: int) -> bool:
+        """Whether a model takes requests."""
+        return self._read("isOpen", model_id, then=bool)
 
     def trust(self, model_id: int) -> SetupTrust:
         """Who could forge a known model's proofs, by what is registered.

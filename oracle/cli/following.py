@@ -19,20 +19,13 @@ from oracle.errors import OracleError
 _SOMEBODY = " --key-file KEY"
 #: Commands that read a chain, by the words that they begin with.
 _READING = (
-    "why",
-    "result",
-    "refund",
-    "top-up",
-    "retry",
-    "withdraw",
-    "deposit",
-    "request",
-    "model show",
+    *("why", "result", "refund", "top-up", "retry", "withdraw", "deposit", "request"),
+    *("model show", "model close", "model succeed"),
 )
 #: Of these, those that look a request up in the chain's logs.
 _LOOKING = ("why", "result", "refund", "top-up", "retry")
 #: Those that pay: whoever asked can.
-_PAYING = ("refund", "top-up", "retry", "request")
+_PAYING = ("refund", "top-up", "retry", "request", "model close", "model succeed")
 #: Those that act for one account, which need not be whoever asked.
 _OWN = ("withdraw", "deposit")
 

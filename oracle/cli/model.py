@@ -25,6 +25,7 @@ from oracle.circuits.promise import MARGIN
 from oracle.circuits.reveal import Reveal
 from oracle.circuits.rows import read_rows
 from oracle.circuits.srs import SrsSource
+from oracle.cli import retire
 from oracle.cli.audit import audit
 from oracle.cli.evaluate import agreement, evaluate
 from oracle.cli.inspect import inspect, show_promise
@@ -90,6 +91,10 @@ app.command(
     "show",
     epilog=examples("oracle model show 1", "oracle model show 1 --rpc https://rpc.example --json"),
 )(show)
+
+
+app.command("close", epilog=retire.CLOSE)(retire.close)
+app.command("succeed", epilog=retire.SUCCEED)(retire.succeed)
 
 
 @app.command(

@@ -35,6 +35,8 @@ ALL = Given(URL, 17_000, "0x0a", 7, Path("a key"))
         ("oracle retry 0x1", [*PLACE, "--first-block", "7", *KEY]),
         ("oracle request VALUES --model 2", [*PLACE, *KEY]),
         ("oracle model show 2", PLACE),
+        ("oracle model close 1", [*PLACE, *KEY]),
+        ("oracle model succeed 1 NEW", [*PLACE, *KEY]),
     ],
 )
 def test_whole__everything_given__is_in_the_command(command: str, more: list[str]) -> None:
