@@ -25,11 +25,11 @@ from oracle.cli.options import Json, examples
 from oracle.cli.progress import waiting
 
 CLOSE = examples(
-    "oracle model close 1 --key-file build/devnet/caller.key",
+    "oracle model close 2 --key-file build/devnet/caller.key",
     "oracle model close 1 --rpc https://rpc.example --chain-id 11155111 "
     "--keystore publisher.json --password-file publisher.password",
 )
-SUCCEED = examples("oracle model succeed 1 2 --key-file build/devnet/caller.key")
+SUCCEED = examples("oracle model succeed 2 3 --key-file build/devnet/caller.key")
 _ModelId = Annotated[int, typer.Argument(help="The model's id.", metavar="MODEL", min=1)]
 
 

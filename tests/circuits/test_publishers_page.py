@@ -9,24 +9,43 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from eth_account import Account
 from typer.testing import CliRunner
 
 from oracle import errors
 from oracle.circuits import bundle as files
+from oracle.circuits.build import build_cached
 from oracle.circuits.bundle import Bundle
 from oracle.circuits.reveal import Reveal
 from oracle.circuits.srs import SrsSource
 from oracle.cli.main import app
 from oracle.config import project_root
 from oracle.devnet import Anvil, Deployed, deploy
+from tests import sampling
 
 PAGE = (project_root() / "docs" / "publishers.md").read_text()
 
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+
+
+def section(heading: str) -> str:
+    return PAGE.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def gas_of_policies() -> dict[str, int]:
+    """What the page says that verifying a proof of each reveal policy takes."""
+    rows = re.findall(
+        r"^\| `(\S+)` \| .+ \| ([\d,]+) \|$", section("What is published"), re.MULTILINE
+    )
+    return {policy: int(gas.replace(",", "")) for policy, gas in rows}
+
+
+#: How far the gas of two proofs of one circuit may be apart; other circuits differ by more.
+ALIKE = 0.001
 
 
 def commands() -> list[list[str]]:
@@ -77,9 +96,12 @@ def test_page__commands_run_as_printed(
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 0, (command, result.exception, result.output)
         if command[:2] == ["model", "register"]:
-            assert f"oracle request VALUES --model {first}" in result.output
+            request = f"oracle request VALUES --model {first} --rpc {anvil.url} --chain-id 31337"
+            assert request in result.output
     made = {path.parent.name: path.parent for path in folder.glob("*/manifest.json")}
     assert set(made) == {"iris", "wine", "iris-batch"}
+    built = Bundle.load(made["iris"], devnet_srs.folder).measures.verify_gas
+    assert built == pytest.approx(gas_of_policies()["full"], rel=ALIKE)
     batches = Bundle.load(made["iris-batch"], devnet_srs.folder)
     stated = re.findall(r"^\| (\d+) \| 2\^\d+ rows \| ([\d,]+) \|", PAGE, re.MULTILINE)
     gas = {int(rows): int(figure.replace(",", "")) for rows, figure in stated}
@@ -90,10 +112,31 @@ def test_page__commands_run_as_printed(
     assert wine.measures.label_agreement == 1.0
 
 
+@pytest.mark.timeout(900)  # a build, unless this code has built it before
+@pytest.mark.parametrize(
+    "policy", sampling.sample("policies", sorted(set(gas_of_policies()) - {"full"}), 1)
+)
+def test_page__gas_of_a_policy__is_what_the_build_of_the_page_measures(
+    policy: str, iris_onnx: Path, iris_samples: np.ndarray, devnet_srs: SrsSource
+) -> None:
+    """`full` is what the page itself builds; of the others one is drawn a day."""
+    (build,) = (words for words in commands() if words[-3:-1] == ["--out", "iris"])
+    bundle = build_cached(
+        iris_onnx,
+        iris_samples,
+        name="iris",
+        max_error=float(build[build.index("--max-error") + 1]),
+        srs=devnet_srs,
+        reveal=Reveal.parse(policy),
+    )
+    assert bundle.measures.verify_gas == pytest.approx(gas_of_policies()[policy], rel=ALIKE)
+
+
 def test_page__every_policy_error_code_and_file_is_one_that_exists() -> None:
+    assert set(gas_of_policies()) == {"full", "top1", "topk:2", "threshold:0.5", "round:1"}
+
     def first_cells(heading: str) -> list[str]:
-        section = PAGE.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
-        rows = re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE)
+        rows = re.findall(r"^\| (`.*?`) \|", section(heading), re.MULTILINE)
         return [name for row in rows for name in re.findall(r"`(.*?)`", row)]
 
     policies = first_cells("What is published")
