@@ -91,6 +91,18 @@ def test_pow__whole_half_and_negative_exponents(tmp_path: Path, exponent: float)
     assert circuit_error(assert_same(model, tmp_path, rows), rows, tmp_path) < 0.03
 
 
+@pytest.mark.parametrize("base", [[2.0], [0.3], [2.0, 0.5, 1.0]])
+def test_pow__of_a_known_base__an_exponential(tmp_path: Path, base: list[float]) -> None:
+    model = graph_of(
+        [helper.make_node("Pow", ["base", "x"], ["y"])],
+        [("x", FLOAT, ["n", 3])],
+        [("y", FLOAT, ["n", 3])],
+        base=np.array(base, dtype=np.float32),
+    )
+    rows = rows_of(3) / 2
+    assert circuit_error(assert_same(model, tmp_path, rows), rows, tmp_path) < 0.03
+
+
 @pytest.mark.parametrize("operator", ["Max", "Min", "Clip", "PRelu"])
 def test_bounds__vectors_and_open_ends(tmp_path: Path, operator: str) -> None:
     others = {"a": np.array([0.5, -1.0, 0.25], dtype=np.float32), "b": np.float32(0.75)}

@@ -204,8 +204,12 @@ def _hard_sigmoid(graph: Graph, node: Node) -> list[str]:
 
 
 def _pow(graph: Graph, node: Node) -> list[str] | None:
-    """To a power that is known, or to one for each position of the last dimension."""
+    """To a power that is known, or to one for each position of the last dimension; of a known base."""
     x, exponents = node.input(0), graph.constant(node.input(1))
+    base = graph.constant(x)
+    if exponents is None and base is not None and base.size and (base > 0).all():
+        logarithm = np.log(base.astype(np.float64)).astype(np.float32)
+        return [graph.add("Exp", graph.add("Mul", node.input(1), logarithm))]
     if exponents is None or not exponents.size:
         raise node.refuse("needs exponents that are known", "Multiply, or use Exp and Log")
     if exponents.size == 1:
