@@ -103,6 +103,20 @@ def test_pow__of_a_known_base__an_exponential(tmp_path: Path, base: list[float])
     assert circuit_error(assert_same(model, tmp_path, rows), rows, tmp_path) < 0.03
 
 
+@pytest.mark.parametrize("names", [["x"], ["x", "a"], ["x", "a", "x", "b"]])
+def test_sum__of_any_number__in_the_files_order(tmp_path: Path, names: list[str]) -> None:
+    others = {"a": np.array([0.5, -1.0, 0.25], dtype=np.float32), "b": np.float32(0.75)}
+    model = graph_of(
+        [helper.make_node("Sum", names, ["y"])],
+        [("x", FLOAT, ["n", 3])],
+        [("y", FLOAT, ["n", 3])],
+        **{name: value for name, value in others.items() if name in names},
+    )
+    rows = rows_of(3)
+    lowered = assert_same(model, tmp_path, rows)
+    assert circuit_error(lowered, rows, tmp_path) < 0.01
+
+
 @pytest.mark.parametrize("operator", ["Max", "Min", "Clip", "PRelu"])
 def test_bounds__vectors_and_open_ends(tmp_path: Path, operator: str) -> None:
     others = {"a": np.array([0.5, -1.0, 0.25], dtype=np.float32), "b": np.float32(0.75)}

@@ -152,6 +152,14 @@ def _celu(graph: Graph, node: Node) -> list[str]:
     return [graph.add("Add", graph.add("Add", x, below), curve)]
 
 
+def _sum(graph: Graph, node: Node) -> list[str]:
+    """Of any number of tensors: two by two, in the file's order."""
+    result, *others = node.inputs
+    for other in others:
+        result = graph.add("Add", result, other)
+    return [result if others else graph.add("Identity", result)]
+
+
 def _maximum(graph: Graph, node: Node) -> list[str] | None:
     """``b + relu(a - b)``: one comparison, and constants of any shape."""
     if graph.element_type(node.input(0)) != TensorProto.FLOAT:
@@ -263,4 +271,5 @@ RULES: Rules = {
     ("", "Pow"): _pow,
     ("", "ReduceMean"): _reduce_mean,
     ("", "ReduceProd"): _reduce_product,
+    ("", "Sum"): _sum,
 }
