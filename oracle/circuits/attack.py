@@ -24,7 +24,7 @@ from oracle.circuits.compared import Compared
 from oracle.circuits.guarantee import Guarantee
 from oracle.circuits.judge import MARGIN_BOUNDS, Goal, Tuned, shown
 from oracle.circuits.probes import inside
-from oracle.circuits.promise import Kind
+from oracle.circuits.promise import Kind, whole_elements
 from oracle.circuits.reference import Reference
 from oracle.circuits.reveal import Kind as Policy
 from oracle.circuits.steep import halfway
@@ -121,8 +121,7 @@ class _Attack:
         self._bound, self._share = goal.max_error, share
         self._promise, self._scale = tuned.subject.promise, tuned.input.scale
         self._random = np.random.default_rng(_SEED)
-        infos = tuned.subject.model.inputs
-        self._whole = np.concatenate([np.full(info.length, not info.is_float) for info in infos])
+        self._whole = whole_elements(tuned.subject.model.inputs)
         self._rows = np.empty((0, tuned.input.length), dtype=np.int64)
         self._errors = np.empty(0)
         #: Rows that the circuit does not take have no outputs.
@@ -283,7 +282,7 @@ class _Attack:
             outputs = self._computed(rows)
         else:
             rows, outputs = self._modelled(rows, self._arithmetic)
-        expected = self._reference.answers(self._real(rows))
+        expected = self._answers(rows)
         errors = np.full(len(rows), np.inf)
         taken = [index for index, each in enumerate(outputs) if each is not None]
         if taken:
@@ -356,7 +355,7 @@ class _Attack:
     def _rounding(self) -> Rounding:
         samples = _thinned(self._samples, max(1, _ROUNDED_NUMBERS // self._samples.shape[1]))
         given = self._reference.answers(samples)
-        rounded = self._reference.answers(self._real(self._on_grid(samples)))
+        rounded = self._answers(self._on_grid(samples))
         answers = self._tuned.subject.reveal.answers
         return Rounding(
             most=float(np.abs(given - rounded).max()),

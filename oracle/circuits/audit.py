@@ -36,7 +36,7 @@ from oracle.circuits.fixed import Unplannable, planned
 from oracle.circuits.norms import widen
 from oracle.circuits.onnx import TAG, add_tag, load
 from oracle.circuits.probes import inside
-from oracle.circuits.promise import Kind
+from oracle.circuits.promise import Kind, whole_elements
 from oracle.circuits.reveal import Reveal, apply
 from oracle.circuits.roots import tabulate
 from oracle.circuits.srs import Srs, SrsSource, ceremony_pins, find, sha256_file
@@ -244,14 +244,9 @@ def _tried(bundle: Bundle, source: Path, sandbox: Sandbox) -> Iterator[Check]:
     """
     if bundle.stated.kind == Kind.SAMPLES:
         return
-    low, high = (
-        np.array([getattr(each, end) for each in bundle.stated.ranges]) for end in ("low", "high")
-    )
-    whole = np.concatenate(
-        [np.full(info.length, not info.is_float) for info in bundle.origin.inputs]
-    )
+    low, high = np.array([(each.low, each.high) for each in bundle.stated.ranges]).T
     seeds = np.random.default_rng(_SEED).uniform(low, high, (_SEED_ROWS, len(low)))
-    rows = inside(low, high, seeds, whole, seed=_SEED)
+    rows = inside(low, high, seeds, whole_elements(bundle.origin.inputs), seed=_SEED)
     found = evaluate(bundle, rows, sandbox, source=source)
     subject = f"{len(rows)} rows of the promised ranges"
     yield Check(f"{subject}: accepted and proved", str(len(rows)), str(found.count(OK)))

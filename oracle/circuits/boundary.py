@@ -17,6 +17,9 @@ Integers = npt.NDArray[np.int64]
 #: How far rows are from the next jump, in margins [n]: above 1 nothing is excused.
 Distances = Callable[[Integers], Floats]
 
+#: Of rows, one on each segment, on which side of something they are [n].
+Sides = Callable[[Integers], npt.NDArray[np.bool_]]
+
 #: The rows found are so many margins from a jump, at most.
 _FURTHEST = 1.6
 #: Points of a segment that are looked at first, and how often its nearest stretch is looked at again.
@@ -53,6 +56,21 @@ def between(first: Integers, second: Integers, share: Floats) -> Integers:
     return np.asarray(first + way.astype(np.int64))
 
 
+def halved(
+    first: Integers, second: Integers, is_first: Sides, times: int
+) -> tuple[Integers, Integers]:
+    """Segments halved so many times: of each the part where the side changes, by its ends.
+
+    ``is_first`` says of rows, one on each segment, whether they are on the side of ``first``.
+    """
+    first, second = first.copy(), second.copy()
+    for _ in range(times if len(first) else 0):
+        middle = between(first, second, np.full(len(first), 0.5))
+        side = is_first(middle)
+        first[side], second[~side] = middle[side], middle[~side]
+    return first, second
+
+
 def _nearest(first: Integers, second: Integers, distances: Distances) -> tuple[Integers, Floats]:
     """The row of each segment that is nearest to a jump, as far as is seen, and how far it is."""
     count = len(first)
@@ -74,9 +92,5 @@ def _nearest(first: Integers, second: Integers, distances: Distances) -> tuple[I
 
 def _crossing(far: Integers, near: Integers, level: Floats, distances: Distances) -> Integers:
     """Between rows beyond a level and rows within it, the last one beyond it."""
-    far, near = far.copy(), near.copy()
-    for _ in range(_HALVINGS if len(far) else 0):
-        middle = between(far, near, np.full(len(far), 0.5))
-        beyond = distances(middle) > level
-        far[beyond], near[~beyond] = middle[beyond], middle[~beyond]
-    return far
+    last, _ = halved(far, near, lambda rows: distances(rows) > level, _HALVINGS)
+    return last

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from oracle import tensor
 from oracle.circuits import classes, onnx, trial
 from oracle.circuits.bundle import Bundle
-from oracle.circuits.reveal import Kind, Reveal
+from oracle.circuits.reveal import Reveal
 from oracle.circuits.source import file_hash
 from oracle.circuits.trial import Floats, Graph
 from oracle.errors import (
@@ -266,7 +266,7 @@ def _compared(
             misses = reveal.error(scores, np.array([answers[row] for row in rows]))
             errors = dict(zip(rows, misses.tolist(), strict=True))
             rounding = float(np.abs(given - scores).max())
-            model_labels = _labels(bundle, rows, _revealed(reveal, scores))
+            model_labels = _labels(bundle, rows, reveal.answers(scores))
     return Evaluation(
         status=tuple(
             REFUSED if row in refusals else OK if row in answers else UNPROVABLE
@@ -295,15 +295,6 @@ def _scores(bundle: Bundle, source: Path, rows: Floats, sandbox: Sandbox) -> Flo
             f"onnxruntime does not run {source} on the rows: {error.message}",
             remedy="Give rows that the model takes",
         ) from None
-
-
-def _revealed(reveal: Reveal, scores: Floats) -> Floats:
-    """What the policy publishes of exact scores, as far as labels go."""
-    if reveal.kind in (Kind.TOP1, Kind.TOPK):
-        return np.asarray(scores.argmax(axis=1)[:, np.newaxis], dtype=np.float64)
-    if reveal.kind is Kind.THRESHOLD:
-        return np.asarray(scores >= reveal.parameter, dtype=np.float64)
-    return scores
 
 
 def _labels(bundle: Bundle, rows: Sequence[int], answers: npt.NDArray[Any]) -> dict[int, str]:

@@ -193,11 +193,11 @@ class Judge:
         self.rows = samples[self._indices]
         self._expected = expected(reference, self.rows)
         promise = subject.promise
-        whole = [np.full(info.length, not info.is_float) for info in subject.model.inputs]
         low, high = promise.low, promise.high
         rows = [np.empty((0, len(low))) if more is None else more]
         if promise.kind is promises.Kind.RANGES:
-            rows.append(inside(low, high, samples, np.concatenate(whole), seed=1))
+            whole = promises.whole_elements(subject.model.inputs)
+            rows.append(inside(low, high, samples, whole, seed=1))
         corners = driven(subject.graph, subject.model.input_name, low, high)
         #: All rows that a circuit has to take, float [n, inputs]: those that ask most at the end.
         self.tried = np.vstack([self.rows, *rows, corners])

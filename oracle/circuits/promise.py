@@ -137,7 +137,7 @@ def promises(
         UsageError: an asked range leaves out a sample, or is none.
     """
     _check(samples, inputs, wanted)
-    whole = np.concatenate([np.full(info.length, not info.is_float) for info in inputs])
+    whole = whole_elements(inputs)
     seen: set[tuple[Range, ...]] = set()
     failure: ModelUnsupported | None = None
     shapes = (False, True) if _are_alike(samples, whole) else (True,)
@@ -158,6 +158,11 @@ def promises(
             yield found
     if not seen and failure is not None:
         raise failure
+
+
+def whole_elements(inputs: Sequence[TensorInfo]) -> npt.NDArray[np.bool_]:
+    """Which elements of an input row are whole numbers."""
+    return np.concatenate([np.full(info.length, not info.is_float) for info in inputs])
 
 
 def _are_alike(samples: Floats, whole: npt.NDArray[np.bool_]) -> bool:

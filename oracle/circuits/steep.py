@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from oracle.circuits.boundary import between
+from oracle.circuits.boundary import halved
 from oracle.circuits.trial import Floats
 
 Integers = npt.NDArray[np.int64]
@@ -34,17 +34,16 @@ def halfway(first: Integers, second: Integers, answers: Answers) -> Integers:
     Returns:
         int64 [2 n, inputs]: of each segment the last row on either side, as far as halvings go.
     """
-    low, high = first.copy(), second.copy()
-    if not len(low):
-        return low
-    at_low, at_high = answers(low), answers(high)
+    if not len(first):
+        return first
+    at_first, at_second = answers(first), answers(second)
     with np.errstate(invalid="ignore"):
-        apart = np.nan_to_num(np.abs(at_high - at_low))
-    rows, column = np.arange(len(low)), apart.argmax(axis=1)
-    rises = at_high[rows, column] > at_low[rows, column]
-    level = (at_low[rows, column] + at_high[rows, column]) / 2
-    for _ in range(_HALVINGS):
-        middle = between(low, high, np.full(len(low), 0.5))
-        above = (answers(middle)[rows, column] > level) == rises
-        high[above], low[~above] = middle[above], middle[~above]
-    return np.vstack([low, high])
+        apart = np.nan_to_num(np.abs(at_second - at_first))
+    segments, column = np.arange(len(first)), apart.argmax(axis=1)
+    rises = at_second[segments, column] > at_first[segments, column]
+    level = (at_first[segments, column] + at_second[segments, column]) / 2
+
+    def is_first(rows: Integers) -> npt.NDArray[np.bool_]:
+        return np.asarray((answers(rows)[segments, column] > level) != rises)
+
+    return np.vstack(halved(first, second, is_first, _HALVINGS))
