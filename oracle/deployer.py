@@ -119,11 +119,7 @@ def deploy_model(
     beside = deployment_path(rpc.chain_id, folder).with_suffix("")
     genesis = _genesis(rpc)
     with _alone(beside):
-        recorded = _recorded(rpc.chain_id, genesis, folder)
-        if recorded is None:
-            raise ConfigError(
-                f"no deployment is recorded for chain {rpc.chain_id}", remedy="Run: oracle deploy"
-            )
+        recorded = _require_recorded(rpc.chain_id, genesis, folder)
         for model in recorded.models:
             if model.bundle == bundle.bundle_id:
                 return model
@@ -170,11 +166,7 @@ def deploy_adapter(
     beside = deployment_path(rpc.chain_id, folder).with_suffix("")
     genesis = _genesis(rpc)
     with _alone(beside):
-        recorded = _recorded(rpc.chain_id, genesis, folder)
-        if recorded is None:
-            raise ConfigError(
-                f"no deployment is recorded for chain {rpc.chain_id}", remedy="Run: oracle deploy"
-            )
+        recorded = _require_recorded(rpc.chain_id, genesis, folder)
         for each in recorded.contracts:
             if each.name == ADAPTER:
                 return each.address, False
@@ -255,6 +247,15 @@ def _described(
         arguments="0x" + arguments.hex(),
         transaction="0x" + transaction.hex(),
     )
+
+
+def _require_recorded(chain_id: int, genesis: str, folder: Path | None) -> Deployment:
+    found = _recorded(chain_id, genesis, folder)
+    if found is None:
+        raise ConfigError(
+            f"no deployment is recorded for chain {chain_id}", remedy="Run: oracle deploy"
+        )
+    return found
 
 
 def _recorded(chain_id: int, genesis: str, folder: Path | None) -> Deployment | None:

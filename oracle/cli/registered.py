@@ -11,12 +11,17 @@ import typer
 from oracle.chain.contracts import OracleContract, RegistryContract
 from oracle.chain.input_ranges import is_foreign_checker
 from oracle.chain.registration import circuits_of
-from oracle.cli.chain import LOCAL, ChainId, Oracle, Url, chain_of
+from oracle.cli.chain import LOCAL, Chain, ChainId, Oracle, Url, chain_of
 from oracle.cli.options import Json
 from oracle.cli.progress import waiting
 from oracle.errors import UsageError
 from oracle.tensor import dequantize
 from oracle.types import ZERO_ADDRESS, InputKind, RegisteredModel, TensorSpec, Trust
+
+
+def registry_of(chain: Chain) -> RegistryContract:
+    """The registry of a chain's oracle. Errors as `OracleContract.registry`."""
+    return RegistryContract(chain.rpc, OracleContract(chain.rpc, chain.oracle).registry())
 
 
 def show(
@@ -29,7 +34,7 @@ def show(
     """Print a registered model: shapes as Solidity has them, codec, fee, verifiers, trust."""
     chain = chain_of(rpc, chain_id, oracle)
     with waiting("Reading the registry"):
-        registry = RegistryContract(chain.rpc, OracleContract(chain.rpc, chain.oracle).registry())
+        registry = registry_of(chain)
         found = registry.model(model_id)
         if found is None:
             raise UsageError(

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from oracle import retiring
-from oracle.chain.contracts import OracleContract, RegistryContract
 from oracle.cli.chain import (
     LOCAL,
     ChainId,
@@ -23,6 +22,7 @@ from oracle.cli.chain import (
 from oracle.cli.following import Given
 from oracle.cli.options import Json, examples
 from oracle.cli.progress import waiting
+from oracle.cli.registered import registry_of
 
 CLOSE = examples(
     "oracle model close 2 --key-file build/devnet/caller.key",
@@ -48,7 +48,7 @@ def close(
     chain = chain_of(rpc, chain_id, oracle)
     given = Given(rpc, chain_id, oracle, None, key_file, keystore, password_file)
     with given.told(), waiting("Closing the model"):
-        registry = RegistryContract(chain.rpc, OracleContract(chain.rpc, chain.oracle).registry())
+        registry = registry_of(chain)
         receipt = retiring.close(chain.rpc, registry, signer, model_id)
         successor = registry.successor(model_id)
     if as_json:
@@ -86,7 +86,7 @@ def succeed(
     chain = chain_of(rpc, chain_id, oracle)
     given = Given(rpc, chain_id, oracle, None, key_file, keystore, password_file)
     with given.told(), waiting("Naming the successor"):
-        registry = RegistryContract(chain.rpc, OracleContract(chain.rpc, chain.oracle).registry())
+        registry = registry_of(chain)
         receipt = retiring.succeed(chain.rpc, registry, signer, model_id, successor)
         is_open = registry.is_open(model_id)
     if as_json:
