@@ -481,8 +481,8 @@ GUARDS = (
     Guard(
         "rows beside a jump are just beyond its margin",
         "oracle/circuits/boundary.py",
-        "far[beyond], near[~beyond] = middle[beyond], middle[~beyond]",
-        "far[~beyond], near[beyond] = middle[~beyond], middle[beyond]",
+        "first[side], second[~side] = middle[side], middle[~side]",
+        "first[~side], second[side] = middle[~side], middle[side]",
         ("tests/circuits/test_boundary.py",),
     ),
     Guard(
